@@ -1,0 +1,238 @@
+"""Everything that can go wrong on purpose, and the one error body.
+
+    OrbitError                       500  internal_error
+    ├── ConfigError                       (start-up only: every mistake with its key and place)
+    ├── NotStarted                   503  not_started
+    ├── InvalidRequest               400  invalid_request
+    │   ├── Unauthorized             401  invalid_api_key
+    │   ├── Forbidden                403  forbidden
+    │   ├── NotFound                 404  not_found
+    │   ├── Conflict                 409  conflict
+    │   ├── BodyTooLarge             413  body_too_large
+    │   ├── UnsupportedMediaType     415  unsupported_media_type
+    │   └── Unprocessable            422  unprocessable
+    ├── KeysUnavailable              503  keys_unavailable
+    ├── ModelError                   502  model_failed
+    │   ├── ModelNotFound            502  model_not_found
+    │   ├── ModelBusy                503  model_busy
+    │   ├── ModelUnreachable         503  model_unreachable
+    │   ├── ModelTimeout             504  model_timeout
+    │   └── ModelInterrupted         502  model_interrupted
+    ├── SearchError                  502  search_failed
+    │   ├── SearchUnavailable        503  search_unavailable
+    │   ├── SearchTimeout            504  search_timeout
+    │   ├── CollectionNotFound       503  collection_not_found
+    │   └── EmbedderMismatch         503  embedder_mismatch
+    └── ShuttingDown                 503  shutting_down
+
+``str(error)`` is the cause, for the operator's log. ``error.detail`` is for whoever asked:
+published clients show it to end users word for word, so it is short and names nothing internal.
+"""
+
+from typing import ClassVar
+
+
+class OrbitError(Exception):
+    """Base of everything this package raises on purpose.
+
+    ``cause`` is what the operator reads in the log; ``detail`` replaces the class's sentence for
+    the user.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    sentence: ClassVar[str] = "Something went wrong on our side. Please try again later."
+
+    def __init__(self, cause: str = "", *, detail: str | None = None) -> None:
+        self.detail = detail or self.sentence
+        super().__init__(cause or self.detail)
+
+    def body(self) -> dict[str, str]:
+        """Return the JSON object that every failed request is answered with."""
+        return {"detail": self.detail, "code": self.code}
+
+
+class ConfigError(OrbitError):
+    """The configuration cannot be used. ``mistakes`` holds one line each, all found at once."""
+
+    code = "config"
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(mistakes))
+
+
+class NotStarted(OrbitError):
+    """A request arrived before the lifespan opened the services, or after it closed them."""
+
+    status = 503
+    code = "not_started"
+    sentence = "The chat service is not running. Please try again later."
+
+
+class InvalidRequest(OrbitError):
+    """The request itself is at fault; ``detail`` tells its author what to change."""
+
+    status = 400
+    code = "invalid_request"
+    sentence = "The request is not valid."
+
+    def __init__(self, detail: str | None = None, *, cause: str = "") -> None:
+        super().__init__(cause, detail=detail)
+
+
+class Unauthorized(InvalidRequest):
+    """The API key is missing, unknown, expired or inactive: the same answer for all four."""
+
+    status = 401
+    code = "invalid_api_key"
+    sentence = "Invalid or missing API key"
+
+
+class Forbidden(InvalidRequest):
+    """The caller is not allowed to do this."""
+
+    status = 403
+    code = "forbidden"
+    sentence = "This is not allowed."
+
+
+class NotFound(InvalidRequest):
+    """There is nothing of this name."""
+
+    status = 404
+    code = "not_found"
+    sentence = "Not found."
+
+
+class Conflict(InvalidRequest):
+    """What is asked contradicts what is stored."""
+
+    status = 409
+    code = "conflict"
+    sentence = "This conflicts with what is stored."
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body is over the route's limit."""
+
+    status = 413
+    code = "body_too_large"
+    sentence = "The request is too large."
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body is not declared as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+    sentence = "Send the request as application/json."
+
+
+class Unprocessable(InvalidRequest):
+    """The body is well-formed JSON with the wrong content."""
+
+    status = 422
+    code = "unprocessable"
+
+
+class KeysUnavailable(OrbitError):
+    """The key database does not answer. Never reported as a wrong key."""
+
+    status = 503
+    code = "keys_unavailable"
+    sentence = "The chat service cannot check API keys right now. Please try again later."
+
+
+class ModelError(OrbitError):
+    """The language model refused or failed."""
+
+    status = 502
+    code = "model_failed"
+    sentence = "The language model could not answer. Please try again later."
+
+
+class ModelNotFound(ModelError):
+    """Ollama runs, but the configured model was never pulled."""
+
+    code = "model_not_found"
+    sentence = "The language model is not installed. Please tell the operator of this service."
+
+
+class ModelBusy(ModelError):
+    """Ollama's queue is full."""
+
+    status = 503
+    code = "model_busy"
+    sentence = "The language model is busy. Please try again in a moment."
+
+
+class ModelUnreachable(ModelError):
+    """Nothing answers at the model's address."""
+
+    status = 503
+    code = "model_unreachable"
+    sentence = "The language model cannot be reached right now. Please try again later."
+
+
+class ModelTimeout(ModelError):
+    """The model's host did not take the connection in time, or fell silent."""
+
+    status = 504
+    code = "model_timeout"
+    sentence = "The language model took too long. Please try again later."
+
+
+class ModelInterrupted(ModelError):
+    """The model's answer ended before it was complete."""
+
+    code = "model_interrupted"
+    sentence = "The answer was cut off because the language model stopped. Please ask again."
+
+
+class SearchError(OrbitError):
+    """Chroma refused or failed."""
+
+    status = 502
+    code = "search_failed"
+    sentence = "The documents could not be searched. Please try again later."
+
+
+class SearchUnavailable(SearchError):
+    """Chroma does not answer. Never reported as "nothing found"."""
+
+    status = 503
+    code = "search_unavailable"
+    sentence = "The documents cannot be searched right now. Please try again later."
+
+
+class SearchTimeout(SearchError):
+    """Chroma took too long."""
+
+    status = 504
+    code = "search_timeout"
+    sentence = "Searching the documents took too long. Please try again later."
+
+
+class CollectionNotFound(SearchError):
+    """The collection that a key names does not exist."""
+
+    status = 503
+    code = "collection_not_found"
+    sentence = "There are no documents for this key yet. Please tell the operator of this service."
+
+
+class EmbedderMismatch(SearchError):
+    """The collection was embedded by something else than the configured embedder."""
+
+    status = 503
+    code = "embedder_mismatch"
+    sentence = "The documents cannot be searched as configured. Please tell the operator."
+
+
+class ShuttingDown(OrbitError):
+    """The server stops; running answers end with this."""
+
+    status = 503
+    code = "shutting_down"
+    sentence = "The service is being restarted. Please ask again in a moment."
