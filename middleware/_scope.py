@@ -1,0 +1,65 @@
+"""Reading an ASGI scope: who calls, by which route, and the state that the chain shares."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
+
+from starlette.types import Scope
+
+Network = IPv4Network | IPv6Network
+
+
+def shared_state(scope: Scope) -> dict[str, Any]:
+    """Return the mutable dictionary that all layers of this request share.
+
+    Scopes are copied on the way down (mounts do), so a plain key set above or below a copy is lost;
+    the ``state`` dictionary is copied by reference and is not.
+    """
+    state: dict[str, Any] = scope.setdefault("state", {})
+    return state
+
+
+def header_values(scope: Scope, name: bytes) -> list[str]:
+    """Return every value of header ``name`` (lower-case bytes), in order, decoded as latin-1."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def route_template(scope: Scope) -> str:
+    """Return the template of the route that answered, e.g. ``/items/{id}``; never the path.
+
+    A path may carry a secret, so a request that no route took is called ``(no route)``.
+    """
+    template = getattr(scope.get("route"), "path", None)
+    return template if isinstance(template, str) else "(no route)"
+
+
+def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
+    """Return the address of the client, looking through proxies in ``trusted`` only.
+
+    ``X-Forwarded-For`` is read from the right: each hop vouches for the one before it, and the
+    first address that is not one of our proxies is the client. Anything further left was written by
+    the client itself and is not believed. Without trusted proxies it is the socket's peer.
+    """
+    client = scope.get("client")
+    address = client[0] if client else ""
+    if not trusted or not _is_trusted(address, trusted):
+        return address
+    hops = ",".join(header_values(scope, b"x-forwarded-for")).split(",")
+    for hop in reversed(hops):
+        candidate = hop.strip()
+        try:
+            ip_address(candidate)
+        except ValueError:
+            break
+        address = candidate
+        if not _is_trusted(candidate, trusted):
+            break
+    return address
+
+
+def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in trusted)

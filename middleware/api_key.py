@@ -1,0 +1,60 @@
+"""Who is calling: an API key in a header, verified before anything else is done."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ._scope import header_values, shared_state
+
+INVALID = {"detail": "Invalid or missing API key", "code": "invalid_api_key"}
+
+
+def refuse_with_401() -> Response:
+    """Return the one answer for a missing, unknown, expired or inactive key."""
+    return JSONResponse(INVALID, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
+class ApiKeyMiddleware:
+    """Let a request pass only with a key that ``verify`` recognises.
+
+    The key comes in ``header``, or as ``Authorization: Bearer``; with ``header=None`` only as the
+    latter. ``verify(key)`` returns the caller, any object, or ``None``; it is asked with ``None``
+    when no key came, so that a default caller is its decision too. The caller is left in
+    ``state["caller"]``. What ``verify`` raises passes through: a key store that is down is not a
+    wrong key. WebSocket handshakes are guarded as well; other scope types pass.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        verify: Callable[[str | None], Awaitable[Any | None]],
+        header: str | None = "X-API-Key",
+        refuse: Callable[[], Response] = refuse_with_401,
+    ) -> None:
+        self.app = app
+        self.verify = verify
+        self.header = header.lower().encode("latin-1") if header else None
+        self.refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        keys = self._keys(scope)
+        # Two different keys leave open which one was meant, and proxies differ in which they pass
+        # on.
+        caller = await self.verify(keys.pop() if keys else None) if len(keys) < 2 else None
+        if caller is None:
+            await self.refuse()(scope, receive, send)
+            return
+        shared_state(scope)["caller"] = caller
+        await self.app(scope, receive, send)
+
+    def _keys(self, scope: Scope) -> set[str]:
+        if self.header is not None and (own := header_values(scope, self.header)):
+            return {value.strip() for value in own}
+        bearer = (value.partition(" ") for value in header_values(scope, b"authorization"))
+        return {rest.strip() for scheme, _, rest in bearer if scheme.lower() == "bearer"}
