@@ -11,6 +11,7 @@
     │   ├── BodyTooLarge             413  body_too_large
     │   ├── UnsupportedMediaType     415  unsupported_media_type
     │   └── Unprocessable            422  unprocessable
+    │       └── UnreadableDocument   422  unreadable_document
     ├── KeysUnavailable              503  keys_unavailable
     ├── ModelError                   502  model_failed
     │   ├── ModelNotFound            502  model_not_found
@@ -134,6 +135,13 @@ class Unprocessable(InvalidRequest):
 
     status = 422
     code = "unprocessable"
+
+
+class UnreadableDocument(Unprocessable):
+    """A file cannot be read into text; ``str(error)`` says why, in a sentence for who loads it."""
+
+    code = "unreadable_document"
+    sentence = "The document cannot be read."
 
 
 class KeysUnavailable(OrbitError):
