@@ -1,0 +1,297 @@
+"""BM25 beside Chroma: words that vectors miss, in SQLite FTS5, one index file a collection.
+
+Several processes may use a file at once (write-ahead log). Every call opens the file anew, which
+costs a fraction of a millisecond, so that an index which another process replaced is noticed.
+Splitting into words is ours and the same for passages and questions; FTS5 folds accents and stems.
+See https://sqlite.org/fts5.html, sections 3, 4.3 and 5.
+"""
+
+import asyncio
+import math
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Self, TypeVar
+
+from .errors import NotStarted, SearchError, SearchUnavailable
+
+T = TypeVar("T")
+
+_TOKENIZER = "porter unicode61 remove_diacritics 2 categories 'L* N* M* Co'"
+_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE passages (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, words TEXT)",
+    "CREATE VIRTUAL TABLE bm25 USING fts5("
+    f'words, content=passages, content_rowid=number, tokenize="{_TOKENIZER}")',
+    "CREATE TRIGGER added AFTER INSERT ON passages BEGIN"
+    " INSERT INTO bm25(rowid, words) VALUES (new.number, new.words); END",
+    "CREATE TRIGGER removed AFTER DELETE ON passages BEGIN"
+    " INSERT INTO bm25(bm25, rowid, words) VALUES ('delete', old.number, old.words); END",
+    "CREATE TRIGGER changed AFTER UPDATE ON passages BEGIN"
+    " INSERT INTO bm25(bm25, rowid, words) VALUES ('delete', old.number, old.words);"
+    " INSERT INTO bm25(rowid, words) VALUES (new.number, new.words); END",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_LONGEST_QUERY = 32
+_PATIENCE = 10.0
+_THREADS = 4
+_BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_CJK = (
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_CJK_RUN = re.compile(f"[{_CJK}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that shares words with the question.
+
+    ``score`` is its BM25, higher is better, comparable only within one answer. ``coverage`` is the
+    share (0 to 1) of the question's idf mass that the passage contains.
+    """
+
+    id: str
+    score: float
+    coverage: float
+
+
+class LexicalIndex:
+    """The BM25 indexes of all collections, as ``<collection id>.sqlite3`` below ``directory``.
+
+    Opens its threads in ``async with``; outside of it every call raises NotStarted. Reading never
+    creates a file. A file that cannot be read raises SearchError, one that stays locked
+    SearchUnavailable.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def __aenter__(self) -> Self:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lexical")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown)
+
+    async def add(self, collection_id: str, rows: Sequence[tuple[str, str]]) -> None:
+        """Store ``rows`` of (id, text) in one transaction; known ids get the new text."""
+        await self._run(collection_id, lambda path: _add(path, rows))
+
+    async def remove(self, collection_id: str, ids: Sequence[str]) -> None:
+        """Forget these passages; unknown ids, and collections without an index, are no error."""
+        await self._run(collection_id, lambda path: _remove(path, ids))
+
+    async def drop(self, collection_id: str) -> None:
+        """Delete the collection's index, also a broken one, if there is any."""
+        await self._run(collection_id, _drop)
+
+    async def search(self, collection_id: str, question: str, *, n: int) -> list[Hit]:
+        """Return the ``n`` best passages that share a word with ``question``, best first.
+
+        Nothing in ``question`` is read as query syntax. Without an index the list is empty.
+        """
+        return await self._run(collection_id, lambda path: _search(path, question, n))
+
+    async def coverage(
+        self, collection_id: str, question: str, texts: Sequence[str]
+    ) -> list[float]:
+        """Return for each text the share (0 to 1) of the question's idf mass that it contains.
+
+        A word's idf is ln(1 + (N - n + 0.5) / (n + 0.5)) when ``n`` of ``N`` indexed passages
+        contain it; without an index all words weigh the same. The texts need not be indexed.
+        """
+        return await self._run(collection_id, lambda path: _coverage(path, question, texts))
+
+    async def count(self, collection_id: str) -> int:
+        """Return the number of indexed passages, 0 without an index."""
+        return await self._run(collection_id, _count)
+
+    async def exists(self, collection_id: str) -> bool:
+        """Return whether the collection has an index."""
+        return await self._run(collection_id, _exists)
+
+    async def _run(self, collection_id: str, call: Callable[[Path], T]) -> T:
+        if self._threads is None:
+            raise NotStarted("the lexical index is used outside its `async with`")
+        # The id becomes a file name, and it may come from a Chroma server that is not ours.
+        if not re.fullmatch(r"[\w-]+", collection_id):
+            raise SearchError(f"{collection_id!r} is not the id of a collection")
+        path = self.directory / f"{collection_id}.sqlite3"
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _translating, call, path)
+
+
+def _translating(call: Callable[[Path], T], path: Path) -> T:
+    try:
+        return call(path)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _BROKEN:
+            raise SearchError(
+                f"The lexical index {path} cannot be used ({error}). Write it anew with"
+                " `python -m orbit_server collections reindex`."
+            ) from error
+        raise SearchUnavailable(f"The lexical index {path} is out of reach: {error}") from error
+    except OSError as error:
+        raise SearchUnavailable(f"The lexical index {path} is out of reach: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
+    with closing(connection):
+        yield connection
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    if not path.is_file():
+        yield None
+        return
+    with _opened(path, "rw") as index:
+        yield index if _version(index) else None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _opened(path, "rwc") as index:
+        # Two processes that switch a new file at once lock each other out without waiting; one of
+        # them, or the next writer, gets it done, and all is correct until then.
+        with suppress(sqlite3.OperationalError):
+            index.execute("PRAGMA journal_mode = WAL")
+        index.execute("PRAGMA synchronous = NORMAL")
+        with index:
+            index.execute("BEGIN IMMEDIATE")
+            if not _version(index):
+                for statement in _SCHEMA:
+                    index.execute(statement)
+            yield index
+
+
+def _version(index: sqlite3.Connection) -> int:
+    version = int(index.execute("PRAGMA user_version").fetchone()[0])
+    if version not in (0, _VERSION):
+        raise sqlite3.DatabaseError(f"written as version {version}, not {_VERSION}")
+    return version
+
+
+def _add(path: Path, rows: Sequence[tuple[str, str]]) -> None:
+    with _writing(path) as index:
+        index.executemany(
+            "INSERT INTO passages(id, words) VALUES (?, ?) ON CONFLICT(id)"
+            " DO UPDATE SET words = excluded.words WHERE words != excluded.words",
+            [(id, " ".join(_words(text))) for id, text in rows],
+        )
+
+
+def _remove(path: Path, ids: Sequence[str]) -> None:
+    if path.is_file():
+        with _writing(path) as index:
+            index.executemany("DELETE FROM passages WHERE id = ?", [(id,) for id in ids])
+
+
+def _drop(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _count(path: Path) -> int:
+    with _reading(path) as index:
+        return _size(index) if index else 0
+
+
+def _exists(path: Path) -> bool:
+    with _reading(path) as index:
+        return index is not None
+
+
+def _search(path: Path, question: str, n: int) -> list[Hit]:
+    with _reading(path) as index:
+        if index is None:
+            return []
+        size = _size(index)
+        frequencies = _frequencies(index, question)
+        known = sorted((count, word) for word, count in frequencies.items() if count)
+        # A word of every other passage adds nothing to BM25, but makes it score them all.
+        telling = [(count, word) for count, word in known if count <= size / 2] or known
+        if not telling:
+            return []
+        rows = index.execute(
+            "SELECT id, words, -score FROM passages JOIN"
+            " (SELECT rowid AS number, rank AS score FROM bm25 WHERE bm25 MATCH ?"
+            "  ORDER BY rank LIMIT ?) USING (number) ORDER BY score, number",
+            (" OR ".join(f'"{word}"' for _, word in telling[:_LONGEST_QUERY]), n),
+        ).fetchall()
+        shares = _shares(_idf(frequencies, size), [words for _, words, _ in rows])
+    return [Hit(id, score, share) for (id, _, score), share in zip(rows, shares, strict=True)]
+
+
+def _coverage(path: Path, question: str, texts: Sequence[str]) -> list[float]:
+    with _reading(path) as index:
+        if index is None:
+            idf = dict.fromkeys(_words(question), 1.0)
+        else:
+            idf = _idf(_frequencies(index, question), _size(index))
+    return _shares(idf, [" ".join(_words(text)) for text in texts])
+
+
+def _size(index: sqlite3.Connection) -> int:
+    return int(index.execute("SELECT count(*) FROM passages").fetchone()[0])
+
+
+def _frequencies(index: sqlite3.Connection, question: str) -> dict[str, int]:
+    matching = "SELECT count(*) FROM bm25 WHERE bm25 MATCH ?"
+    return {
+        word: index.execute(matching, (f'"{word}"',)).fetchone()[0]
+        for word in dict.fromkeys(_words(question))
+    }
+
+
+def _idf(frequencies: dict[str, int], size: int) -> dict[str, float]:
+    return {
+        word: math.log(1 + (size - count + 0.5) / (count + 0.5))
+        for word, count in frequencies.items()
+    }
+
+
+def _shares(idf: dict[str, float], passages: Sequence[str]) -> list[float]:
+    mass = sum(idf.values()) or 1.0
+    shares = [0.0] * len(passages)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
+        memory.execute(f'CREATE VIRTUAL TABLE bm25 USING fts5(words, tokenize="{_TOKENIZER}")')
+        memory.executemany("INSERT INTO bm25(rowid, words) VALUES (?, ?)", enumerate(passages))
+        for word, weight in idf.items():
+            containing = memory.execute("SELECT rowid FROM bm25 WHERE bm25 MATCH ?", (f'"{word}"',))
+            for (number,) in containing:
+                shares[number] += weight / mass
+    return shares
+
+
+def _words(text: str) -> list[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return _CJK_RUN.sub(_bigrams, "".join(map(_of_a_word, folded))).split()
+
+
+def _bigrams(run: re.Match[str]) -> str:
+    return f" {' '.join(map(''.join, pairwise(run[0]))) or run[0]} "
+
+
+@lru_cache(maxsize=4096)
+def _of_a_word(character: str) -> str:
+    """Keep what words consist of, drop what is invisible inside them, part them at the rest."""
+    category = unicodedata.category(character)
+    if category[0] in "LNM":
+        return character
+    return "" if category == "Cf" else " "
