@@ -25,6 +25,7 @@ async def unless_client_leaves(work: Awaitable[T], receive: Receive) -> T:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return await task
+        await watcher  # raises what ``receive`` raised
         raise ClientLeft
     finally:
         # Both must have ended before the caller goes on: the work's own clean-up closes upstream

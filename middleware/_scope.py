@@ -1,7 +1,7 @@
 """Reading an ASGI scope: who calls, by which route, and the state that the chain shares."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from starlette.types import Scope
@@ -38,28 +38,27 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
 
     ``X-Forwarded-For`` is read from the right: each hop vouches for the one before it, and the
     first address that is not one of our proxies is the client. Anything further left was written by
-    the client itself and is not believed. Without trusted proxies it is the socket's peer.
+    the client itself and is not believed. Without trusted proxies it is the socket's peer; where
+    that has no address, on a Unix socket, it is empty.
     """
     client = scope.get("client")
-    address = client[0] if client else ""
-    if not trusted or not _is_trusted(address, trusted):
-        return address
+    peer = client[0] if client else ""
+    address = _parsed(peer)
+    if address is None:
+        return peer
     hops = ",".join(header_values(scope, b"x-forwarded-for")).split(",")
-    for hop in reversed(hops):
-        candidate = hop.strip()
-        try:
-            ip_address(candidate)
-        except ValueError:
+    while hops and any(address in network for network in trusted):
+        hop = _parsed(hops.pop().strip())
+        if hop is None:
             break
-        address = candidate
-        if not _is_trusted(candidate, trusted):
-            break
-    return address
+        address = hop
+    return str(address)
 
 
-def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     try:
         ip = ip_address(address)
     except ValueError:
-        return False
-    return any(ip in network for network in trusted)
+        return None
+    # A socket that listens on both protocols reports IPv4 as ::ffff:192.0.2.1.
+    return getattr(ip, "ipv4_mapped", None) or ip

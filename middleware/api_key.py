@@ -19,10 +19,10 @@ def refuse_with_401() -> Response:
 class ApiKeyMiddleware:
     """Let a request pass only with a key that ``verify`` recognises.
 
-    The key comes in ``header``, or as ``Authorization: Bearer``; with ``header=None`` only as the
-    latter. ``verify(key)`` returns the caller, any object, or ``None``; it is asked with ``None``
-    when no key came, so that a default caller is its decision too. The caller is left in
-    ``state["caller"]``. What ``verify`` raises passes through: a key store that is down is not a
+    The key comes in ``header``, or without that as ``Authorization: Bearer``; with ``header=None``
+    only as the latter. ``verify(key)`` returns the caller, any object, or ``None``; it is asked
+    with ``None`` when no key came, so that a default caller is its decision too. The caller is left
+    in ``state["caller"]``. What ``verify`` raises passes through: a key store that is down is not a
     wrong key. WebSocket handshakes are guarded as well; other scope types pass.
     """
 
@@ -36,7 +36,8 @@ class ApiKeyMiddleware:
     ) -> None:
         self.app = app
         self.verify = verify
-        self.header = header.lower().encode("latin-1") if header else None
+        own = (header or "").lower().encode("latin-1")
+        self.header = own if own not in (b"", b"authorization") else None
         self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

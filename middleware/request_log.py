@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._scope import Network, client_address, header_values, route_template, shared_state
@@ -28,8 +29,9 @@ class RequestLogMiddleware:
     The record: ``request_id, method, route`` (the template, never the path: a path may hold a
     secret), ``status, bytes, first_byte_ms, duration_ms, outcome, client, key_id, error``.
     ``outcome`` is ``completed`` when the last body message went out, ``disconnected`` when it never
-    did, ``failed`` for an exception, a status of 500 and above, or when a layer below left a code
-    in ``state["error"]``. The clock stops at the last body message, not after background tasks.
+    did, ``failed`` for an exception other than ``ClientDisconnect``, a status of 500 and above, or
+    when a layer below left a code in ``state["error"]``. The clock stops at the last body message,
+    not after background tasks.
     """
 
     def __init__(
@@ -71,12 +73,15 @@ class RequestLogMiddleware:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
         raised = False
         try:
             await self.app(scope, receive, send_and_measure)
+        except ClientDisconnect:
+            raise
         except BaseException:
             raised = True
             status = status or 500
