@@ -1,0 +1,185 @@
+"""A question and a collection become passages that may answer it, best first.
+
+Meaning and words are searched at once: vectors in Chroma, BM25 beside it. Each score is scaled over
+the candidates to 0..1, and a passage's rank follows from the weighted sum. Whether anything is
+relevant at all is another question; its signal is a passage's cosine similarity plus half the share
+of the question's idf mass that the passage contains, which told answerable from foreign questions
+best.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from . import embedding
+from .chroma import Chroma, Collection, Record
+from .embedding import Embedder
+from .lexical import LexicalIndex
+from .types import Passage, Question, Retrieved
+
+THRESHOLD = "orbit_threshold"
+_COVERAGE_WEIGHT = 0.5
+
+
+class Retrieval:
+    """Search by meaning and by words: the ``top_k`` best passages, if any is relevant.
+
+    ``candidates`` are taken from each search; ``dense_weight`` (0 to 1) is the share of meaning in
+    the order, ``None`` takes what suits the embedder. The best passage must score ``confidence``,
+    else nothing is relevant; of the others those are used that score ``relevance``. ``None`` takes
+    what was calibrated for the collection, else what suits the embedder.
+    """
+
+    def __init__(
+        self,
+        *,
+        chroma: Chroma,
+        lexical: LexicalIndex,
+        embedder: Embedder,
+        top_k: int = 5,
+        candidates: int = 40,
+        dense_weight: float | None = None,
+        confidence: float | None = None,
+        relevance: float | None = None,
+    ) -> None:
+        self.chroma = chroma
+        self.lexical = lexical
+        self.embedder = embedder
+        self.top_k = top_k
+        self.candidates = max(candidates, top_k)
+        self.usual = _USUAL.get(embedder.model.partition(":")[0], _UNMEASURED)
+        self.dense_weight = self.usual.dense_weight if dense_weight is None else dense_weight
+        self.confidence = confidence
+        self.relevance = relevance
+
+    async def __call__(
+        self, question: Question, collection: str, *, request_id: str | None = None
+    ) -> Retrieved:
+        """Return the relevant passages of ``collection`` for ``question``, best first.
+
+        Raises the ``SearchError`` family, ``EmbedderMismatch`` before anything is embedded.
+        """
+        timings: dict[str, float] = {}
+        ranked, searched = await self.rank(
+            question.message, collection, timings=timings, request_id=request_id
+        )
+        confidence, relevance = self.thresholds(searched.metadata)
+        best = ranked[: self.top_k]
+        if max((passage.score for passage in best), default=0.0) < confidence:
+            best = []
+        return Retrieved([passage for passage in best if passage.score >= relevance], timings)
+
+    async def rank(
+        self,
+        text: str,
+        collection: str,
+        *,
+        timings: dict[str, float] | None = None,
+        request_id: str | None = None,
+    ) -> tuple[list[Passage], Collection]:
+        """Return all candidates for ``text``, best first, relevant or not, and the collection.
+
+        ``timings`` receives the milliseconds of ``embedding`` and ``search``.
+        """
+        stored = await self.chroma.collection(collection)
+        embedding.check(stored.metadata, self.embedder, collection)
+        started = time.perf_counter()
+        vector = await self.embedder.query(text)
+        embedded = time.perf_counter()
+        records, hits = await asyncio.gather(
+            self.chroma.query(collection, vector, n=self.candidates, request_id=request_id),
+            self.lexical.search(stored.id, text, n=self.candidates),
+        )
+        near = {record.id for record in records}
+        if far := [hit.id for hit in hits if hit.id not in near]:
+            records += await self.chroma.query(
+                collection, vector, n=len(far), ids=far, request_id=request_id
+            )
+        searched = await self.chroma.collection(collection)
+        if searched.id != stored.id:
+            # Deleted and made anew while we searched: it may have another embedder now.
+            embedding.check(searched.metadata, self.embedder, collection)
+        passages = {record.id: _passage(record, searched) for record in records}
+        dense = _scaled({id: passage.score for id, passage in passages.items()})
+        words = _scaled({hit.id: hit.score for hit in hits if hit.id in passages})
+        weight = self.dense_weight
+        order = sorted(
+            passages,
+            key=lambda id: -(weight * dense[id] + (1 - weight) * words.get(id, 0.0)),
+        )
+        ranked = [passages[id] for id in order]
+        shares = await self.lexical.coverage(stored.id, text, [passage.text for passage in ranked])
+        if timings is not None:
+            timings["embedding"] = _milliseconds(started, embedded)
+            timings["search"] = _milliseconds(embedded, time.perf_counter())
+        return [
+            replace(passage, score=passage.score + _COVERAGE_WEIGHT * share)
+            for passage, share in zip(ranked, shares, strict=True)
+        ], searched
+
+    def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
+        """Return what the best passage must score, and every other one.
+
+        The configuration wins over what was calibrated for the collection (its ``metadata``), and
+        that over what is usual for the embedder.
+        """
+        calibrated = metadata.get(THRESHOLD)
+        confidence = self.confidence
+        if confidence is None:
+            confidence = self.usual.threshold if calibrated is None else float(calibrated)
+        relevance = confidence * _RELEVANT if self.relevance is None else self.relevance
+        return confidence, min(confidence, relevance)
+
+
+def similarity(distance: float, space: str) -> float:
+    """Return the cosine similarity of two unit vectors from Chroma's distance in ``space``.
+
+    Chroma's distances: cosine 1 - cos, ip 1 - dot, l2 the squared Euclidean distance, which is
+    2 - 2 cos for vectors of length one.
+    """
+    return 1 - distance / 2 if space == "l2" else 1 - distance
+
+
+def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
+    if not scores:
+        return {}
+    low, high = min(scores.values()), max(scores.values())
+    return {id: (score - low) / (high - low) if high > low else 1.0 for id, score in scores.items()}
+
+
+def _passage(record: Record, collection: Collection) -> Passage:
+    metadata: dict[str, Any] = record.metadata
+    question, answer = metadata.get("question"), metadata.get("answer")
+    text = record.document or ""
+    if question and answer:
+        text = f"{question}\n{answer}"
+    return Passage(
+        id=record.id,
+        text=text,
+        title=str(metadata.get("heading") or metadata.get("title") or question or record.id),
+        source=str(metadata.get("source") or collection.name),
+        score=similarity(record.distance or 0.0, collection.space),
+        answer=str(answer) if answer else None,
+    )
+
+
+def _milliseconds(start: float, end: float) -> float:
+    return round((end - start) * 1000, 1)
+
+
+class Usual(NamedTuple):
+    """What suits an embedding model: the signal's threshold, and the weight of meaning."""
+
+    threshold: float
+    dense_weight: float
+    measured: bool = True
+
+
+_RELEVANT = 0.6
+_USUAL = {
+    "hashed-words-1": Usual(0.45, 0.3),
+    "all-minilm": Usual(0.61, 0.7),
+}
+_UNMEASURED = Usual(0.5, 0.7, measured=False)

@@ -1,0 +1,73 @@
+"""The vocabulary of the pipeline: what is asked, what was found."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+StreamFormat = Literal["delta", "cumulative"]
+
+
+class Turn(BaseModel):
+    """One earlier message of the conversation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Question(BaseModel):
+    """The body of ``POST /chat``, validated once; unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    stream: bool = True
+    history: Annotated[tuple[Turn, ...], BeforeValidator(lambda value: value or ())] = ()
+    stream_format: StreamFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document, or a stored question with its answer, that may answer a question.
+
+    ``text`` is what the model reads; ``answer`` is the stored answer of a question/answer pair.
+    ``score`` is the similarity to the question plus half the share of its words, 1.5 at best;
+    ``rerank_score`` is what a model gave it, 0 to 10.
+    """
+
+    id: str
+    text: str
+    title: str
+    source: str
+    score: float
+    answer: str | None = None
+    rerank_score: float | None = None
+
+    def public(self) -> dict[str, Any]:
+        """Return the entry of ``sources`` that clients see."""
+        excerpt = self.answer or self.text
+        if len(excerpt) > _EXCERPT:
+            excerpt = excerpt[:_EXCERPT].rsplit(" ", 1)[0] + " …"
+        public = {
+            "id": self.id,
+            "title": self.title,
+            "source": self.source,
+            "score": round(self.score, 4),
+            "excerpt": excerpt,
+        }
+        if self.rerank_score is not None:
+            public["rerank_score"] = self.rerank_score
+        return public
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Passages, best first, and the milliseconds that finding them took, by step."""
+
+    passages: list[Passage]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+_EXCERPT = 240
