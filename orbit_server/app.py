@@ -1,0 +1,157 @@
+"""``create_app``: the table of contents. Read downwards, it is the way of a request."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ._middleware.api_key import ApiKeyMiddleware
+from ._middleware.request_log import RequestLogMiddleware
+from ._middleware.safety import SafetyMiddleware
+from .config import Config, load
+from .endpoints import admin
+from .endpoints.chat import Refusal, chat, question_reader
+from .endpoints.health import health
+from .errors import OrbitError
+from .services import ADMIN, Services
+
+logger = logging.getLogger(__name__)
+requests = logging.getLogger("orbit_server.requests")
+
+
+def create_app(config: Config | None = None, *, services: Services | None = None) -> Starlette:
+    """Return the chat server as an ASGI application.
+
+    ``config`` defaults to what ``config.load()`` finds. ``services`` may bring parts of its own;
+    they are opened by the application's lifespan unless they are open already. A host that mounts
+    the application must enter ``app.router.lifespan_context(app)`` in its own lifespan: hosts do
+    not run the lifespans of what they mount.
+    """
+    config = config or (services.config if services else load())
+    services = services or Services(config)
+
+    with_key = Middleware(
+        ApiKeyMiddleware, verify=services.verify, header=config.api_keys.header_name
+    )
+    with_admin_token = Middleware(
+        ApiKeyMiddleware, verify=services.verify_admin, header=None, refuse=_wrong_admin_token
+    )
+    with_safe_question = Middleware(
+        SafetyMiddleware,
+        read=question_reader(config),
+        check=services.check if services.guard else None,
+        refuse=partial(Refusal, services),
+    )
+
+    def administer(path: str, endpoint: Any, method: str) -> Route:
+        return Route("/admin" + path, endpoint, methods=[method], middleware=[with_admin_token])
+
+    handlers: dict[Any, Any] = {
+        OrbitError: _answer_error,
+        HTTPException: _answer_http_exception,
+        ClientDisconnect: _answer_nobody,
+    }
+    app = Starlette(
+        middleware=[
+            Middleware(
+                RequestLogMiddleware,
+                emit=_log_request,
+                trusted_proxies=config.general.trusted_proxies,
+            ),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=config.web.cors_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "X-Request-ID",
+                    config.api_keys.header_name,
+                ],
+                expose_headers=["X-Request-ID"],
+            ),
+            # Starlette answers what nobody expected outside of all middleware, where neither the
+            # log nor a browser (for want of CORS headers) would see it; so it is answered in here.
+            Middleware(ExceptionMiddleware, handlers={Exception: _answer_unexpected}),
+        ],
+        routes=[
+            Route("/chat", chat, methods=["POST"], middleware=[with_key, with_safe_question]),
+            Route(
+                "/health",
+                health,
+                middleware=[with_key] if config.api_keys.require_for_health else None,
+            ),
+            administer("/api-keys", admin.create_key, "POST"),
+            administer("/api-keys", admin.list_keys, "GET"),
+            administer("/api-keys/deactivate", admin.deactivate_key, "POST"),
+            administer("/api-keys/{key}/status", admin.key_status, "GET"),
+            administer("/api-keys/{key}", admin.delete_key, "DELETE"),
+            administer("/collections", admin.list_collections, "GET"),
+            administer("/collections/{name}", admin.show_collection, "GET"),
+            administer("/collections/{name}", admin.drop_collection, "DELETE"),
+            administer("/collections/{name}/documents", admin.list_documents, "GET"),
+            administer("/collections/{name}/documents", admin.put_documents, "POST"),
+            administer("/collections/{name}/search", admin.search_collection, "POST"),
+        ],
+        exception_handlers=handlers,
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    if services.opened:
+        yield
+        return
+    async with services:
+        yield
+
+
+async def _answer_error(request: Request, error: OrbitError) -> Response:
+    state = request.scope.get("state", {})
+    if error.status >= 500:
+        logger.error("request %s: %s: %s", state.get("request_id"), error.code, error)
+    body = error.body()
+    if state.get("caller") == ADMIN:
+        body["cause"] = str(error)  # whoever holds the admin token is the operator
+    return JSONResponse(body, status_code=error.status)
+
+
+async def _answer_http_exception(request: Request, error: HTTPException) -> Response:
+    code = error.detail.lower().replace(" ", "_")
+    return JSONResponse(
+        {"detail": error.detail, "code": code}, status_code=error.status_code, headers=error.headers
+    )
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> Response:
+    request_id = request.scope.get("state", {}).get("request_id")
+    logger.error("request %s failed unexpectedly", request_id, exc_info=error)
+    unexpected = OrbitError()
+    return JSONResponse(unexpected.body(), status_code=unexpected.status)
+
+
+async def _answer_nobody(request: Request, error: Exception) -> None:
+    """Do nothing: the client left while it was still sending."""
+
+
+def _wrong_admin_token() -> Response:
+    body = {"detail": "Invalid or missing admin token", "code": "invalid_admin_token"}
+    return JSONResponse(body, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _log_request(record: dict[str, Any]) -> None:
+    requests.info("%(method)s %(route)s %(status)s %(outcome)s", record, extra=record)

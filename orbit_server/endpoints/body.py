@@ -1,0 +1,44 @@
+"""Reading a JSON body once, within a limit, and saying what is wrong with it."""
+
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from ..errors import BodyTooLarge, InvalidRequest, Unprocessable, UnsupportedMediaType
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_json(request: Request, *, limit: int) -> Any:
+    """Return the parsed body of ``request``, at most ``limit`` bytes of it.
+
+    Raises ``UnsupportedMediaType`` (so that no web page can post here without a preflight),
+    ``BodyTooLarge`` as soon as that is known, ``InvalidRequest`` for what is not JSON, and
+    Starlette's ``ClientDisconnect``.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType
+    if int(request.headers.get("content-length", "0")) > limit:
+        raise BodyTooLarge
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise BodyTooLarge
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from error
+
+
+def validated(model: type[Model], value: Any) -> Model:
+    """Return ``value`` as ``model``; raise ``Unprocessable`` naming the first wrong field."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise Unprocessable(f"{where}: {first['msg']}") from error

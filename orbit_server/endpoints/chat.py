@@ -1,0 +1,198 @@
+"""``POST /chat``: a question in, an answer out, streamed or whole."""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from ..answer import Answer
+from ..config import Config
+from ..errors import OrbitError, Unprocessable
+from ..guard import Verdict, refusal_text
+from ..keys import Key
+from ..services import Services
+from ..sse import Ending, EventStream, Outcome, StreamedAtOnce, done_event, event
+from ..types import Question
+from .body import read_json, validated
+
+logger = logging.getLogger(__name__)
+
+_BODY_LIMIT = 64 * 1024
+
+
+def question_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Question]]:
+    """Return the one parser of chat requests: scope and receive in, a valid ``Question`` out.
+
+    It raises 400 for what is not JSON, 413 over 64 KiB, 415 for another media type, 422 for wrong
+    content.
+    """
+    longest = config.chat.max_message_chars
+
+    async def read_question(scope: Scope, receive: Receive) -> Question:
+        body = await read_json(Request(scope, receive), limit=_BODY_LIMIT)
+        question = validated(Question, body)
+        if not question.message.strip():
+            raise Unprocessable("message: must not be empty")
+        if len(question.message) > longest:
+            raise Unprocessable(f"message: must have at most {longest} characters")
+        return question
+
+    return read_question
+
+
+async def chat(request: Request) -> Response:
+    """Answer the question that the safety layer has read, from the caller's documents."""
+    services: Services = request.app.state.services
+    state: dict[str, Any] = request.scope["state"]
+    question: Question = state["question"]
+    caller: Key = state["caller"]
+    answer = services.answer(question, caller.collection, request_id=state["request_id"])
+
+    async def finish(ending: Ending) -> None:
+        if ending.error is not None:
+            state["error"] = ending.error.code
+            logger.warning(
+                "request %s failed: %s: %s", state["request_id"], ending.error.code, ending.error
+            )
+        await services.chatlog.write(_record(services, state, answer, ending))
+
+    if not wants_stream(request, question):
+        return WholeAnswer(answer, finish=finish)
+    chat = services.config.chat
+    stream_format = question.stream_format or caller.stream_format or chat.stream_format
+    return EventStream(
+        answer,
+        finish=finish,
+        cumulative=stream_format == "cumulative",
+        head_timeout=chat.head_timeout,
+        ping=chat.ping_seconds,
+        drain=services.config.general.drain_seconds,
+    )
+
+
+class WholeAnswer(Response):
+    """Send ``answer`` as one JSON object; stop making it the moment the client is gone.
+
+    ``finish`` is called once, before the reply goes out or after the client left.
+    """
+
+    def __init__(self, answer: Answer, *, finish: Callable[[Ending], Awaitable[None]]) -> None:
+        super().__init__()
+        self._answer = answer
+        self._finish = finish
+        self._said: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # As with streams, the answer is entered outside of what is cancelled.
+        async with self._answer:
+            outcome: Outcome = "disconnected"
+            error: OrbitError | None = None
+            try:
+                if await self._collect(receive):
+                    outcome = "completed"
+            except OrbitError as raised:
+                outcome, error = "failed", raised
+                raise
+            finally:
+                await self._finish(Ending("".join(self._said), outcome, error))
+            if outcome == "completed":
+                reply = {"response": "".join(self._said), **self._answer.closing()}
+                await JSONResponse(reply)(scope, receive, send)
+
+    async def _collect(self, receive: Receive) -> bool:
+        """Gather the whole text; tell whether it came to its end before the client left."""
+        failure: OrbitError | None = None
+        completed = False
+        async with anyio.create_task_group() as race:
+
+            async def watch_for_disconnect() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                race.cancel_scope.cancel()
+
+            race.start_soon(watch_for_disconnect)
+            try:
+                async for pieces in self._answer:
+                    self._said += pieces
+                completed = True
+            except OrbitError as error:  # raised below, where no group wraps it
+                failure = error
+            race.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return completed
+
+
+class Refusal(Response):
+    """Tell a caller, in the shape that was asked for, that ``question`` is not answered.
+
+    It is a normal 200: published clients show the body of any other status to the reader.
+    """
+
+    def __init__(self, services: Services, question: Question, verdict: Verdict) -> None:
+        super().__init__()
+        self._services = services
+        self._question = question
+        self._verdict = verdict
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text = refusal_text(self._verdict)
+        question, verdict = self._question, self._verdict
+        await self._services.chatlog.write(
+            {
+                **_common(self._services, scope["state"], question, Ending(text, "completed")),
+                "blocked": True,
+                "block_reason": verdict.reason,
+                "sources": [],
+                "timings_ms": {"moderation": round(verdict.seconds * 1000, 1)},
+            }
+        )
+        closing = {"sources": [], "blocked": True}
+        response: Response = JSONResponse({"response": text, **closing})
+        if wants_stream(Request(scope), question):
+            response = StreamedAtOnce(event(text) + done_event(**closing))
+        await response(scope, receive, send)
+
+
+def wants_stream(request: Request, question: Question) -> bool:
+    """Tell whether to stream: the body or the ``Accept`` header may ask for it."""
+    return question.stream or "text/event-stream" in request.headers.get("accept", "")
+
+
+def _record(
+    services: Services, state: dict[str, Any], answer: Answer, ending: Ending
+) -> dict[str, Any]:
+    return {
+        **_common(services, state, answer.question, ending),
+        "blocked": False,
+        "block_reason": None,
+        "sources": [{"id": passage.id, "score": passage.score} for passage in answer.passages],
+        "tokens": answer.closing()["usage"],
+        "timings_ms": answer.timings(),
+    }
+
+
+def _common(
+    services: Services, state: dict[str, Any], question: Question, ending: Ending
+) -> dict[str, Any]:
+    caller: Key = state["caller"]
+    backend, model = services.backend
+    return {
+        "kind": "exchange",
+        "id": uuid.uuid4().hex,
+        "request_id": state["request_id"],
+        "query": question.message,
+        "response": ending.text,
+        "backend": backend,
+        "model": model,
+        "outcome": ending.outcome,
+        "error": ending.error.code if ending.error else None,
+        "ip": state["client"],
+        "api_key": {"id": caller.id, "prefix": caller.prefix},
+        "collection": caller.collection,
+    }

@@ -1,0 +1,63 @@
+"""The server's own log: what happens, for the operator, on the console and in ``server.log``."""
+
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from pythonjsonlogger.json import JsonFormatter
+
+from .config import Config
+
+_FIELDS = ["asctime", "levelname", "name", "message"]
+_MEGABYTES = 20 * 1024 * 1024
+
+
+def configure(config: Config) -> None:
+    """Send the log of this process where ``logging`` of the configuration says.
+
+    A ``server.log`` that cannot be opened is said on the console; the server runs without it.
+    """
+    root = logging.getLogger()
+    root.handlers = []
+    root.setLevel("DEBUG" if config.general.verbose else config.logging.level)
+    # At DEBUG these would write answers, vectors and every database call.
+    for noisy in ("sse_starlette", "aiosqlite", "asyncio", "chromadb", "httpx", "markdown_it"):
+        logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    if config.logging.console.enabled:
+        console = logging.StreamHandler(sys.stderr)
+        as_json = config.logging.console.format == "json"
+        console.setFormatter(_json() if as_json else _Text())
+        root.addHandler(console)
+    if config.logging.file.enabled:
+        try:
+            root.addHandler(_file(Path(config.logging.file.directory)))
+        except OSError as error:
+            logging.getLogger(__name__).warning("running without server.log: %s", error)
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+
+
+def _file(directory: Path) -> logging.Handler:
+    directory.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(directory / "server.log", maxBytes=_MEGABYTES, backupCount=4)
+    handler.setFormatter(_json())
+    # Requests go to the console; what was asked and answered is in the chat log.
+    handler.addFilter(lambda record: record.name != "orbit_server.requests")
+    return handler
+
+
+def _json() -> logging.Formatter:
+    return JsonFormatter(_FIELDS, rename_fields={"asctime": "timestamp", "levelname": "level"})
+
+
+class _Text(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        duration = getattr(record, "duration_ms", None)
+        if duration is None:
+            return line
+        return f"{line} {duration:.0f} ms [{record.__dict__['request_id']}]"
