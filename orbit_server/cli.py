@@ -19,9 +19,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from .chroma import holder
+from .chroma_embedded import holder
 from .config import Config, load
 from .errors import ConfigError, Forbidden, ModelUnreachable, OrbitError
+from .guard import Verdict
 from .ingest import Report
 from .ingest import ingest as ingest_files
 from .keys import Key, Keys, parse_expiry

@@ -15,7 +15,9 @@ from . import prompt
 from .answer import Answer, Generate, Retrieve, quotation
 from .blocklist import Blocklist
 from .chatlog import ChatLog
-from .chroma import Chroma, ChromaEmbedded, ChromaServer
+from .chroma import Chroma
+from .chroma_embedded import ChromaEmbedded
+from .chroma_server import ChromaServer
 from .config import Config
 from .embedding import Embedder, LexicalEmbedder, OllamaEmbedder
 from .errors import ConfigError, Forbidden, ModelError, NotStarted, OrbitError

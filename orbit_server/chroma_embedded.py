@@ -1,0 +1,210 @@
+"""Chroma in this process, through the ``chromadb`` package, and the lock on its folder.
+
+A second Chroma on a folder starts without complaint and destroys it, so whoever opens one holds a
+lock that says who it is and where it can be asked instead.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+
+from .chroma import Body, Client, failure
+from .errors import NotStarted, OrbitError, SearchError
+
+THREADS = 4
+LOCK_ATTEMPTS = 10
+
+
+class ChromaLocked(SearchError):
+    """Another process works on this folder: ``pid`` at ``address``, as far as it has said so."""
+
+    def __init__(self, path: Path, pid: int | None, address: str | None) -> None:
+        self.path, self.pid, self.address = path, pid, address
+        who = "another process" if pid is None else f"process {pid}"
+        where = "" if address is None else f", which answers at {address}"
+        super().__init__(f"The Chroma folder {path} is in use by {who}{where}.")
+
+
+# Records go through the methods below chromadb's own Collection: they take the UUID, and do not try
+# to build the embedding function that somebody else may have made the collection with.
+_IN_PROCESS: dict[str, Callable[[Any, str, Any], Any]] = {
+    "heartbeat": lambda client, _, __: client.heartbeat(),
+    "list": lambda client, _, __: [_described(each) for each in client.list_collections()],
+    "create": lambda client, _, body: _described(
+        client.create_collection(**body, embedding_function=None)
+    ),
+    "find": lambda client, key, _: _described(client.get_collection(key, embedding_function=None)),
+    "drop": lambda client, key, _: client.delete_collection(key),
+    "modify": lambda client, key, body: client._modify(UUID(key), **body),
+    "count": lambda client, key, _: client._count(UUID(key)),
+    "query": lambda client, key, body: client._query(UUID(key), **body),
+    "get": lambda client, key, body: client._get(UUID(key), **body),
+    "upsert": lambda client, key, body: client._upsert(UUID(key), **body),
+    "delete": lambda client, key, body: client._delete(UUID(key), **body),
+}
+
+
+class ChromaEmbedded(Client):
+    """Chroma in this process, on the folder ``path``, which it makes and locks.
+
+    A folder belongs to one process at a time: opening raises :class:`ChromaLocked` while another
+    holds it. ``address`` is where this process can be asked instead; it is written into the lock
+    for others to read. A parent passes its lock on with ``pass_fds=[parent.lock_fd]``; the child
+    takes it over with ``lock_fd=``.
+
+    Calls run in threads. A cancelled call returns at once; what its thread had begun is completed.
+    """
+
+    def __init__(
+        self, path: str | Path, *, address: str | None = None, lock_fd: int | None = None
+    ) -> None:
+        super().__init__()
+        self._path = Path(path).absolute()
+        self._address = address
+        self._lock_fd = lock_fd
+        self._threads: ThreadPoolExecutor | None = None
+        self._client: Any = None
+
+    @property
+    def lock_fd(self) -> int:
+        """The descriptor that holds the lock on the folder, for a child process to inherit."""
+        if self._lock_fd is None:
+            raise NotStarted("The Chroma folder is not open.")
+        return self._lock_fd
+
+    async def __aenter__(self) -> Self:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="chroma")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._open)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            # Shielded: a second cancellation must not leave the folder open or its lock held.
+            closing = asyncio.get_running_loop().run_in_executor(None, self._close, threads)
+            await asyncio.shield(closing)
+
+    async def _call(
+        self, operation: str, key: str = "", body: Body | None = None, request_id: str | None = None
+    ) -> Any:
+        threads, client = self._threads, self._client
+        if threads is None:
+            raise NotStarted("The Chroma folder is not open.")
+
+        def work() -> Any:
+            with _translated_chromadb(self._path):
+                return _IN_PROCESS[operation](client, key, body or {})
+
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+    def _open(self) -> None:
+        with _translated_chromadb(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            if self._lock_fd is None:
+                self._lock_fd = os.open(_lock_file(self._path), os.O_RDWR | os.O_CREAT, 0o644)
+            _lock(self._lock_fd, self._path, self._address)
+
+            import chromadb
+            from chromadb.config import Settings
+
+            # Constructed rather than called: calling it reads the environment and ``.env``, where
+            # names as plain as ALLOW_RESET or MIGRATIONS would change how the folder is opened.
+            settings = Settings.model_construct(anonymized_telemetry=False)
+            self._client = chromadb.PersistentClient(self._path, settings=settings)
+
+    def _close(self, threads: ThreadPoolExecutor) -> None:
+        threads.shutdown()
+        client, self._client = self._client, None
+        lock_fd, self._lock_fd = self._lock_fd, None
+        self._remembered.clear()
+        try:
+            if client is not None:
+                with _translated_chromadb(self._path):
+                    client.close()
+        finally:
+            # Closed, not unlocked: a child that has inherited the lock keeps it.
+            if lock_fd is not None:
+                os.close(lock_fd)
+
+
+def holder(path: str | Path) -> dict[str, Any] | None:
+    """Return ``{"pid", "address"}`` of the process that holds this Chroma folder, or ``None``.
+
+    Either value is ``None`` when the holder has not said it. Raise ``SearchError`` when the lock
+    cannot be read.
+    """
+    try:
+        descriptor = os.open(_lock_file(Path(path)), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SearchError(f"The lock of {path} cannot be read: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _lock(descriptor: int, path: Path, address: str | None) -> None:
+    if not os.path.samestat(os.fstat(descriptor), _lock_file(path).stat()):
+        raise SearchError(f"The inherited descriptor {descriptor} is not the lock of {path}.")
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            # Somebody who only looks (``holder``) is gone in a moment; a holder is not.
+            if attempt == LOCK_ATTEMPTS - 1:
+                raise ChromaLocked(path, **_written(descriptor)) from None
+            time.sleep(0.02)
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, orjson.dumps({"pid": os.getpid(), "address": address}), 0)
+
+
+def _lock_file(path: Path) -> Path:
+    return path / "orbit.lock"
+
+
+def _written(descriptor: int) -> dict[str, Any]:
+    try:
+        content = orjson.loads(os.pread(descriptor, 4096, 0))
+        return {"pid": content["pid"], "address": content["address"]}
+    except (ValueError, LookupError, TypeError):
+        return {"pid": None, "address": None}
+
+
+@contextmanager
+def _translated_chromadb(path: Path) -> Iterator[None]:
+    """Turn whatever chromadb raises into the error tree; for use in a worker thread.
+
+    A panic in Chroma's Rust arrives as a ``BaseException``. Nobody interrupts or cancels a worker
+    thread, so all of them are translated.
+    """
+    try:
+        yield
+    except OrbitError:
+        raise
+    except BaseException as error:
+        code = getattr(error, "code", None)
+        status = code() if callable(code) else 500
+        raise failure(status, f"Chroma in {path}: {type(error).__name__}: {error}") from error
+
+
+def _described(collection: Any) -> Any:
+    return collection.get_model().model_dump()
