@@ -24,7 +24,8 @@ class RequestLogMiddleware:
 
     The id comes from the request's ``X-Request-ID`` where that is short and plain, else from
     ``new_id``; it is left in ``state["request_id"]`` and sent back as ``X-Request-ID``. The
-    client's address, seen through ``trusted_proxies``, is left in ``state["client"]``.
+    client's address, seen through ``trusted_proxies``, is left in ``state["client"]``, the socket's
+    peer in ``state["peer"]``.
 
     The record: ``request_id, method, route`` (the template, never the path: a path may hold a
     secret), ``status, bytes, first_byte_ms, duration_ms, outcome, client, key_id, error``.
@@ -51,9 +52,13 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        # A dictionary of this request's own: a host's lifespan state may use the same names, and a
+        # server that hands every request the same dictionary would mix callers up.
+        scope["state"] = {**scope.get("state", {}), "caller": None, "error": None}
         state = shared_state(scope)
         request_id = state["request_id"] = self._request_id(scope)
         state["client"] = client_address(scope, self.trusted_proxies)
+        state["peer"] = client_address(scope, ())
         started = time.perf_counter()
         status = 0
         sent = 0

@@ -1,5 +1,6 @@
 """What is asked: the request is read and validated once, then judged, then answered."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,12 +48,14 @@ class SafetyMiddleware:
                 await question(scope, receive, send)
                 return
             reason = None
+            started = time.perf_counter()
             if self.check is not None:
                 reason = await unless_client_leaves(self.check(question), receive)
+            checked = round((time.perf_counter() - started) * 1000, 1)
         except (ClientDisconnect, ClientLeft):
             return
         if reason is not None and self.refuse is not None:
             await self.refuse(question, reason)(scope, receive, send)
             return
-        shared_state(scope)["question"] = question
+        shared_state(scope).update(question=question, checked_ms=checked)
         await self.app(scope, receive, send)

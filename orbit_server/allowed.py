@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from .redact import redactor
 
 T = TypeVar("T")
 
@@ -193,6 +196,26 @@ def network(value: Any) -> Network:
 
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 calls the form of a header name so
+
+
+def time_zone(value: Any) -> str:
+    """Read the name of a time zone that this machine knows."""
+    name = plain_text(value).strip()
+    try:
+        ZoneInfo(name)
+    except (OSError, ZoneInfoNotFoundError) as error:
+        raise ValueError from error
+    return name
+
+
+def redaction(value: Any) -> str:
+    """Read the name of a pattern, or an expression, that ``redact`` knows."""
+    name = plain_text(value)
+    try:
+        redactor([name])
+    except re.error as error:
+        raise ValueError from error
+    return name
 
 
 def header_map(value: Any) -> dict[str, SecretStr]:

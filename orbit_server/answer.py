@@ -28,6 +28,8 @@ class TextStream(Protocol):
     async def __anext__(self) -> list[str]: ...
 
 
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
 Retrieve = Callable[[Question, str], Awaitable[Retrieved]]
 Generate = Callable[[Question, Sequence[Passage]], TextStream]
 
@@ -106,7 +108,7 @@ class Written:
     """A text stream of words that exist already; no model is asked."""
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        self.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        self.usage = NO_TOKENS
         self.finish_reason = "stop"
         self._pieces = iter(pieces)
 

@@ -1,43 +1,77 @@
-"""The chat log: one JSON line for every exchange, in a file for every day.
+"""The chat log: what was asked and answered, errors and the server's own state, a JSON line each.
 
-A writer thread of its own touches the disk, so that a slow one holds up nobody but the line's own
-exchange, and that only for a moment.
+A file for every day, known by its name, so that several processes can write it: nothing is ever
+renamed. A writer thread of its own touches the disk, so that a slow one holds up nobody but the
+line's own exchange, and that only for a moment.
 """
 
 import asyncio
 import logging
 import os
 import queue
+import re
 import threading
+import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 logger = logging.getLogger(__name__)
 
-_Line = tuple[dict[str, Any], Callable[[], None]]
+Kind = Literal["exchange", "error", "status"]
+
+FILE_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log")
+
+
+class _Line(NamedTuple):
+    record: dict[str, Any]
+    confirm: Callable[[], None] | None
 
 
 class ChatLog:
-    """Append records to ``directory/chat-YYYY-MM-DD.log``, by the record's own UTC day.
+    """Append records to ``directory/chat-YYYY-MM-DD.log``, by the record's own day in ``timezone``.
 
     Each line is one ``write`` to a file opened for appending, so that several processes may share
-    it. Writing never fails an exchange: what could not be written is counted in ``lost`` and said
-    in the server's log. Runs its thread in ``async with``; leaving it writes everything queued.
+    it; at ``max_bytes`` the day goes on in ``chat-YYYY-MM-DD.1.log``, then ``.2``. Files whose day
+    is more than ``retention_days`` ago are removed, but never one that ``keep(path)`` speaks for.
+    ``redact`` is applied to ``query`` and ``response`` before anything is written.
+
+    Writing never fails an exchange: what could not be written is counted in ``lost``, ``failing``
+    says why until writing works again, and the server's log tells. Runs its thread in ``async
+    with``; leaving it writes everything queued.
     """
 
-    def __init__(self, directory: Path, *, max_wait: float = 0.05) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_wait: float = 0.05,
+        max_bytes: int = 20 * 1024 * 1024,
+        retention_days: int = 14,
+        timezone: tzinfo = UTC,
+        redact: Callable[[str], str] | None = None,
+        keep: Callable[[Path], bool] = lambda path: False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.directory = directory
         self.max_wait = max_wait
+        self.max_bytes = max_bytes
+        self.retention_days = retention_days
+        self.timezone = timezone
+        self.redact = redact
+        self.keep = keep
         self.lost = 0
+        self.failing: str | None = None
+        self._now = now
         self._queue: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._formatter = OrjsonFormatter(["timestamp"])
         self._file: int | None = None
         self._day = ""
+        self._part = 0
 
     async def __aenter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="chatlog", daemon=True)
@@ -50,10 +84,16 @@ class ChatLog:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    async def write(self, record: dict[str, Any]) -> None:
-        """Write ``record`` with its ``timestamp``; return when the operating system has the line.
+    @property
+    def waiting(self) -> int:
+        """How many lines are queued and not yet written."""
+        return self._queue.qsize()
 
-        Waits at most ``max_wait`` seconds for that; the line is written all the same.
+    async def write(self, kind: Kind, **fields: Any) -> None:
+        """Write a record; return when the operating system has the line.
+
+        It gets a ``timestamp`` (UTC, milliseconds) and an ``id``. Waits at most ``max_wait``
+        seconds; the line is written all the same.
         """
         loop = asyncio.get_running_loop()
         written = loop.create_future()
@@ -62,38 +102,82 @@ class ChatLog:
             if not written.done():
                 written.set_result(None)
 
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._queue.put(({"timestamp": now, **record}, lambda: _call(loop, confirm)))
+        self._put(kind, fields, lambda: _call(loop, confirm))
         await asyncio.wait({written}, timeout=self.max_wait)
 
+    def note(self, kind: Kind, **fields: Any) -> None:
+        """Write a record without waiting for it."""
+        self._put(kind, fields, None)
+
+    def _put(self, kind: Kind, fields: dict[str, Any], confirm: Callable[[], None] | None) -> None:
+        moment = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        record = {"timestamp": moment, "id": uuid.uuid4().hex, "kind": kind, **fields}
+        self._queue.put(_Line(record, confirm))
+
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            record, confirm = item
+        while (line := self._queue.get()) is not None:
             try:
-                self._append(record)
+                self._append(line.record)
             except Exception as error:
-                self.lost += 1
                 self._close()
-                logger.error("a line of the chat log was lost (%d so far): %s", self.lost, error)
-            confirm()
+                self.lost += 1
+                if self.failing is None:
+                    logger.error("the chat log cannot be written, its lines are lost: %s", error)
+                self.failing = str(error)
+            else:
+                if self.failing is not None:
+                    logger.warning("the chat log is written again; %d lines were lost", self.lost)
+                self.failing = None
+            if line.confirm is not None:
+                line.confirm()
         self._close()
 
     def _append(self, record: dict[str, Any]) -> None:
-        day = record["timestamp"][:10]
-        if self._file is None or day != self._day:
-            self._close()
+        moment = datetime.fromisoformat(record["timestamp"])
+        self._open(moment.astimezone(self.timezone).date().isoformat())
+        if self.redact is not None:
+            for name in ("query", "response"):
+                if isinstance(record.get(name), str):
+                    record[name] = self.redact(record[name])
+        line = self._formatter.format(logging.makeLogRecord({"msg": _encodable(record)}))
+        data = line.encode() + b"\n"
+        if self._file is None or os.write(self._file, data) != len(data):
+            raise OSError("the disk took only a part of the line")
+
+    def _open(self, day: str) -> None:
+        """Have the file of ``day`` open that has room: other processes move on at the same size."""
+        if self._file is not None and day == self._day:
+            stat = os.fstat(self._file)
+            if stat.st_nlink and stat.st_size < self.max_bytes:
+                return
+            first = self._part + 1 if stat.st_nlink else 0  # without a link somebody removed it
+        else:
+            first = 0
             self.directory.mkdir(parents=True, exist_ok=True)
-            path = self.directory / f"chat-{day}.log"
+            if day > self._day:
+                self._remove_old(date.fromisoformat(day))
+        self._close()
+        self._day, self._part = day, first
+        while True:
+            part = f".{self._part}" if self._part else ""
+            path = self.directory / f"chat-{day}{part}.log"
             # The log holds people's questions: for the server's user and group only.
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-            self._day = day
             size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")  # a process that died in the middle of a line
-        line = logging.makeLogRecord({"msg": _encodable(record)})
-        data = self._formatter.format(line).encode() + b"\n"
-        if os.write(self._file, data) != len(data):
-            raise OSError("the disk took only a part of the line")
+            if size < self.max_bytes:
+                break
+            self._close()
+            self._part += 1
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")  # a process that died in the middle of a line
+
+    def _remove_old(self, today: date) -> None:
+        oldest = (today - timedelta(days=self.retention_days)).isoformat()
+        for path in sorted(self.directory.iterdir()):
+            name = FILE_NAME.fullmatch(path.name)
+            if name is not None and name[1] < oldest and not self.keep(path):
+                path.unlink(missing_ok=True)
+                logger.info("removed %s: older than %d days", path.name, self.retention_days)
 
     def _close(self) -> None:
         if self._file is not None:

@@ -41,7 +41,6 @@ _WITHOUT_MEANING = {
     "logging.propagate",
     "logging.capture_warnings",
     "logging.file.filename",
-    "logging.file.max_size_mb",
     "logging.file.backup_count",
     "logging.file.rotation",
     "logging.file.format",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 from . import prompt
 from .answer import Answer, Generate, Retrieve, quotation
@@ -25,6 +26,7 @@ from .guard import Guard, Verdict
 from .keys import Key, Keys
 from .lexical import LexicalIndex
 from .ollama import ChatStream, Ollama
+from .redact import redactor
 from .retrieval import Retrieval
 from .store import LocalStore
 from .types import Passage, Question
@@ -58,7 +60,7 @@ class Services:
         )
         self.chroma = _chroma(config, address)
         self.keys = Keys(config.database.url, prefix=config.api_keys.prefix)
-        self.chatlog = ChatLog(Path(config.logging.file.directory))
+        self.chatlog = _chatlog(config)
         self.embedder = _embedder(config, self.ollama)
         self.lexical = LexicalIndex(Path(config.retrieval.path))
         self.retrieval = Retrieval(
@@ -185,6 +187,11 @@ class Services:
         return self.ollama.chat(messages, model=ollama.model, request_id=request_id)
 
     @property
+    def elasticsearch_status(self) -> str:
+        """``enabled``, ``disabled`` or ``unavailable``: what becomes of the chat log's copy."""
+        return "disabled"
+
+    @property
     def backend(self) -> tuple[str, str | None]:
         """The provider that words the answers, and its model if it has one."""
         provider = self.config.answer.provider
@@ -273,6 +280,18 @@ def _embedder(config: Config, ollama: Ollama) -> Embedder:
         model=config.ollama.embed_model,
         batch_size=config.embedding.batch_size,
         concurrency=config.embedding.concurrency,
+    )
+
+
+def _chatlog(config: Config) -> ChatLog:
+    log, file = config.logging, config.logging.file
+    return ChatLog(
+        Path(file.directory),
+        max_wait=file.max_wait_ms / 1000,
+        max_bytes=int(file.max_size_mb * 1024 * 1024),
+        retention_days=file.retention_days,
+        timezone=ZoneInfo(log.timezone),
+        redact=redactor(log.redact) if log.redact else None,
     )
 
 

@@ -42,8 +42,10 @@ from .allowed import (
     optional,
     origin,
     plain_text,
+    redaction,
     refusal,
     thinking,
+    time_zone,
     token,
     whole,
 )
@@ -108,6 +110,15 @@ class LogFileConfig(Section):
 
     enabled: Switch = why(True, "Write the server's own log to a file; chats are always written.")
     directory: Text = why("logs", "Folder of all log files, the chat log among them.")
+    max_size_mb: Annotated[float, number(0, 10_000, above=True)] = why(
+        20, "Size at which a day's chat log goes on in the next file, in megabytes."
+    )
+    retention_days: Annotated[int, whole(1, 36_500)] = why(
+        14, "Days after which chat logs are removed, unless they are still to be shipped."
+    )
+    max_wait_ms: Annotated[float, number(0, 60_000)] = why(
+        50, "Longest time an answer's end waits for its line to be written."
+    )
 
 
 class ConsoleConfig(Section):
@@ -127,6 +138,20 @@ class LoggingConfig(Section):
     )
     file: LogFileConfig = section(LogFileConfig)
     console: ConsoleConfig = section(ConsoleConfig)
+    timezone: Annotated[str, Allowed("a time zone such as UTC or Europe/Vienna", time_zone)] = why(
+        "UTC", "Where the day of a chat log begins; times in it are always UTC."
+    )
+    redact: Annotated[
+        tuple[str, ...],
+        listed("email, phone, card, iban, or regular expressions between slashes", redaction),
+    ] = why((), "What is blotted out of questions and answers before they are written.")
+    include_prompts: Switch = why(False, "Log whole prompts too, when general.verbose is on.")
+
+
+class MetricsConfig(Section):
+    """Figures for a monitoring system."""
+
+    public: Switch = why(False, "Show /metrics to everybody, not only with the admin token.")
 
 
 class ChromaConfig(Section):
@@ -382,7 +407,21 @@ class ElasticsearchConfig(Section):
     index: Annotated[
         str, matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of small letters, digits, ., _ and -")
     ] = why("chatbot", "How the names of the indices begin.")
+    data_stream: Annotated[
+        str | None,
+        optional(
+            matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of small letters, digits, ., _, -")
+        ),
+    ] = why(None, "A data stream instead of monthly indices; a resend may then store twice.")
     auth: ElasticsearchAuthConfig = section(ElasticsearchAuthConfig)
+    api_key: OptionalSecret = why(None, "API key instead of a user, best written as ${VARIABLE}.")
+    ca_certs: OptionalText = why(None, "File with the certificate authority of Elasticsearch.")
+    verify_certs: Switch = why(True, "false trusts whoever answers; for trials only.")
+    retention_days: Annotated[int | None, optional(whole(1, 36_500))] = why(
+        None, "Days after which Elasticsearch removes old indices; null keeps them."
+    )
+    batch_size: Annotated[int, whole(1, 10_000)] = why(500, "Records sent in one request at most.")
+    flush_seconds: Seconds = why(2, "How long a record may wait for others to be sent with.")
 
 
 class Config(Section):
@@ -390,6 +429,7 @@ class Config(Section):
 
     general: GeneralConfig = section(GeneralConfig)
     logging: LoggingConfig = section(LoggingConfig)
+    metrics: MetricsConfig = section(MetricsConfig)
     chroma: ChromaConfig = section(ChromaConfig)
     ollama: OllamaConfig = section(OllamaConfig)
     embedding: EmbeddingConfig = section(EmbeddingConfig)

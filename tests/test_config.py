@@ -740,7 +740,7 @@ def test_file_of_the_original_loads_with_its_warnings() -> None:
     ignored, thresholds = config.warnings
     assert ignored == (
         "config.yaml: these keys no longer mean anything and are ignored: logging.file.filename, "
-        "logging.file.max_size_mb, logging.file.backup_count, logging.file.rotation, "
+        "logging.file.backup_count, logging.file.rotation, "
         "logging.file.format, logging.capture_warnings, logging.propagate, ollama.stream, "
         "ollama.timeout, ollama.connector_limit, ollama.summarization, safety.stream, mongodb"
     )

@@ -1,8 +1,8 @@
 """``POST /chat``: a question in, an answer out, streamed or whole."""
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any
 
 import anyio
@@ -10,13 +10,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ..answer import Answer
+from ..answer import NO_TOKENS, Answer
 from ..config import Config
-from ..errors import OrbitError, Unprocessable
+from ..errors import OrbitError, ShuttingDown, Unprocessable
 from ..guard import Verdict, refusal_text
 from ..keys import Key
 from ..services import Services
-from ..sse import Ending, EventStream, Outcome, StreamedAtOnce, done_event, event
+from ..sse import (
+    Ending,
+    EventStream,
+    Outcome,
+    StreamedAtOnce,
+    done_event,
+    event,
+    server_stops,
+    to_json,
+)
 from ..types import Question
 from .body import read_json, validated
 
@@ -59,10 +68,11 @@ async def chat(request: Request) -> Response:
             logger.warning(
                 "request %s failed: %s: %s", state["request_id"], ending.error.code, ending.error
             )
-        await services.chatlog.write(_record(services, state, answer, ending))
+        await services.chatlog.write("exchange", **_record(services, state, answer, ending))
 
+    drain = services.config.general.drain_seconds
     if not wants_stream(request, question):
-        return WholeAnswer(answer, finish=finish)
+        return WholeAnswer(answer, finish=finish, drain=drain)
     chat = services.config.chat
     stream_format = question.stream_format or caller.stream_format or chat.stream_format
     return EventStream(
@@ -71,20 +81,28 @@ async def chat(request: Request) -> Response:
         cumulative=stream_format == "cumulative",
         head_timeout=chat.head_timeout,
         ping=chat.ping_seconds,
-        drain=services.config.general.drain_seconds,
+        drain=drain,
     )
 
 
 class WholeAnswer(Response):
     """Send ``answer`` as one JSON object; stop making it the moment the client is gone.
 
-    ``finish`` is called once, before the reply goes out or after the client left.
+    ``finish`` is called once, before the reply goes out or after the client left. ``drain`` is how
+    long the answer may take once the server stops; then it is ``ShuttingDown``.
     """
 
-    def __init__(self, answer: Answer, *, finish: Callable[[Ending], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        finish: Callable[[Ending], Awaitable[None]],
+        drain: float = 30.0,
+    ) -> None:
         super().__init__()
         self._answer = answer
         self._finish = finish
+        self._drain = drain
         self._said: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +120,8 @@ class WholeAnswer(Response):
                 await self._finish(Ending("".join(self._said), outcome, error))
             if outcome == "completed":
                 reply = {"response": "".join(self._said), **self._answer.closing()}
-                await JSONResponse(reply)(scope, receive, send)
+                whole = Response(to_json(reply), media_type="application/json")
+                await whole(scope, receive, send)
 
     async def _collect(self, receive: Receive) -> bool:
         """Gather the whole text; tell whether it came to its end before the client left."""
@@ -115,13 +134,23 @@ class WholeAnswer(Response):
                     pass
                 race.cancel_scope.cancel()
 
+            async def watch_for_shutdown() -> None:
+                nonlocal failure
+                await server_stops(self._drain)
+                failure = ShuttingDown()
+                race.cancel_scope.cancel()
+
             race.start_soon(watch_for_disconnect)
+            race.start_soon(watch_for_shutdown)
             try:
                 async for pieces in self._answer:
                     self._said += pieces
                 completed = True
             except OrbitError as error:  # raised below, where no group wraps it
                 failure = error
+            except Exception:
+                logger.exception("an answer failed unexpectedly")
+                failure = OrbitError()
             race.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -143,14 +172,15 @@ class Refusal(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = refusal_text(self._verdict)
         question, verdict = self._question, self._verdict
+        ending = Ending(text, "completed")
         await self._services.chatlog.write(
-            {
-                **_common(self._services, scope["state"], question, Ending(text, "completed")),
-                "blocked": True,
-                "block_reason": verdict.reason,
-                "sources": [],
-                "timings_ms": {"moderation": round(verdict.seconds * 1000, 1)},
-            }
+            "exchange",
+            **_common(self._services, scope["state"], question, ending),
+            blocked=True,
+            block_reason=verdict.reason,
+            sources=[],
+            tokens=NO_TOKENS,
+            timings_ms={"moderation": round(verdict.seconds * 1000, 1)},
         )
         closing = {"sources": [], "blocked": True}
         response: Response = JSONResponse({"response": text, **closing})
@@ -167,13 +197,14 @@ def wants_stream(request: Request, question: Question) -> bool:
 def _record(
     services: Services, state: dict[str, Any], answer: Answer, ending: Ending
 ) -> dict[str, Any]:
+    moderation = {"moderation": state["checked_ms"]} if services.guard else {}
     return {
         **_common(services, state, answer.question, ending),
         "blocked": False,
         "block_reason": None,
         "sources": [{"id": passage.id, "score": passage.score} for passage in answer.passages],
         "tokens": answer.closing()["usage"],
-        "timings_ms": answer.timings(),
+        "timings_ms": moderation | answer.timings(),
     }
 
 
@@ -183,8 +214,6 @@ def _common(
     caller: Key = state["caller"]
     backend, model = services.backend
     return {
-        "kind": "exchange",
-        "id": uuid.uuid4().hex,
         "request_id": state["request_id"],
         "query": question.message,
         "response": ending.text,
@@ -193,6 +222,20 @@ def _common(
         "outcome": ending.outcome,
         "error": ending.error.code if ending.error else None,
         "ip": state["client"],
+        "ip_metadata": _address_metadata(state["client"], state["peer"]),
         "api_key": {"id": caller.id, "prefix": caller.prefix},
         "collection": caller.collection,
+        "elasticsearch_status": services.elasticsearch_status,
     }
+
+
+def _address_metadata(client: str, peer: str) -> dict[str, Any]:
+    """Return what the original logged about an address, under its names."""
+    try:
+        address = ip_address(client)
+    except ValueError:
+        kind, local = "unknown", False
+    else:
+        kind, local = f"ipv{address.version}", address.is_loopback
+    source = "direct" if client == peer else "proxy"
+    return {"type": kind, "isLocal": local, "source": source, "originalValue": peer}
