@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, Self
 
+from .citations import cited
 from .types import Passage, Question, Retrieved
 
 
@@ -87,13 +88,21 @@ class Answer:
         self._timings_ms["first_token"] = self._elapsed()
         return pieces
 
-    def closing(self) -> dict[str, Any]:
-        """Return what the last event and the JSON reply say beside the text."""
-        stream = self._stream or Written([])
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens that the model read and wrote; zeros as long as it has not ended."""
+        return self._stream.usage if self._stream else NO_TOKENS
+
+    def closing(self, text: str) -> dict[str, Any]:
+        """Return what the last event and the JSON reply say beside ``text``, the answer so far.
+
+        ``cited`` holds the ids of those ``sources`` that the text refers to by number.
+        """
         return {
             "sources": [passage.public() for passage in self.passages],
-            "usage": stream.usage,
-            "finish_reason": stream.finish_reason,
+            "cited": [self.passages[number - 1].id for number in cited(text, len(self.passages))],
+            "usage": self.usage,
+            "finish_reason": self._stream.finish_reason if self._stream else "stop",
         }
 
     def timings(self) -> dict[str, float]:

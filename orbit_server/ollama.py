@@ -97,7 +97,7 @@ class Ollama:
         body["stream"] = False
         if format is not None:
             body["format"] = format
-        if think is not None:
+        if think is not None and model not in self._unthinking:
             body["think"] = think
         reply = await self._post("/api/chat", body)
         if not reply.get("done"):
@@ -116,7 +116,7 @@ class Ollama:
 
     async def models(self) -> list[str]:
         """Return the names of the installed models, each with its tag."""
-        listed = (await self._get("/api/tags")).get("models", [])
+        listed = (await self._get("/api/tags")).get("models") or []
         return [model["name"] for model in listed]
 
     async def version(self) -> str:
@@ -256,7 +256,7 @@ class ChatStream:
                 kind = ModelInterrupted if self._begun or pieces else ModelError
                 self._failure = kind(f"{self._body['model']}: {event['error']}")
                 break
-            if text := event["message"]["content"] if "message" in event else "":
+            if text := (event.get("message") or {}).get("content"):
                 pieces.append(text)
             if event.get("done"):
                 self._finish(event)

@@ -4,8 +4,8 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from .chatlog import ChatLog
 from .chroma import Chroma
 from .chroma_embedded import ChromaEmbedded
 from .chroma_server import ChromaServer
+from .condense import condense
 from .config import Config
 from .embedding import Embedder, LexicalEmbedder, OllamaEmbedder
 from .errors import ConfigError, Forbidden, ModelError, NotStarted, OrbitError
@@ -27,9 +28,10 @@ from .keys import Key, Keys
 from .lexical import LexicalIndex
 from .ollama import ChatStream, Ollama
 from .redact import redactor
+from .rerank import Reranker, refuse_embedders
 from .retrieval import Retrieval
 from .store import LocalStore
-from .types import Passage, Question
+from .types import Passage, Question, Retrieved
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class Services:
             relevance=config.chroma.relevance_threshold,
         )
         self.guard = _guard(config, self.ollama)
+        self.reranker = _reranker(config, self.ollama)
         self.store = LocalStore(
             chroma=self.chroma,
             lexical=self.lexical,
@@ -168,10 +171,49 @@ class Services:
         return Answer(
             question,
             collection,
-            retrieve=retrieve or partial(self.retrieval, request_id=request_id),
+            retrieve=partial(
+                self._retrieve,
+                search=retrieve or partial(self.retrieval, request_id=request_id),
+            ),
             generate=generate,
             nothing_found=self.config.answer.no_results_message,
         )
+
+    async def _retrieve(
+        self, question: Question, collection: str, *, search: Retrieve
+    ) -> Retrieved:
+        """Make a follow-up whole, search, rerank, and keep what the model can be given."""
+        timings: dict[str, float] = {}
+        alone = question.model_copy(update={"history": ()})
+        if question.history:
+            with _timed(timings, "condense"):
+                text = await condense(
+                    question,
+                    complete=self.ollama.complete if self._condenses else None,
+                    model=self.config.ollama.model,
+                    options=self.config.ollama.options,
+                )
+            alone = Question(message=text)
+        found = await search(alone, collection)
+        passages = found.passages
+        if self.reranker is not None and passages:
+            with _timed(timings, "rerank"):
+                passages = await self.reranker(alone.message, passages)
+        if self.backend[0] == "ollama":
+            answer = self.config.answer
+            passages = prompt.fitting(
+                question, passages, system=answer.system_prompt, token_budget=self._token_budget
+            )
+        return Retrieved(passages, timings | found.timings_ms)
+
+    @property
+    def _condenses(self) -> bool:
+        return self.config.answer.condense and self.config.answer.provider == "ollama"
+
+    @property
+    def _token_budget(self) -> int:
+        ollama = self.config.ollama
+        return max(ollama.num_ctx - max(ollama.num_predict, 0), ollama.num_ctx // 2)
 
     def _generate(
         self, question: Question, passages: Sequence[Passage], *, request_id: str | None
@@ -182,7 +224,7 @@ class Services:
             passages,
             system=self.config.answer.system_prompt,
             history_turns=self.config.chat.history_turns,
-            token_budget=max(ollama.num_ctx - max(ollama.num_predict, 0), ollama.num_ctx // 2),
+            token_budget=self._token_budget,
         )
         return self.ollama.chat(messages, model=ollama.model, request_id=request_id)
 
@@ -319,6 +361,29 @@ def _guard(config: Config, ollama: Ollama) -> Guard | None:
         blocklist=Blocklist.load(safety.blocklist) if safety.blocklist else None,
         categories=safety.categories,
     )
+
+
+def _reranker(config: Config, ollama: Ollama) -> Reranker | None:
+    reranker = config.reranker
+    if not reranker.enabled:
+        return None
+    refuse_embedders(reranker.model)
+    return Reranker(
+        ollama.complete,
+        model=reranker.model,
+        top_n=reranker.top_n,
+        batch_size=reranker.batch_size,
+        temperature=reranker.temperature,
+        timeout=reranker.timeout,
+        options=config.ollama.options,
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[step] = round((time.perf_counter() - started) * 1000, 1)
 
 
 def _prompt(path: str) -> str:

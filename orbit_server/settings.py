@@ -272,6 +272,9 @@ class AnswerConfig(Section):
     provider: OneOf[Literal["ollama", "extractive"]] = why(
         "ollama", '"ollama" words an answer, "extractive" quotes the best passages.'
     )
+    condense: Switch = why(
+        True, "Let the model make a follow-up question whole before documents are searched."
+    )
     system_prompt: OptionalText = why(
         None, "What the model is told about its task; null for the built-in text."
     )
@@ -381,7 +384,7 @@ class RerankerConfig(Section):
     enabled: Switch = why(False, "Let a model put the passages in order: better and slower.")
     model: Text = why("gemma3:4b", "Model that rates the passages.")
     top_n: Annotated[int, whole(1, 100)] = why(3, "Passages that remain for the answer.")
-    batch_size: Count = why(5, "Passages rated in one call.")
+    batch_size: Count = why(5, "Passages rated at once.")
     temperature: Temperature = why(0.0, "0, so that the same passages get the same order.")
     timeout: Seconds = why(5, "Seconds it may take; then the first order is used.")
 

@@ -46,16 +46,17 @@ class Ending:
 def event(text: str, **more: Any) -> bytes:
     """Return one event that carries ``text`` and is not the last; ``more`` fields follow."""
     extra = b", " + orjson.dumps(more)[1:-1] if more else b""
-    return b'data: {"text": ' + _dumps(text) + b', "done": false' + extra + b"}\n\n"
+    return b'data: {"text": ' + to_json(text) + b', "done": false' + extra + b"}\n\n"
 
 
 def done_event(**fields: Any) -> bytes:
     """Return the last event of a stream, with ``fields`` beside its empty text."""
-    extra = b", " + _dumps(fields)[1:-1] if fields else b""
+    extra = b", " + to_json(fields)[1:-1] if fields else b""
     return b'data: {"text": "", "done": true' + extra + b"}\n\n"
 
 
-def _dumps(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
+    """Return ``value`` as one line of JSON, also for readers with a broad idea of line ends."""
     try:
         data = orjson.dumps(value)
     except orjson.JSONEncodeError:  # a lone surrogate: legal in JSON as an escape only
@@ -136,14 +137,14 @@ class EventStream(EventSourceResponse):
         if error is not None and not self._opened:
             raise error
         await self._open(send)
-        closing = self._answer.closing()
+        closing = self._answer.closing("".join(self._said))
         last_words = b""
         if error is not None:
             sentence = ("\n\n" if self._said else "") + error.detail
             self._said.append(sentence)
             text = "".join(self._said) if self._cumulative else sentence
             last_words = event(text, error=error.code)
-            closing["error"] = error.code
+            closing |= {"error": error.code, "finish_reason": "error"}
         await self._end(error, "failed" if error else "completed")
         async with self._send_lock:
             self.active = False
@@ -152,6 +153,8 @@ class EventStream(EventSourceResponse):
     async def _send_pieces(self, send: Send) -> None:
         said = self._said
         async for pieces in self._answer:
+            if not pieces:
+                continue
             said += pieces
             if not self._opened:
                 await self._open(send)
@@ -185,12 +188,14 @@ class EventStream(EventSourceResponse):
                 await _send_body(send, event("".join(self._said)))
         finally:
             step.cancel()
+            # The answer is closed after this, and its running step must have ended before.
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(step, return_exceptions=True)
 
     async def _open(self, send: Send, first: bytes = b"") -> None:
         async with self._send_lock:
             if self._opened:
                 return
-            self._opened = True
             await send(
                 {
                     "type": "http.response.start",
@@ -198,6 +203,7 @@ class EventStream(EventSourceResponse):
                     "headers": self.raw_headers,
                 }
             )
+            self._opened = True
             if first:
                 await _send_body(send, first)
 
@@ -221,8 +227,7 @@ class EventStream(EventSourceResponse):
                         await _send_body(send, _PING)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
-        await self._listen_for_exit_signal()
-        await anyio.sleep(self._drain)
+        await server_stops(self._drain)
         self._stopping.cancel()
         await anyio.sleep(_LAST_WORDS_SECONDS)
 
@@ -234,6 +239,12 @@ class StreamedAtOnce(Response):
 
     def __init__(self, events: bytes) -> None:
         super().__init__(events, headers={**_HEADERS, "X-Accel-Buffering": "no"})
+
+
+async def server_stops(drain: float) -> None:
+    """Return when the server has been stopping for ``drain`` seconds."""
+    await EventSourceResponse._listen_for_exit_signal()
+    await anyio.sleep(drain)
 
 
 async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class Reply:
     """What came back for one request, whole."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -71,9 +71,7 @@ class Town:
     ) -> Reply:
         """Post a question and read all that comes back."""
         async with self.asking(message, headers=headers, **body) as response:
-            return Reply(
-                response.status, {**response.headers}, await response.read()
-            )
+            return Reply(response.status, response.headers, await response.read())
 
     def asking(
         self,
@@ -97,16 +95,20 @@ class Town:
             data=data,
             headers={**self.headers, "Content-Type": "application/json", **named},
         ) as response:
-            return Reply(response.status, {**response.headers}, await response.read())
+            return Reply(response.status, response.headers, await response.read())
+
+    def exchanges(self) -> list[dict[str, Any]]:
+        """The exchanges in the chat log, oldest first."""
+        return [record for record in self.server.exchanges() if record["kind"] == "exchange"]
 
     def exchange(self) -> dict[str, Any]:
-        """The latest record of the chat log."""
-        return self.server.exchanges()[-1]
+        """The latest exchange in the chat log."""
+        return self.exchanges()[-1]
 
     async def exchanged(self, count: int) -> list[dict[str, Any]]:
-        """Return the chat log once it holds ``count`` records."""
+        """Return the exchanges once there are ``count`` of them."""
         async with asyncio.timeout(5):
-            while len(records := self.server.exchanges()) < count:  # noqa: ASYNC110
+            while len(records := self.exchanges()) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         return records
 
@@ -119,7 +121,7 @@ class Town:
             await asyncio.sleep(0.005)
 
     def _left_over(self) -> list[asyncio.Task[Any]]:
-        # sse-starlette keeps one watcher for as long as the loop lives; pytest's runner is not ours.
+        # sse-starlette keeps a watcher for as long as the loop lives; the runner is pytest's.
         return [
             task
             for task in asyncio.all_tasks() - self._before
@@ -139,8 +141,10 @@ class Town:
 
 
 @asynccontextmanager
-async def town(folder: Path, **overrides: Any) -> AsyncIterator[Town]:
-    """Run a chat server under ``folder`` with documents, a key and an Ollama of its own."""
+async def town(
+    folder: Path, *, pairs: Mapping[str, str] = PAIRS, **overrides: Any
+) -> AsyncIterator[Town]:
+    """Run a chat server under ``folder`` with ``pairs``, a key and an Ollama of its own."""
     async with OllamaStandIn() as ollama:
         config = configuration(folder, ollama__base_url=ollama.url, **overrides)
         async with (
@@ -149,7 +153,8 @@ async def town(folder: Path, **overrides: Any) -> AsyncIterator[Town]:
                 connector=aiohttp.TCPConnector(limit=0, force_close=True)
             ) as http,
         ):
-            await server.pairs("town", PAIRS)
+            if pairs:
+                await server.pairs("town", pairs)
             headers = await server.key("town")
             yield Town(server, ollama, http, headers, asyncio.all_tasks())
 
@@ -216,6 +221,15 @@ class Requests(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
         self.records.append(record.__dict__)
+
+    async def record(self, reply: Reply) -> dict[str, Any]:
+        """Return the record of the request that got ``reply``; it comes after the last byte."""
+        async with asyncio.timeout(5):
+            while True:
+                for record in self.records:
+                    if record["request_id"] == reply.headers["X-Request-ID"]:
+                        return record
+                await asyncio.sleep(0.002)
 
 
 @contextmanager

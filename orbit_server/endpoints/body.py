@@ -21,7 +21,10 @@ async def read_json(request: Request, *, limit: int) -> Any:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType
-    if int(request.headers.get("content-length", "0")) > limit:
+    declared = request.headers.get("content-length", "0")
+    if not (declared.isascii() and declared.isdecimal()):
+        raise InvalidRequest("Content-Length must be a number.")
+    if len(declared) > _DIGITS or int(declared) > limit:
         raise BodyTooLarge
     body = bytearray()
     async for part in request.stream():
@@ -36,9 +39,14 @@ async def read_json(request: Request, *, limit: int) -> Any:
 
 def validated(model: type[Model], value: Any) -> Model:
     """Return ``value`` as ``model``; raise ``Unprocessable`` naming the first wrong field."""
+    if not isinstance(value, dict):
+        raise Unprocessable("The body must be a JSON object.")
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
         raise Unprocessable(f"{where}: {first['msg']}") from error
+
+
+_DIGITS = 18  # no length has more, and Python refuses to read thousands of them

@@ -119,7 +119,8 @@ class WholeAnswer(Response):
             finally:
                 await self._finish(Ending("".join(self._said), outcome, error))
             if outcome == "completed":
-                reply = {"response": "".join(self._said), **self._answer.closing()}
+                text = "".join(self._said)
+                reply = {"response": text, **self._answer.closing(text)}
                 whole = Response(to_json(reply), media_type="application/json")
                 await whole(scope, receive, send)
 
@@ -203,7 +204,7 @@ def _record(
         "blocked": False,
         "block_reason": None,
         "sources": [{"id": passage.id, "score": passage.score} for passage in answer.passages],
-        "tokens": answer.closing()["usage"],
+        "tokens": answer.usage,
         "timings_ms": moderation | answer.timings(),
     }
 

@@ -1,0 +1,204 @@
+"""The pipeline between search and text, with a few lines of fakes: what runs when, what ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
+
+import pytest
+
+from orbit_server.answer import Answer, Written, quotation
+from orbit_server.errors import ModelBusy, SearchUnavailable
+from orbit_server.types import Passage, Question, Retrieved
+
+pytestmark = pytest.mark.anyio
+
+QUESTION = Question(message="When?")
+
+
+def passage(text: str, *, answer: str | None = None, title: str = "Hours") -> Passage:
+    return Passage(
+        id="7", text=text, title=title, source="hours.md", score=0.87654321, answer=answer
+    )
+
+
+class Model:
+    """A model that says its pieces, or fails at a place."""
+
+    def __init__(self, *reads: list[str] | Exception, refuses: Exception | None = None) -> None:
+        self.usage = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
+        self.finish_reason = "length"
+        self.asked: list[tuple[Question, list[Passage]]] = []
+        self.open = 0
+        self._reads = iter(reads)
+        self._refuses = refuses
+
+    def __call__(self, question: Question, passages: Sequence[Passage]) -> Self:
+        self.asked.append((question, list(passages)))
+        return self
+
+    async def __aenter__(self) -> Self:
+        if self._refuses is not None:
+            raise self._refuses
+        self.open += 1
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.open -= 1
+
+    def __aiter__(self) -> AsyncIterator[list[str]]:
+        return self
+
+    async def __anext__(self) -> list[str]:
+        for read in self._reads:
+            if isinstance(read, Exception):
+                raise read
+            return read
+        raise StopAsyncIteration
+
+
+def answer(found: list[Passage] | Exception, model: Model) -> Answer:
+    async def retrieve(question: Question, collection: str) -> Retrieved:
+        assert collection == "town"
+        if isinstance(found, Exception):
+            raise found
+        return Retrieved(found, {"search": 1.0})
+
+    return Answer(
+        QUESTION, "town", retrieve=retrieve, generate=model, nothing_found="Nothing found."
+    )
+
+
+async def test_passages_go_to_the_model_and_its_reads_come_back() -> None:
+    """Reads stay together, the model's counts and reason are the answer's."""
+    model = Model(["At", " nine"], ["."])
+    async with answer([passage("At nine.")], model) as told:
+        assert model.open == 0
+        assert [pieces async for pieces in told] == [["At", " nine"], ["."]]
+        assert model.asked == [(QUESTION, [passage("At nine.")])]
+        assert told.closing("") == {
+            "sources": [
+                {
+                    "id": "7",
+                    "title": "Hours",
+                    "source": "hours.md",
+                    "score": 0.8765,
+                    "excerpt": "At nine.",
+                }
+            ],
+            "cited": [],
+            "usage": model.usage,
+            "finish_reason": "length",
+        }
+        assert {"search", "first_token", "total"} <= set(told.timings())
+        assert model.open == 1
+    assert model.open == 0
+
+
+async def test_nothing_relevant_is_answered_without_the_model() -> None:
+    """The configured text is the whole answer."""
+    model = Model(["Made up."])
+    async with answer([], model) as told:
+        assert [pieces async for pieces in told] == [["Nothing found."]]
+    assert told.closing("") == {
+        "sources": [],
+        "cited": [],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "finish_reason": "stop",
+    }
+    assert model.asked == []
+
+
+async def test_failures_pass_and_leave_nothing_open() -> None:
+    """A search that fails asks no model; a model that fails is closed."""
+    model = Model(["never"])
+    with pytest.raises(SearchUnavailable):
+        async with answer(SearchUnavailable(), model) as told:
+            await anext(told)
+    assert (model.asked, model.open) == ([], 0)
+    model = Model(refuses=ModelBusy())
+    with pytest.raises(ModelBusy):
+        async with answer([passage("x")], model) as told:
+            await anext(told)
+    assert model.open == 0
+    model = Model(["a"], ModelBusy())
+    with pytest.raises(ModelBusy):
+        async with answer([passage("x")], model) as told:
+            assert await anext(told) == ["a"]
+            await anext(told)
+    assert model.open == 0
+
+
+async def test_leaving_half_way_closes_the_model() -> None:
+    """Whatever is left unsaid, its stream is not left open."""
+    model = Model(["a"], ["b"])
+    async with answer([passage("x")], model) as told:
+        await anext(told)
+    assert model.open == 0
+
+
+async def test_cancelling_closes_the_model() -> None:
+    """Also when the reader is cancelled in the middle of a step."""
+    model = Model(["a"])
+    reading = asyncio.Event()
+
+    async def hang() -> list[str]:
+        reading.set()
+        await asyncio.sleep(30)
+        return []
+
+    async def read() -> None:
+        async with answer([passage("x")], model) as told:
+            await anext(told)
+            await hang()
+
+    task = asyncio.create_task(read())
+    await reading.wait()
+    assert model.open == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert model.open == 0
+
+
+def test_long_excerpts_are_cut_at_a_word() -> None:
+    """Sources show the beginning, not the whole document."""
+    excerpt = passage("word " * 200).public()["excerpt"]
+    assert len(excerpt) <= 245
+    assert excerpt.endswith("word …")
+
+
+async def said(stream: Written) -> str:
+    async with stream:
+        return "".join([piece async for pieces in stream for piece in pieces])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The library opens at nine.",
+        "  two leading, two trailing  \n\n",
+        "line\nline\r\n\ttab",
+        "https://example.com/a.html 3.14 10:30",
+        "one",
+        "\u2028\u00a0wide spaces\u3000",
+    ],
+)
+async def test_quotation_is_the_stored_answer_word_for_word(text: str) -> None:
+    """It says that it is a quotation, then gives every character of it, in several pieces."""
+    stream = quotation(QUESTION, [passage("ignored", answer=text), passage("other", answer="x")])
+    assert await said(stream) == f"Quoted from “Hours”: {text}"
+
+
+async def test_quotation_of_documents_is_the_best_two_passages() -> None:
+    """Where there is no stored answer, passages are quoted, each with its title."""
+    passages = [passage("First.", title="A"), passage("Second.", title="B"), passage("Third.")]
+    told = await said(quotation(QUESTION, passages))
+    assert told == "Quoted from “A”: First.\n\nQuoted from “B”: Second."
+
+
+async def test_quotation_is_streamed_in_pieces() -> None:
+    """Word by word, as a model would say it."""
+    stream = quotation(QUESTION, [passage("", answer="one two three")])
+    async with stream:
+        pieces = [pieces async for pieces in stream]
+    assert len(pieces) == 6
+    assert all(len(each) == 1 for each in pieces)
