@@ -2,32 +2,37 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import orjson
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from . import calibrate, evaluate
 from .chroma_embedded import holder
 from .config import Config, load
-from .errors import ConfigError, Forbidden, ModelUnreachable, OrbitError
+from .errors import ConfigError, Forbidden, KeysUnavailable, ModelUnreachable, OrbitError
 from .guard import Verdict
 from .ingest import Report
 from .ingest import ingest as ingest_files
 from .keys import Key, Keys, parse_expiry
+from .retrieval import Rules
 from .services import Services
-from .store import Store
+from .store import Reindexed, Store
 from .types import Question, Retrieved, StreamFormat
 
 T = TypeVar("T")
@@ -67,6 +72,8 @@ def main() -> None:
     except ModelUnreachable as error:
         remedy = "Start it, or work without it: embedding.provider: lexical"
         _fail(f"Ollama cannot be reached: {error}. {remedy}", 1)
+    except KeysUnavailable as error:
+        _fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
     except OrbitError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -108,7 +115,8 @@ def list_keys(context: typer.Context) -> None:
     """List all keys, by id and visible prefix."""
 
     async def show(keys: Keys) -> None:
-        table = Table("id", "prefix", "collection", "client", "active", "expires", "last used")
+        ids = Column("id", no_wrap=True), Column("prefix", no_wrap=True)
+        table = Table(*ids, "collection", "client", "active", "expires", "last used")
         for key in await keys.list():
             table.add_row(
                 key.id,
@@ -252,6 +260,105 @@ def moderate(context: typer.Context, text: str) -> None:
     out.print(f"time     {verdict.seconds:.2f} s")
 
 
+@app.command("evaluate")
+def evaluate_search(
+    context: typer.Context,
+    collection: Collection,
+    questions: Annotated[
+        Path, typer.Option("--questions", help="JSON list of questions, see docs/retrieval.md.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    server: Server = None,
+) -> None:
+    """Measure how often the right passage is found, by meaning, by words and by both."""
+    config = load(context.obj)
+    asked = evaluate.read_questions(questions)
+
+    async def run(store: Store, services: Services) -> tuple[Rules, list[evaluate.Figures]]:
+        rules = await _rules(store, collection)
+        search = partial(store.candidates, collection)
+        with _progress("Searching", len(asked)) as advanced:
+            return rules, await evaluate.evaluate(search, asked, rules, advanced=advanced)
+
+    rules, rows = _with_store(config, server, run)
+    answerable = sum(each.answerable for each in asked)
+    if as_json:
+        summary = {
+            "collection": collection,
+            "answerable": answerable,
+            "unanswerable": len(asked) - answerable,
+            **rules._asdict(),
+            "figures": [row._asdict() for row in rows],
+        }
+        print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
+        return
+    _say(
+        f"{answerable} questions with an answer in collection {collection!r}, "
+        f"{len(asked) - answerable} without; threshold {_threshold(rules)}."
+    )
+    table = Table("search", "dense weight", "hit@1", "hit@3", "MRR@10", "answered", "refused")
+    for name, weight, *figures in rows:
+        cells = ("-" if figure is None else f"{figure:.3f}" for figure in figures)
+        table.add_row(name, f"{weight:g}", *cells)
+    _print_table(table)
+
+
+@app.command("calibrate")
+def calibrate_threshold(
+    context: typer.Context,
+    collection: Collection,
+    questions: Annotated[
+        Path | None,
+        typer.Option("--questions", help="Take the answerable questions of this file instead."),
+    ] = None,
+    server: Server = None,
+) -> None:
+    """Measure what tells questions of a collection from foreign ones; store it as threshold."""
+    config = load(context.obj)
+    asked = evaluate.read_questions(questions) if questions else []
+    foreign = calibrate.foreign_questions()
+
+    async def run(store: Store, services: Services) -> tuple[Rules, calibrate.Calibration]:
+        rules = await _rules(store, collection)
+        own = [each.question for each in asked if each.answerable]
+        unanswerable = [each.question for each in asked if not each.answerable]
+        if not asked:
+            own = await _own_questions(store, services, collection)
+        with _progress("Searching", len(own) + len(foreign) + len(unanswerable)) as advanced:
+            measured = await calibrate.calibrate(
+                partial(store.candidates, collection),
+                own,
+                foreign,
+                rules,
+                unanswerable=unanswerable,
+                advanced=advanced,
+            )
+        await store.calibrate(collection, measured.threshold)
+        return rules, measured
+
+    rules, measured = _with_store(config, server, run)
+    table = Table(
+        "questions", "count", "lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest"
+    )
+    for name, scores in (
+        ("own", measured.own),
+        ("foreign", measured.foreign),
+        ("unanswerable", measured.unanswerable),
+    ):
+        if scores:
+            quantiles = (calibrate.quantile(scores, share) for share in _QUANTILES)
+            table.add_row(name, str(len(scores)), *(f"{value:.3f}" for value in quantiles))
+    _print_table(table)
+    out.print(
+        f"threshold {measured.threshold:.3f}: keeps {measured.kept:.3f} of the collection's "
+        f"questions, refuses {measured.refused:.3f} of the foreign ones "
+        f"(balanced accuracy {measured.balanced_accuracy:.3f})"
+    )
+    _say(f"Written into collection {collection!r}. Before: {_threshold(rules)}.")
+    if rules.threshold_origin == "configured":
+        _say("It is not used: chroma.confidence_threshold is set, and the configuration wins.")
+
+
 @collections_app.command("list")
 def list_collections(context: typer.Context, server: Server = None) -> None:
     """List all collections with their size and embedder."""
@@ -273,13 +380,32 @@ def show_collection(context: typer.Context, name: str, server: Server = None) ->
         found = await store.show(name)
         sources = found.pop("sources")
         for key, value in found.items():
-            out.print(f"{key:<10} {value}")
+            out.print(f"{key:<16} {value}")
         table = Table("source", "chunks")
         for source, chunks in sources.items():
             table.add_row(source, str(chunks))
         _print_table(table)
 
     _with_store(load(context.obj), server, run)
+
+
+@collections_app.command("reindex")
+def reindex_collection(context: typer.Context, name: str, server: Server = None) -> None:
+    """Write the word index of a collection anew from Chroma; also of one loaded by others."""
+
+    async def run(store: Store, services: Services) -> Reindexed:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=notes) as progress:
+            task = progress.add_task("Indexing", total=None)
+            result = await store.reindex(name)
+            while result.done < result.total:
+                progress.update(task, completed=result.done, total=result.total)
+                result = await store.reindex(name, result.done)
+            progress.update(task, completed=result.done, total=result.total)
+        return result
+
+    result = _with_store(load(context.obj), server, run)
+    _say(f"{result.done} passages of collection {name!r} indexed, {result.removed} gone removed.")
 
 
 @collections_app.command("delete")
@@ -342,6 +468,35 @@ def _with_store(
     return asyncio.run(main())
 
 
+async def _rules(store: Store, collection: str) -> Rules:
+    shown = await store.show(collection)
+    return Rules(*(shown[field] for field in Rules._fields))
+
+
+def _threshold(rules: Rules) -> str:
+    return f"{rules.threshold:g} ({_ORIGINS[rules.threshold_origin]})"
+
+
+async def _own_questions(store: Store, services: Services, collection: str) -> list[str]:
+    passages = await store.sample(collection, _SAMPLE)
+    complete, model = None, services.config.ollama.model
+    if services.config.answer.provider == "ollama":
+        complete = partial(services.ollama.complete, model=model)
+    with _progress("Wording questions", len(passages)) as advanced:
+        own = await calibrate.own_questions(passages, complete=complete, advanced=advanced)
+    worded = f"{own.by_model} worded anew by {model}" if own.by_model else "none worded by a model"
+    _say(f"{len(own.questions)} questions of the collection, {worded}.")
+    return own.questions
+
+
+@contextmanager
+def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=notes) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.update(task, advance=1)
+
+
 def _with_keys(context: typer.Context, run: Callable[[Keys], Coroutine[Any, Any, None]]) -> None:
     config = load(context.obj)
 
@@ -373,8 +528,11 @@ def _print_report(report: Report, collection: str) -> None:
 
 
 def _print_table(table: Table) -> None:
+    for column in table.columns:
+        column.overflow = "fold"  # what is cut off an id or a file name is missing
     # A file or another program gets every row as one line, however long.
-    out.print(table, width=None if out.is_terminal else _ONE_LINE)
+    wide = Console(highlight=False, markup=False, emoji=False, width=_ONE_LINE)
+    (out if out.is_terminal else wide).print(table)
 
 
 def _describe(key: Key) -> None:
@@ -411,4 +569,12 @@ def _fail(sentence: str, code: int) -> NoReturn:
 
 
 _ONE_LINE = 10_000
+_SAMPLE = 100
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_ORIGINS = {
+    "configured": "chroma.confidence_threshold",
+    "calibrated": "calibrated",
+    "measured": "measured for this embedder",
+    "guess": "a guess, not measured for this embedder",
+}
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension")

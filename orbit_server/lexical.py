@@ -117,9 +117,25 @@ class LexicalIndex:
         """Return the number of indexed passages, 0 without an index."""
         return await self._run(collection_id, _count)
 
+    async def ids(self, collection_id: str) -> list[str]:
+        """Return the ids of all indexed passages, none without an index."""
+        return await self._run(collection_id, _ids)
+
     async def exists(self, collection_id: str) -> bool:
         """Return whether the collection has an index."""
         return await self._run(collection_id, _exists)
+
+    async def intact(self, collection_id: str) -> bool:
+        """Return whether the index can be used as it is; without one there is nothing broken.
+
+        Reads all of it. Raises SearchUnavailable when it cannot be opened.
+        """
+        try:
+            return await self._run(collection_id, _intact)
+        except SearchUnavailable:
+            raise
+        except SearchError:
+            return False
 
     async def _run(self, collection_id: str, call: Callable[[Path], T]) -> T:
         if self._threads is None:
@@ -210,6 +226,19 @@ def _drop(path: Path) -> None:
 def _count(path: Path) -> int:
     with _reading(path) as index:
         return _size(index) if index else 0
+
+
+def _ids(path: Path) -> list[str]:
+    with _reading(path) as index:
+        return [id for (id,) in index.execute("SELECT id FROM passages")] if index else []
+
+
+def _intact(path: Path) -> bool:
+    with _reading(path) as index:
+        if index is not None:
+            index.execute("INSERT INTO bm25(bm25, rank) VALUES ('integrity-check', 1)")
+            return bool(index.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    return True
 
 
 def _exists(path: Path) -> bool:

@@ -15,6 +15,8 @@ import orjson
 
 from .chunks import Chunk
 from .errors import CollectionNotFound, Forbidden, NotStarted, SearchError, SearchUnavailable
+from .retrieval import Candidate
+from .store import Reindexed
 from .types import Passage
 
 
@@ -69,6 +71,24 @@ class RemoteStore:
         body = {"question": question}
         found = await self._call("POST", f"/{_segment(collection)}/search", body=body)
         return [Passage(**passage) for passage in found["passages"]]
+
+    async def candidates(self, collection: str, question: str) -> list[Candidate]:
+        body = {"question": question}
+        found = await self._call("POST", f"/{_segment(collection)}/candidates", body=body)
+        return [Candidate(Passage(**each.pop("passage")), **each) for each in found["candidates"]]
+
+    async def sample(self, collection: str, n: int) -> list[Passage]:
+        found = await self._call("GET", f"/{_segment(collection)}/sample", query={"n": str(n)})
+        return [Passage(**passage) for passage in found["passages"]]
+
+    async def calibrate(self, collection: str, threshold: float) -> None:
+        body = {"threshold": threshold}
+        await self._call("POST", f"/{_segment(collection)}/threshold", body=body)
+
+    async def reindex(self, collection: str, start: int = 0) -> Reindexed:
+        body = {"start": start}
+        reply = await self._call("POST", f"/{_segment(collection)}/reindex", body=body)
+        return Reindexed(**reply)
 
     async def _documents(self, collection: str, **query: str) -> dict[str, Any]:
         listed: dict[str, Any] = await self._call(

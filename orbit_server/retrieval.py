@@ -9,18 +9,47 @@ best.
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from . import embedding
 from .chroma import Chroma, Collection, Record
 from .embedding import Embedder
+from .errors import SearchError
 from .lexical import LexicalIndex
 from .types import Passage, Question, Retrieved
 
 THRESHOLD = "orbit_threshold"
 _COVERAGE_WEIGHT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that one of the two searches proposed; ``passage.score`` is the signal.
+
+    ``dense`` is its cosine similarity to the question, whichever search found it. ``bm25`` is
+    higher for better ones, comparable only within one answer, ``None`` where words did not find it.
+    """
+
+    passage: Passage
+    dense: float
+    bm25: float | None
+
+
+class Rules(NamedTuple):
+    """How a collection is searched: when it has an answer, and what orders its passages.
+
+    ``threshold`` is what the best of ``top_k`` passages must score; ``threshold_origin`` says who
+    decided on it: the configuration, a calibration of this collection, or the embedder, for which
+    it was measured or is a guess.
+    """
+
+    threshold: float
+    threshold_origin: Literal["configured", "calibrated", "measured", "guess"]
+    dense_weight: float
+    top_k: int
 
 
 class Retrieval:
@@ -67,7 +96,7 @@ class Retrieval:
         )
         confidence, relevance = self.thresholds(searched.metadata)
         best = ranked[: self.top_k]
-        if max((passage.score for passage in best), default=0.0) < confidence:
+        if signal(best) < confidence:
             best = []
         return Retrieved([passage for passage in best if passage.score >= relevance], timings)
 
@@ -80,6 +109,23 @@ class Retrieval:
         request_id: str | None = None,
     ) -> tuple[list[Passage], Collection]:
         """Return all candidates for ``text``, best first, relevant or not, and the collection.
+
+        ``timings`` as for ``find``.
+        """
+        candidates, searched = await self.find(
+            text, collection, timings=timings, request_id=request_id
+        )
+        return fused(candidates, self.dense_weight), searched
+
+    async def find(
+        self,
+        text: str,
+        collection: str,
+        *,
+        timings: dict[str, float] | None = None,
+        request_id: str | None = None,
+    ) -> tuple[list[Candidate], Collection]:
+        """Return all candidates for ``text``, nearest first, and the collection as it was searched.
 
         ``timings`` receives the milliseconds of ``embedding`` and ``search``.
         """
@@ -94,30 +140,44 @@ class Retrieval:
         )
         near = {record.id for record in records}
         if far := [hit.id for hit in hits if hit.id not in near]:
-            records += await self.chroma.query(
-                collection, vector, n=len(far), ids=far, request_id=request_id
-            )
+            records += await self._among(far, collection, vector, request_id)
         searched = await self.chroma.collection(collection)
         if searched.id != stored.id:
             # Deleted and made anew while we searched: it may have another embedder now.
             embedding.check(searched.metadata, self.embedder, collection)
-        passages = {record.id: _passage(record, searched) for record in records}
-        dense = _scaled({id: passage.score for id, passage in passages.items()})
-        words = _scaled({hit.id: hit.score for hit in hits if hit.id in passages})
-        weight = self.dense_weight
-        order = sorted(
-            passages,
-            key=lambda id: -(weight * dense[id] + (1 - weight) * words.get(id, 0.0)),
+        passages = sorted(
+            (passage(record, searched) for record in records), key=lambda each: -each.score
         )
-        ranked = [passages[id] for id in order]
-        shares = await self.lexical.coverage(stored.id, text, [passage.text for passage in ranked])
+        texts = [f"{each.title}\n{each.text}" for each in passages]
+        shares = await self.lexical.coverage(stored.id, text, texts)
         if timings is not None:
             timings["embedding"] = _milliseconds(started, embedded)
             timings["search"] = _milliseconds(embedded, time.perf_counter())
+        bm25 = {hit.id: hit.score for hit in hits}
         return [
-            replace(passage, score=passage.score + _COVERAGE_WEIGHT * share)
-            for passage, share in zip(ranked, shares, strict=True)
+            Candidate(
+                replace(each, score=each.score + _COVERAGE_WEIGHT * share),
+                dense=each.score,
+                bm25=bm25.get(each.id),
+            )
+            for each, share in zip(passages, shares, strict=True)
         ], searched
+
+    async def _among(
+        self, ids: list[str], collection: str, vector: list[float], request_id: str | None
+    ) -> list[Record]:
+        among = partial(self.chroma.query, collection, vector, request_id=request_id)
+        try:
+            return await among(n=len(ids), ids=ids)
+        except SearchError as error:
+            # Chroma fails as a whole when one of the ids is gone, as it is for a moment whenever
+            # documents are loaded or removed: the word index is written first, or last.
+            if type(error) is not SearchError:
+                raise
+            there = await self.chroma.get(collection, ids=ids, request_id=request_id)
+            if len(there) == len(ids):
+                raise
+        return await among(n=len(there), ids=[record.id for record in there]) if there else []
 
     def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
         """Return what the best passage must score, and every other one.
@@ -131,6 +191,36 @@ class Retrieval:
             confidence = self.usual.threshold if calibrated is None else float(calibrated)
         relevance = confidence * _RELEVANT if self.relevance is None else self.relevance
         return confidence, min(confidence, relevance)
+
+    def rules(self, metadata: Mapping[str, Any]) -> Rules:
+        """Return how the collection with this ``metadata`` is searched, and who decided so."""
+        origin: Literal["configured", "calibrated", "measured", "guess"] = "configured"
+        if self.confidence is None:
+            origin = "measured" if self.usual.measured else "guess"
+            origin = "calibrated" if THRESHOLD in metadata else origin
+        confidence, _ = self.thresholds(metadata)
+        return Rules(confidence, origin, self.dense_weight, self.top_k)
+
+
+def fused(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
+    """Return the passages of ``candidates`` best first, each half scaled to 0..1 over all of them.
+
+    What words did not find has nothing from that half. Ties go to the nearer passage.
+    """
+    dense = _scaled({each.passage.id: each.dense for each in candidates})
+    words = _scaled({each.passage.id: each.bm25 for each in candidates if each.bm25 is not None})
+
+    def rank(candidate: Candidate) -> tuple[float, float]:
+        id = candidate.passage.id
+        score = dense_weight * dense[id] + (1 - dense_weight) * words.get(id, 0.0)
+        return -score, -candidate.dense
+
+    return [candidate.passage for candidate in sorted(candidates, key=rank)]
+
+
+def signal(best: Sequence[Passage]) -> float:
+    """Return what tells whether the ``top_k`` best passages answer at all: the highest score."""
+    return max((passage.score for passage in best), default=0.0)
 
 
 def similarity(distance: float, space: str) -> float:
@@ -149,7 +239,11 @@ def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
     return {id: (score - low) / (high - low) if high > low else 1.0 for id, score in scores.items()}
 
 
-def _passage(record: Record, collection: Collection) -> Passage:
+def passage(record: Record, collection: Collection) -> Passage:
+    """Return a stored record as a passage, scored by its cosine similarity, 0 without a distance.
+
+    Of a question/answer pair the text is both together.
+    """
     metadata: dict[str, Any] = record.metadata
     question, answer = metadata.get("question"), metadata.get("answer")
     text = record.document or ""
@@ -160,7 +254,7 @@ def _passage(record: Record, collection: Collection) -> Passage:
         text=text,
         title=str(metadata.get("heading") or metadata.get("title") or question or record.id),
         source=str(metadata.get("source") or collection.name),
-        score=similarity(record.distance or 0.0, collection.space),
+        score=0.0 if record.distance is None else similarity(record.distance, collection.space),
         answer=str(answer) if answer else None,
     )
 
@@ -179,7 +273,7 @@ class Usual(NamedTuple):
 
 _RELEVANT = 0.6
 _USUAL = {
-    "hashed-words-1": Usual(0.45, 0.3),
+    "hashed-words-1": Usual(0.42, 0.3),
     "all-minilm": Usual(0.61, 0.7),
 }
 _UNMEASURED = Usual(0.5, 0.7, measured=False)

@@ -1,19 +1,31 @@
 """Collections as the command line and the admin routes see them: what is in, put in, taken out."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import embedding
-from .chroma import Chroma, Collection
+from .chroma import Chroma, Collection, Record
 from .chunks import Chunk
 from .embedding import Embedder
 from .errors import CollectionNotFound
 from .lexical import LexicalIndex
-from .retrieval import Retrieval
+from .retrieval import THRESHOLD, Candidate, Retrieval, passage
 from .types import Passage, Question
 
 _PAGE = 2000
+
+
+class Reindexed(NamedTuple):
+    """How far the word index has been written anew; ``done`` equals ``total`` at the end.
+
+    ``removed`` passages were in it without being in Chroma; it is known at the end.
+    """
+
+    done: int
+    total: int
+    removed: int = 0
 
 
 class Store(Protocol):
@@ -23,7 +35,7 @@ class Store(Protocol):
         """Return one summary a collection, by name."""
 
     async def show(self, collection: str) -> dict[str, Any]:
-        """Return a collection's summary and its ``sources``, chunks by source."""
+        """Return a collection's summary, its ``sources`` (chunks by source) and its ``Rules``."""
 
     async def drop(self, collection: str) -> None:
         """Delete a collection and all that is in it."""
@@ -43,10 +55,36 @@ class Store(Protocol):
     async def search(self, collection: str, question: str) -> list[Passage]:
         """Return the passages that the chat would answer ``question`` from."""
 
+    async def candidates(self, collection: str, question: str) -> list[Candidate]:
+        """Return what was found for ``question``, with all scores, relevant or not."""
 
-def _words(chunk: Chunk) -> str:
-    # What the vector was made of, and the answer: people ask in the words of either.
-    return f"{chunk.embed}\n{chunk.text}"
+    async def sample(self, collection: str, n: int) -> list[Passage]:
+        """Return at most ``n`` passages, spread evenly over the collection."""
+
+    async def calibrate(self, collection: str, threshold: float) -> None:
+        """Write ``threshold`` into the collection's metadata, beside what is there."""
+
+    async def reindex(self, collection: str, start: int = 0) -> Reindexed:
+        """Write part of the word index anew from Chroma: the chunks from ``start`` on.
+
+        Call it again with ``start=done`` until all is done. Searches go on meanwhile.
+        """
+
+
+def _words(*parts: object) -> str:
+    # What the vector was made of, and the answer: people ask in the words of either. Nothing twice:
+    # BM25 would take it for a longer text about less.
+    kept: list[str] = []
+    for part in filter(None, map(str, parts)):
+        if not any(part in known for known in kept):
+            kept.append(part)
+    return "\n".join(kept)
+
+
+def _words_of(record: Record) -> str:
+    known = record.metadata
+    beside = (known.get(key) or "" for key in ("question", "answer", "heading", "title"))
+    return _words(record.document or "", *beside)
 
 
 class LocalStore:
@@ -63,14 +101,18 @@ class LocalStore:
         self.lexical = lexical
         self.embedder = embedder
         self.retrieval = retrieval
+        # An index in the middle of being written anew must not lose what is just being stored.
+        self._writing = asyncio.Lock()
 
     async def collections(self) -> list[dict[str, Any]]:
         listed = sorted(await self.chroma.collections(), key=lambda collection: collection.name)
         return [await self._summary(collection) for collection in listed]
 
     async def show(self, collection: str) -> dict[str, Any]:
-        summary = await self._summary(await self.chroma.collection(collection))
-        return summary | {"sources": await self.sources(collection)}
+        stored = await self.chroma.collection(collection)
+        rules = self.retrieval.rules(stored.metadata)._asdict()
+        sources = await self.sources(collection)
+        return await self._summary(stored) | rules | {"sources": sources}
 
     async def drop(self, collection: str) -> None:
         stored = await self.chroma.collection(collection)
@@ -105,12 +147,54 @@ class LocalStore:
             await self._store(collection, chunks, stored)
         if remove:
             stored = await self.chroma.collection(collection)
-            await self.chroma.delete(collection, ids=list(remove))
-            await self.lexical.remove(stored.id, list(remove))
+            async with self._writing:
+                await self.chroma.delete(collection, ids=list(remove))
+                await self.lexical.remove(stored.id, list(remove))
 
     async def search(self, collection: str, question: str) -> list[Passage]:
         found = await self.retrieval(Question(message=question), collection)
         return found.passages
+
+    async def candidates(self, collection: str, question: str) -> list[Candidate]:
+        found, _ = await self.retrieval.find(question, collection)
+        return found
+
+    async def sample(self, collection: str, n: int) -> list[Passage]:
+        stored = await self.chroma.collection(collection)
+        total = await self.chroma.count(collection)
+        n = min(n, total)
+        records: list[Record] = []
+        for place in range(n):
+            records += await self.chroma.get(collection, limit=1, offset=place * total // n)
+        return [passage(record, stored) for record in records]
+
+    async def calibrate(self, collection: str, threshold: float) -> None:
+        stored = await self.chroma.collection(collection)
+        await self.chroma.modify(stored, {**stored.metadata, THRESHOLD: threshold})
+
+    async def reindex(self, collection: str, start: int = 0) -> Reindexed:
+        stored = await self.chroma.collection(collection)
+        async with self._writing:
+            if start == 0 and not await self.lexical.intact(stored.id):
+                await self.lexical.drop(stored.id)
+            page = await self.chroma.get(collection, limit=_PAGE, offset=start)
+            await self.lexical.add(stored.id, [(record.id, _words_of(record)) for record in page])
+            done = start + len(page)
+            if len(page) == _PAGE:
+                return Reindexed(done, max(await self.chroma.count(collection), done + 1))
+            return Reindexed(done, done, await self._forget_gone(collection, stored.id, done))
+
+    async def _forget_gone(self, collection: str, id: str, stored: int) -> int:
+        indexed = await self.lexical.ids(id)
+        if len(indexed) == stored:
+            return 0
+        gone: list[str] = []
+        for first in range(0, len(indexed), _PAGE):
+            ids = indexed[first : first + _PAGE]
+            there = {record.id for record in await self.chroma.get(collection, ids=ids)}
+            gone += [id for id in ids if id not in there]
+        await self.lexical.remove(id, gone)
+        return len(gone)
 
     async def _store(
         self, collection: str, chunks: Sequence[Chunk], stored: Collection | None
@@ -122,14 +206,16 @@ class LocalStore:
             embedding.check(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.
-        await self.lexical.add(stored.id, [(chunk.id, _words(chunk)) for chunk in chunks])
-        await self.chroma.upsert(
-            collection,
-            ids=[chunk.id for chunk in chunks],
-            vectors=vectors,
-            documents=[chunk.text for chunk in chunks],
-            metadatas=[chunk.metadata for chunk in chunks],
-        )
+        words = [(chunk.id, _words(chunk.embed, chunk.text)) for chunk in chunks]
+        async with self._writing:
+            await self.lexical.add(stored.id, words)
+            await self.chroma.upsert(
+                collection,
+                ids=[chunk.id for chunk in chunks],
+                vectors=vectors,
+                documents=[chunk.text for chunk in chunks],
+                metadatas=[chunk.metadata for chunk in chunks],
+            )
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:
         metadata = collection.metadata

@@ -68,9 +68,27 @@ class Batch(BaseModel):
 
 
 class Search(BaseModel):
-    """The body of ``POST /admin/collections/{name}/search``."""
+    """The body of ``POST …/search`` and ``POST …/candidates``."""
 
     question: Annotated[str, Field(min_length=1)]
+
+
+class Sample(BaseModel):
+    """The query of ``GET …/sample``."""
+
+    n: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Threshold(BaseModel):
+    """The body of ``POST …/threshold``: what the best passage must score, 1.5 at most."""
+
+    threshold: Annotated[float, Field(ge=-1.5, le=1.5)]
+
+
+class Reindex(BaseModel):
+    """The body of ``POST …/reindex``: how many chunks are done."""
+
+    start: Annotated[int, Field(ge=0)] = 0
 
 
 async def create_key(request: Request) -> Response:
@@ -170,6 +188,47 @@ async def search_collection(request: Request) -> Response:
     except CollectionNotFound as error:
         return _unknown_collection(error)
     return JSONResponse({"passages": [asdict(passage) for passage in passages]})
+
+
+async def list_candidates(request: Request) -> Response:
+    """Return all that was found for a question, with the scores of both searches."""
+    search = validated(Search, await read_json(request, limit=_BODY_LIMIT))
+    store = _services(request).store
+    try:
+        found = await store.candidates(request.path_params["name"], search.question)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"candidates": [asdict(candidate) for candidate in found]})
+
+
+async def sample_collection(request: Request) -> Response:
+    """Return some passages, spread evenly over the collection."""
+    sample = validated(Sample, dict(request.query_params))
+    try:
+        found = await _services(request).store.sample(request.path_params["name"], sample.n)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"passages": [asdict(passage) for passage in found]})
+
+
+async def set_threshold(request: Request) -> Response:
+    """Write a calibrated threshold into the collection's metadata."""
+    given = validated(Threshold, await read_json(request, limit=_BODY_LIMIT))
+    try:
+        await _services(request).store.calibrate(request.path_params["name"], given.threshold)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"threshold": given.threshold})
+
+
+async def reindex_collection(request: Request) -> Response:
+    """Write the next part of the word index anew; to be repeated from ``done`` until the end."""
+    given = validated(Reindex, await read_json(request, limit=_BODY_LIMIT))
+    try:
+        result = await _services(request).store.reindex(request.path_params["name"], given.start)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse(result._asdict())
 
 
 def _services(request: Request) -> Services:
