@@ -25,14 +25,10 @@ from aiohttp import web
 from chromadb.config import Settings
 
 from orbit_server import chroma as chroma_module
-from orbit_server.chroma import (
-    Chroma,
-    ChromaEmbedded,
-    ChromaLocked,
-    ChromaServer,
-    Record,
-    holder,
-)
+from orbit_server import chroma_embedded, chroma_server
+from orbit_server.chroma import Chroma, Record
+from orbit_server.chroma_embedded import ChromaEmbedded, ChromaLocked, holder
+from orbit_server.chroma_server import ChromaServer
 from orbit_server.errors import (
     CollectionNotFound,
     EmbedderMismatch,
@@ -674,13 +670,13 @@ def test_every_library_error_is_translated() -> None:
     """No exception of aiohttp, asyncio or chromadb escapes, however it is made."""
     modules = (aiohttp, aiohttp.http_exceptions, aiohttp.client_exceptions, asyncio, ssl)
     for error in exceptions_of(*modules) | {ValueError, RuntimeError, TypeError, OSError}:
-        with pytest.raises(SearchError), chroma_module._translated_http("here"):
+        with pytest.raises(SearchError), chroma_server._translated_http("here"):
             raise unmade(error)
     panic = type("PanicException", (BaseException,), {})
     for error in exceptions_of(chromadb.errors) | {SystemError, ImportError, panic}:
-        with pytest.raises(SearchError), chroma_module._translated_chromadb(Path("here")):
+        with pytest.raises(SearchError), chroma_embedded._translated_chromadb(Path("here")):
             raise unmade(error)
-    with pytest.raises(asyncio.CancelledError), chroma_module._translated_http("here"):
+    with pytest.raises(asyncio.CancelledError), chroma_server._translated_http("here"):
         raise asyncio.CancelledError
 
 
@@ -755,7 +751,7 @@ async def test_cancelling_returns_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         assert finish.wait(60)
 
     async with ChromaEmbedded(tmp_path) as chroma:
-        monkeypatch.setitem(chroma_module._IN_PROCESS, "heartbeat", hang)
+        monkeypatch.setitem(chroma_embedded._IN_PROCESS, "heartbeat", hang)
         call = asyncio.create_task(chroma.heartbeat())
         assert await asyncio.to_thread(begun.wait, 60)
         call.cancel()
@@ -820,7 +816,7 @@ async def test_looking_does_not_get_in_the_way(tmp_path: Path) -> None:
 
 HOLD = """
 import asyncio, sys
-from orbit_server.chroma import ChromaEmbedded
+from orbit_server.chroma_embedded import ChromaEmbedded
 
 async def main(path, descriptor):
     lock_fd = int(descriptor) if descriptor else None
@@ -936,7 +932,7 @@ def test_settings_of_others_change_nothing(tmp_path: Path, where: str) -> None:
 def test_chromadb_is_imported_when_opened() -> None:
     """Importing the module, and making both clients, loads neither chromadb nor numpy."""
     script = (
-        "import sys; from orbit_server.chroma import ChromaEmbedded, ChromaServer;"
+        "import sys; from orbit_server.chroma_embedded import ChromaEmbedded; from orbit_server.chroma_server import ChromaServer;"
         "ChromaEmbedded('x'); ChromaServer('localhost', 8000);"
         "print({'chromadb', 'numpy'} & set(sys.modules))"
     )
