@@ -128,6 +128,7 @@ class Keys:
         self._engine: AsyncEngine | None = None
         self._remembered: OrderedDict[str, tuple[float, Key]] = OrderedDict()
         self._generation = 0
+        self._reading: dict[tuple[str, int], asyncio.Task[Key | None]] = {}
         self._uses: dict[str, datetime] = {}
         self._writer: asyncio.Task[None] | None = None
 
@@ -251,7 +252,7 @@ class Keys:
         started, generation = self._clock(), self._generation
         until, key = self._remembered.get(digest, (started, None))
         if key is None or started >= until:
-            until, key = started + self._remember_seconds, await self._stored(digest)
+            until, key = started + self._remember_seconds, await self._read(digest)
         now = self._now()
         if key is None or not key.usable(now):
             return None
@@ -284,6 +285,21 @@ class Keys:
             await connection.execute(CreateTable(_API_KEYS, if_not_exists=True))
             for index in _API_KEYS.indexes:
                 await connection.execute(CreateIndex(index, if_not_exists=True))
+
+    async def _read(self, digest: str) -> Key | None:
+        """Read a key once for all who ask for it at the same moment."""
+        # Whoever asks after a revocation must not be given what was read before it.
+        asked = digest, self._generation
+        reading = self._reading.get(asked)
+        if reading is None:
+            reading = self._reading[asked] = asyncio.create_task(self._stored(digest))
+
+            def forget(task: asyncio.Task[Key | None]) -> None:
+                del self._reading[asked]
+                task.cancelled() or task.exception()  # nobody may be left to hear of it
+
+            reading.add_done_callback(forget)
+        return await asyncio.shield(reading)
 
     async def _stored(self, digest: str) -> Key | None:
         async with self._transaction() as connection:

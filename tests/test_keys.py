@@ -787,3 +787,29 @@ def test_a_past_expiry_is_refused(text: str) -> None:
 def test_an_expiry_counts_from_the_present() -> None:
     """Without a given present the real one counts."""
     assert parse_expiry("1h") > datetime.now(UTC)
+
+
+async def test_a_key_is_read_once_for_all_who_ask_at_once(url: str) -> None:
+    """A crowd with one key costs one read; who gives up takes nothing from the others."""
+    async with PausedReads(url) as keys:
+        keys.go_on = asyncio.Event()
+        keys.go_on.set()
+        keys.read = asyncio.Event()
+        _, secret = await keys.create("docs", "crowd")
+        keys.pause()
+        reads = 0
+        stored = keys._stored
+
+        async def counted(digest: str) -> Key | None:
+            nonlocal reads
+            reads += 1
+            return await stored(digest)
+
+        keys._stored = counted  # type: ignore[method-assign]
+        crowd = [asyncio.create_task(keys.verify(secret)) for _ in range(300)]
+        await keys.read.wait()
+        crowd[0].cancel()
+        keys.go_on.set()
+        answers = await asyncio.gather(*crowd[1:])
+        assert all(key is not None for key in answers)
+        assert reads == 1
