@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 from orbit_server import demo, logs
 from orbit_server.app import create_app
 from orbit_server.config import Config, load
-from orbit_server.errors import ConfigError, OrbitError
+from orbit_server.errors import ConfigError, KeysUnavailable, OrbitError
+from orbit_server.metrics import shared_by_workers
 from orbit_server.services import Services
 
 logger = logging.getLogger("orbit_server")
@@ -82,7 +83,7 @@ def serve(config: Config, *, prepare: Prepare | None = None) -> None:
             await server.serve(sockets=[listener])
 
     loop_factory = uvicorn.Config("", **settings).get_loop_factory()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+    with listener, asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(main())
 
 
@@ -117,12 +118,14 @@ def bind(config: Config) -> socket.socket:
     general = config.general
     port = general.https.port if general.https.enabled else general.port
     family = socket.AF_INET6 if ":" in general.host else socket.AF_INET
-    listener = socket.socket(family)
+    # With its protocol named: asyncio switches Nagle's delay off only for sockets that say TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((general.host, port))
         listener.listen()
     except OSError as error:
+        listener.close()
         fail(f"cannot listen on {general.host}:{port}: {error.strerror or error}", 1)
     return listener
 
@@ -174,6 +177,8 @@ def main(argv: list[str] | None = None) -> None:
             serve(config, prepare=demo.prepare if options.demo else None)
     except ConfigError as error:
         fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
+    except KeysUnavailable as error:
+        fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
     except OrbitError as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
@@ -191,15 +196,16 @@ def serve_in_children(config: Config, options: argparse.Namespace) -> None:
     if options.config is not None:
         os.environ["ORBIT_CONFIG"] = str(options.config.resolve())
     os.environ["ORBIT_ADDRESS"] = address(config)
-    uvicorn.run(
-        "run:create",
-        factory=True,
-        host=config.general.host,
-        port=config.general.https.port if config.general.https.enabled else config.general.port,
-        workers=options.workers if options.workers > 1 else None,
-        reload=options.reload,
-        **uvicorn_settings(config),
-    )
+    with shared_by_workers() if options.workers > 1 else contextlib.nullcontext():
+        uvicorn.run(
+            "run:create",
+            factory=True,
+            host=config.general.host,
+            port=config.general.https.port if config.general.https.enabled else config.general.port,
+            workers=options.workers if options.workers > 1 else None,
+            reload=options.reload,
+            **uvicorn_settings(config),
+        )
 
 
 if __name__ == "__main__":

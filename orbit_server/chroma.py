@@ -172,7 +172,7 @@ class Client(ABC):
     async def collection(self, name: str) -> Collection:
         collection, until = self._remembered.get(name, (None, 0.0))
         if collection is None or time.monotonic() > until:
-            collection = self._remember(await self._call("find", _checked(name)))
+            collection = self._remember(await self._call("find", checked_name(name)))
         return collection
 
     async def collections(self) -> list[Collection]:
@@ -182,7 +182,7 @@ class Client(ABC):
 
     async def create(self, name: str, metadata: dict[str, Any]) -> Collection:
         _check_metadata(metadata, f"collection {name}")
-        body = {"name": _checked(name), "metadata": metadata or None, "get_or_create": True}
+        body = {"name": checked_name(name), "metadata": metadata or None, "get_or_create": True}
         cosine = {"configuration": {"hnsw": {"space": "cosine"}}}
         return self._remember(await self._call("create", body=body | cosine))
 
@@ -197,7 +197,7 @@ class Client(ABC):
             raise CollectionNotFound(f"Collection {collection.name} has been replaced.")
 
     async def drop(self, name: str) -> None:
-        await self._call("drop", _checked(name))
+        await self._call("drop", checked_name(name))
         self.forget(name)
 
     async def count(self, name: str) -> int:
@@ -328,7 +328,8 @@ def _rows(
     return [Record(id, document, meta or {}, distance) for id, document, meta, distance in columns]
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return ``name`` if a collection can have it; raise ``Unprocessable`` with the rule if not."""
     if not _NAME.fullmatch(name):
         raise Unprocessable(f"{name[:80]!r} cannot be a collection: its name {_NAME_RULE}.")
     return name

@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from . import calibrate, evaluate
+from .chroma import checked_name
 from .chroma_embedded import holder
 from .config import Config, load
 from .errors import ConfigError, Forbidden, KeysUnavailable, ModelUnreachable, OrbitError
@@ -102,7 +103,11 @@ def create_key(
 
     async def create(keys: Keys) -> None:
         key, secret = await keys.create(
-            collection, name, notes=notes, expires_at=expires_at, stream_format=stream_format
+            checked_name(collection),
+            name,
+            notes=notes,
+            expires_at=expires_at,
+            stream_format=stream_format,
         )
         _say(f"Key {key.id} for collection {collection!r}. It is shown this once; keep it safe.")
         print(secret)

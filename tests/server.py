@@ -80,7 +80,7 @@ async def serving(
     app: ASGIApp, *, lifespan: Literal["on", "off"] = "off", **settings: Any
 ) -> AsyncIterator[str]:
     """Run uvicorn around ``app`` on a free loopback port; the URL."""
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's delay on
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ..chroma import checked_name
 from ..chunks import Chunk
 from ..errors import CollectionNotFound, Unprocessable
 from ..keys import Key, parse_expiry
@@ -99,7 +100,7 @@ async def create_key(request: Request) -> Response:
     except ValueError as error:
         raise Unprocessable(f"expires: {error}") from error
     key, secret = await _services(request).keys.create(
-        new.collection_name,
+        checked_name(new.collection_name),
         new.client_name,
         notes=new.notes or "",
         expires_at=expires_at,
