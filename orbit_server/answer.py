@@ -72,9 +72,11 @@ class Answer:
     def __aiter__(self) -> AsyncIterator[list[str]]:
         return self
 
-    async def __anext__(self) -> list[str]:
-        if self._stream is not None:
-            return await self._stream.__anext__()
+    def __anext__(self) -> Awaitable[list[str]]:
+        # Not a coroutine of its own: it would cost every token a microsecond.
+        return self._first() if self._stream is None else self._stream.__anext__()
+
+    async def _first(self) -> list[str]:
         retrieved = await self._retrieve(self.question, self.collection)
         self.passages = retrieved.passages
         self._timings_ms |= retrieved.timings_ms

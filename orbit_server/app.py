@@ -21,8 +21,10 @@ from ._middleware.safety import SafetyMiddleware
 from .config import Config, load
 from .endpoints import admin
 from .endpoints.chat import Refusal, chat, question_reader
-from .endpoints.health import health
+from .endpoints.health import ByVerbosity, health, live, ready
+from .endpoints.metrics import metrics
 from .errors import OrbitError
+from .metrics import Metrics
 from .services import ADMIN, Services
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ def create_app(config: Config | None = None, *, services: Services | None = None
     def administer(path: str, endpoint: Any, method: str) -> Route:
         return Route("/admin" + path, endpoint, methods=[method], middleware=[with_admin_token])
 
+    health_key = with_key if config.api_keys.require_for_health else None
+
     handlers: dict[Any, Any] = {
         OrbitError: _answer_error,
         HTTPException: _answer_http_exception,
@@ -65,7 +69,7 @@ def create_app(config: Config | None = None, *, services: Services | None = None
         middleware=[
             Middleware(
                 RequestLogMiddleware,
-                emit=_log_request,
+                emit=partial(_record_request, services.metrics),
                 trusted_proxies=config.general.trusted_proxies,
             ),
             Middleware(
@@ -89,7 +93,14 @@ def create_app(config: Config | None = None, *, services: Services | None = None
             Route(
                 "/health",
                 health,
-                middleware=[with_key] if config.api_keys.require_for_health else None,
+                middleware=[Middleware(ByVerbosity, verbose=with_admin_token, plain=health_key)],
+            ),
+            Route("/health/ready", ready, middleware=[health_key] if health_key else None),
+            Route("/health/live", live),
+            Route(
+                "/metrics",
+                metrics,
+                middleware=None if config.metrics.public else [with_admin_token],
             ),
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),
@@ -102,6 +113,10 @@ def create_app(config: Config | None = None, *, services: Services | None = None
             administer("/collections/{name}/documents", admin.list_documents, "GET"),
             administer("/collections/{name}/documents", admin.put_documents, "POST"),
             administer("/collections/{name}/search", admin.search_collection, "POST"),
+            administer("/collections/{name}/candidates", admin.list_candidates, "POST"),
+            administer("/collections/{name}/sample", admin.sample_collection, "GET"),
+            administer("/collections/{name}/threshold", admin.set_threshold, "POST"),
+            administer("/collections/{name}/reindex", admin.reindex_collection, "POST"),
         ],
         exception_handlers=handlers,
         lifespan=_lifespan,
@@ -122,8 +137,9 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 async def _answer_error(request: Request, error: OrbitError) -> Response:
     state = request.scope.get("state", {})
-    if error.status >= 500:
-        logger.error("request %s: %s: %s", state.get("request_id"), error.code, error)
+    if error.status >= 500 and not state.get("error"):  # else the endpoint has said it
+        state["error"] = error.code
+        _services(request).report(error, state.get("request_id"))
     body = error.body()
     if state.get("caller") == ADMIN:
         body["cause"] = str(error)  # whoever holds the admin token is the operator
@@ -138,10 +154,17 @@ async def _answer_http_exception(request: Request, error: HTTPException) -> Resp
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
-    request_id = request.scope.get("state", {}).get("request_id")
-    logger.error("request %s failed unexpectedly", request_id, exc_info=error)
-    unexpected = OrbitError()
+    state = request.scope.get("state", {})
+    logger.error("request %s failed unexpectedly", state.get("request_id"), exc_info=error)
+    unexpected = OrbitError(f"{type(error).__name__}: {error}")
+    state["error"] = unexpected.code
+    _services(request).report(unexpected, state.get("request_id"))
     return JSONResponse(unexpected.body(), status_code=unexpected.status)
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
 
 
 async def _answer_nobody(request: Request, error: Exception) -> None:
@@ -153,5 +176,6 @@ def _wrong_admin_token() -> Response:
     return JSONResponse(body, status_code=401, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _log_request(record: dict[str, Any]) -> None:
+def _record_request(metrics: Metrics, record: dict[str, Any]) -> None:
+    metrics.request(record)
     requests.info("%(method)s %(route)s %(status)s %(outcome)s", record, extra=record)

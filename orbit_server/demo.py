@@ -70,7 +70,7 @@ Stop it with Ctrl-C.
 async def _ollama_is_ready(config: Config) -> bool:
     services = Services(config)
     async with services.ollama:
-        return await services.models_present()
+        return await services.health.models_present()
 
 
 async def _drop_if_embedded_otherwise(services: Services) -> None:

@@ -101,12 +101,15 @@ class Guard:
         settings = (model, mode, self.family.name, prompt, self._categories, self._options)
         self._settings = hashlib.sha256(repr(settings).encode(errors="surrogatepass"))
 
-    async def check(self, text: str) -> Verdict:
-        """Return the verdict on the whole of ``text``. Failures of the model are verdicts too."""
+    async def check(self, text: str, *, request_id: str | None = None) -> Verdict:
+        """Return the verdict on the whole of ``text``. Failures of the model are verdicts too.
+
+        ``request_id`` names in the log, and to ``complete``, the request that the text belongs to.
+        """
         started = time.perf_counter()
         verdict = self._listed(text) or self._remembered(text)
         if verdict is None:
-            verdict = await self._asked(text)
+            verdict = await self._asked(text, request_id)
             self._remember(text, verdict)
         return replace(verdict, seconds=time.perf_counter() - started)
 
@@ -114,25 +117,29 @@ class Guard:
         entry = self._blocklist.match(text) if self._blocklist else None
         return Verdict(False, "blocklist", entry) if entry else None
 
-    async def _asked(self, text: str) -> Verdict:
+    async def _asked(self, text: str, request_id: str | None) -> Verdict:
         verdict = Verdict(False, "unreadable")
+        about = f"request {request_id}: " if request_id else ""
         for part in self._parts(text):
             try:
-                reply = await self._reply(self.family.messages(part, self._prompt))
+                reply = await self._reply(self.family.messages(part, self._prompt), request_id)
             except ModelError as error:
                 outcome = "let through" if self._allow else "refused"
-                cause = f"{type(error).__name__}: {error}"
-                logger.error("no safety verdict from %s, text %s: %s", self.model, outcome, cause)
+                cause = f"{self.model}, text {outcome}: {type(error).__name__}: {error}"
+                logger.error("%sno safety verdict from %s", about, cause)
                 return Verdict(self._allow, "service")
             verdict = Verdict(*judge(reply, self.mode, self.family, self._categories), raw=reply)
             if verdict.reason == "unreadable":
-                logger.warning("unreadable safety verdict from %s: %.200r", self.model, reply)
+                said = f"{about}unreadable safety verdict from {self.model}"
+                logger.warning("%s: %.200r", said, reply)
             if not verdict.safe:
                 break
         return verdict
 
-    async def _reply(self, messages: list[dict[str, str]]) -> str:
+    async def _reply(self, messages: list[dict[str, str]], request_id: str | None) -> str:
         tries = 0
+        named: dict[str, Any] = {"request_id": request_id} if request_id else {}
+        about = f"request {request_id}: " if request_id else ""
         while True:
             try:
                 async with asyncio.timeout(self._timeout):
@@ -141,6 +148,7 @@ class Guard:
                         model=self.model,
                         options=self._options,
                         think=self.family.think,
+                        **named,
                     )
             except ModelNotFound:
                 raise
@@ -150,7 +158,8 @@ class Guard:
                 failure = error
             if tries >= self._max_retries:
                 raise failure
-            logger.warning("safety check by %s is tried again: %s", self.model, failure)
+            retry = f"{about}safety check by {self.model} is tried again"
+            logger.warning("%s: %s", retry, failure)
             jitter = random.uniform(0.5, 1.5)  # noqa: S311
             await asyncio.sleep(min(self._retry_delay * 2**tries, 30) * jitter)
             tries += 1

@@ -8,7 +8,9 @@ an error line, and may end without ``"done": true``, which is a failure. See Oll
 
 import asyncio
 import json
+import math
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -54,6 +56,7 @@ class Ollama:
         self.options = dict(options or {})
         self.keep_alive = keep_alive
         self.think = think
+        self.read_timeout = read_timeout
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=connect_timeout, sock_read=read_timeout
         )
@@ -88,6 +91,7 @@ class Ollama:
         options: Mapping[str, Any] | None = None,
         format: str | dict[str, Any] | None = None,
         think: bool | str | None = None,
+        request_id: str | None = None,
     ) -> str:
         """Return the whole text of one reply; ``options`` override the client's own.
 
@@ -99,7 +103,7 @@ class Ollama:
             body["format"] = format
         if think is not None and model not in self._unthinking:
             body["think"] = think
-        reply = await self._post("/api/chat", body)
+        reply = await self._post("/api/chat", body, request_id)
         if not reply.get("done"):
             raise ModelInterrupted(f"{model} ended its reply without done")
         return str(reply.get("message", {}).get("content", ""))
@@ -213,14 +217,32 @@ class ChatStream:
         self._begun = False
         self._done = False
         self._failure: ModelError | None = None
+        self._silent_since = math.inf
+        self._watcher: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        self._response = await self._ollama.request("/api/chat", self._body, self._request_id)
+        response = await self._ollama.request("/api/chat", self._body, self._request_id)
+        self._response = response
+        # aiohttp sets a timer anew with every read, which costs a tenth of all the work for a
+        # token; from the head on, one of our own looks now and then.
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = None
+        self._watch(response.content)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._response is not None:
             self._response.close()
+
+    def _watch(self, content: aiohttp.StreamReader) -> None:
+        patience = self._ollama.read_timeout
+        left = min(patience, self._silent_since + patience - time.monotonic())
+        if left > 0:
+            self._watcher = asyncio.get_running_loop().call_later(left, self._watch, content)
+        else:
+            content.set_exception(aiohttp.SocketTimeoutError())
 
     def __aiter__(self) -> Self:
         return self
@@ -232,8 +254,13 @@ class ChatStream:
         while not self._done:
             if self._failure is not None:
                 raise self._failure
-            with _translated(self._ollama.base_url, begun=self._begun):
+            # A client that is slow to take the last text must not count as the model's silence.
+            self._silent_since = time.monotonic()
+            try:
                 data = await content.readany()
+            except _FOREIGN as error:
+                raise _translation(self._ollama.base_url, error, begun=self._begun) from error
+            self._silent_since = math.inf
             if not data:
                 raise ModelInterrupted(f"{self._body['model']}: the stream ended without done")
             if pieces := self._pieces(data):
@@ -275,16 +302,23 @@ class ChatStream:
         self.finish_reason = "length" if event.get("done_reason") == "length" else "stop"
 
 
+_FOREIGN = (aiohttp.ClientError, OSError, aiohttp.http_exceptions.HttpProcessingError)
+
+
 @contextmanager
 def _translated(base_url: str, *, begun: bool = False) -> Iterator[None]:
     """Turn what aiohttp raises into our errors; ``begun``: part of the answer is already out."""
     try:
         yield
-    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-        raise ModelTimeout(f"{base_url} kept silent: {type(error).__name__}") from error
-    except (aiohttp.ClientError, OSError, aiohttp.http_exceptions.HttpProcessingError) as error:
-        cause = f"{base_url}: {type(error).__name__}: {error}"
-        raise (ModelInterrupted if begun else ModelUnreachable)(cause) from error
+    except _FOREIGN as error:
+        raise _translation(base_url, error, begun=begun) from error
+
+
+def _translation(base_url: str, error: Exception, *, begun: bool) -> ModelError:
+    if isinstance(error, TimeoutError):
+        return ModelTimeout(f"{base_url} kept silent: {type(error).__name__}")
+    cause = f"{base_url}: {type(error).__name__}: {error}"
+    return (ModelInterrupted if begun else ModelUnreachable)(cause)
 
 
 def _refusal(status: int, body: bytes, what: str) -> ModelError:

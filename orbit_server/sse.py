@@ -130,7 +130,8 @@ class EventStream(EventSourceResponse):
             except OrbitError as raised:
                 error = raised
             except Exception:
-                logger.exception("a stream failed unexpectedly")
+                request_id = self._answer.question.request_id
+                logger.exception("request %s: a stream failed unexpectedly", request_id)
                 error = OrbitError()
         if self._stopping.cancelled_caught:
             error = ShuttingDown()
@@ -158,7 +159,8 @@ class EventStream(EventSourceResponse):
             said += pieces
             if not self._opened:
                 await self._open(send)
-            await _send_body(send, b"".join(map(event, pieces)))
+            body = b"".join(map(event, pieces))
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _send_cumulative(self, send: Send) -> None:
         """Send the whole text so far, when enough is new or has waited long enough."""

@@ -18,7 +18,10 @@ class Turn(BaseModel):
 
 
 class Question(BaseModel):
-    """The body of ``POST /chat``, validated once; unknown fields are ignored."""
+    """The body of ``POST /chat``, validated once; unknown fields are ignored.
+
+    ``request_id`` is no part of it: the reader sets it, whatever the body says.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,6 +29,7 @@ class Question(BaseModel):
     stream: bool = True
     history: Annotated[tuple[Turn, ...], BeforeValidator(lambda value: value or ())] = ()
     stream_format: StreamFormat | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,11 @@ class Running:
         await self.services.store.put(collection, chunks, [])
 
     def exchanges(self) -> list[dict[str, Any]]:
-        """Return the records of the chat log, oldest first."""
+        """Return the exchanges in the chat log, oldest first."""
+        return [record for record in self.records() if record["kind"] == "exchange"]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all records of the chat log, oldest first."""
         lines = [path.read_bytes().splitlines() for path in sorted(self.logs.glob("chat-*.log"))]
         return [orjson.loads(line) for file in lines for line in file]
 

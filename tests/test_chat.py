@@ -526,7 +526,7 @@ async def test_health_is_200_and_tells_what_is_wrong(tmp_path: Path) -> None:
             assert said["components"]["llm"]["error"] == "model not installed"
             assert said["components"]["embedding"]["status"] == "ok"
             await ollama.kill()
-            server.services._health = None
+            server.services.health.forget()
             said = await health(server.url)
             assert said["components"]["llm"]["status"] == "error"
             assert said["components"]["embedding"]["status"] == "error"

@@ -44,6 +44,8 @@ def question_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Ques
 
     async def read_question(scope: Scope, receive: Receive) -> Question:
         body = await read_json(Request(scope, receive), limit=_BODY_LIMIT)
+        if isinstance(body, dict):
+            body["request_id"] = scope.get("state", {}).get("request_id")
         question = validated(Question, body)
         if not question.message.strip():
             raise Unprocessable("message: must not be empty")
@@ -61,17 +63,21 @@ async def chat(request: Request) -> Response:
     question: Question = state["question"]
     caller: Key = state["caller"]
     answer = services.answer(question, caller.collection, request_id=state["request_id"])
+    streaming = wants_stream(request, question)
+    if streaming:
+        services.metrics.stream_begins()
 
     async def finish(ending: Ending) -> None:
+        if streaming:
+            services.metrics.stream_ends()
+        services.metrics.answer(ending.outcome, timings_ms=answer.timings(), usage=answer.usage)
         if ending.error is not None:
             state["error"] = ending.error.code
-            logger.warning(
-                "request %s failed: %s: %s", state["request_id"], ending.error.code, ending.error
-            )
+            services.report(ending.error, state["request_id"])
         await services.chatlog.write("exchange", **_record(services, state, answer, ending))
 
     drain = services.config.general.drain_seconds
-    if not wants_stream(request, question):
+    if not streaming:
         return WholeAnswer(answer, finish=finish, drain=drain)
     chat = services.config.chat
     stream_format = question.stream_format or caller.stream_format or chat.stream_format
@@ -150,7 +156,8 @@ class WholeAnswer(Response):
             except OrbitError as error:  # raised below, where no group wraps it
                 failure = error
             except Exception:
-                logger.exception("an answer failed unexpectedly")
+                request_id = self._answer.question.request_id
+                logger.exception("request %s: an answer failed unexpectedly", request_id)
                 failure = OrbitError()
             race.cancel_scope.cancel()
         if failure is not None:

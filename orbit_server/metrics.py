@@ -1,0 +1,226 @@
+"""What is counted, and how it is shown to a monitoring system that understands Prometheus.
+
+Labels are words of our own: templates of routes, statuses, codes, names of steps. Never a path, a
+key or what somebody wrote, so that nothing private is shown and the number of series is bounded.
+
+Several worker processes count into the files of one directory (``shared_by_workers``), and whoever
+of them is asked adds them up.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""The media type of ``Metrics.text``."""
+
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+# The library decides for good when it is imported where it counts.
+_SHARED = os.environ.get(_DIRECTORY)
+_WATCH_SECONDS = 0.5
+
+
+class Metrics:
+    """The figures of one application, in a registry of its own.
+
+    ``waiting`` and ``lost`` tell how many lines of the chat log are queued now and were lost so
+    far. ``shipper_lag`` tells how many lines and bytes of it are not yet in Elasticsearch; it is
+    asked in a thread, when the figures are, and without it they do not mention a shipper. In
+    ``async with``, a task looks twice a second at what has to be looked at, and thereby measures
+    how late the event loop is.
+    """
+
+    def __init__(
+        self,
+        *,
+        waiting: Callable[[], int] = lambda: 0,
+        lost: Callable[[], int] = lambda: 0,
+        shipper_lag: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        self._waiting, self._lost, self._shipper_lag = waiting, lost, shipper_lag
+        self._lost_before = 0
+        self._watching: asyncio.Task[None] | None = None
+        self._asked = asyncio.Lock()
+        self._registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, namespace="orbit", registry=registry)
+
+        def gauge(name: str, text: str, mode: Any = "livesum") -> Gauge:
+            return Gauge(name, text, namespace="orbit", registry=registry, multiprocess_mode=mode)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(
+                name, text, labels, namespace="orbit", registry=registry, buckets=buckets
+            )
+
+        self._requests = counter(
+            "requests", "Requests, by how they ended.", "route", "status", "outcome"
+        )
+        self._failures = counter("failures", "Failed requests, by the code of the error.", "code")
+        self._answer = histogram(
+            "answer_seconds", "From the checked question to the end.", _LONG, "outcome"
+        )
+        self._first_token = histogram(
+            "first_token_seconds", "From the checked question to the first text.", _LONG
+        )
+        self._step = histogram("step_seconds", "Steps on the way to an answer.", _SHORT, "step")
+        self._tokens = counter("tokens", "Tokens the answering model read and wrote.", "direction")
+        self._rate = histogram(
+            "tokens_per_second", "How fast each answer was written, from its first text.", _RATES
+        )
+        self._streams = gauge("streams_open", "Streams that are being sent.")
+        self._verdicts = counter("verdicts", "Safety verdicts.", "verdict", "reason")
+        self._verdicts_cached = counter("verdicts_cached", "Those of them known from before.")
+        self._loop_lag = histogram(
+            "event_loop_lag_seconds", "How late the event loop comes to what is due.", _LAGS
+        )
+        self._log_waiting = gauge("chatlog_waiting", "Lines of the chat log not yet written.")
+        self._log_lost = counter("chatlog_lost", "Lines of the chat log that were lost.")
+        if shipper_lag is not None:
+            mode = "livemostrecent"  # one shipper a host: every worker sees the same files
+            self._to_ship = (
+                gauge("shipper_lag_lines", "Lines not yet in Elasticsearch.", mode),
+                gauge("shipper_lag_bytes", "The same in bytes.", mode),
+            )
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch(), name="metrics")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        task, self._watching = self._watching, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    def request(self, record: Mapping[str, Any]) -> None:
+        """Count one record of the request log."""
+        status = record["status"] or "none"
+        self._requests.labels(record["route"], status, record["outcome"]).inc()
+        if record["error"]:
+            self._failures.labels(record["error"]).inc()
+
+    def stream_begins(self) -> None:
+        """Count a stream as open."""
+        self._streams.inc()
+
+    def stream_ends(self) -> None:
+        """Count a stream as closed."""
+        self._streams.dec()
+
+    def verdict(self, *, safe: bool, reason: str, cached: bool, seconds: float) -> None:
+        """Count a safety verdict. Of a ``reason``, its first word is used; there are few."""
+        kind = reason.partition(" ")[0] or "safe"
+        self._verdicts.labels("passed" if safe else "blocked", kind).inc()
+        if cached:
+            self._verdicts_cached.inc()
+        self._step.labels("moderation").observe(seconds)
+
+    def answer(
+        self, outcome: str, *, timings_ms: Mapping[str, float], usage: Mapping[str, int]
+    ) -> None:
+        """Count an answer that has ended.
+
+        ``timings_ms`` are milliseconds by step with the ``total``, and with ``first_token`` where
+        any text came; ``usage`` counts ``prompt_tokens`` and ``completion_tokens``.
+        """
+        steps = dict(timings_ms)
+        total = steps.pop("total") / 1000
+        self._answer.labels(outcome).observe(total)
+        written = usage["completion_tokens"]
+        if "first_token" in steps:
+            first = steps.pop("first_token") / 1000
+            self._first_token.observe(first)
+            if written > 1 and total > first:
+                self._rate.observe((written - 1) / (total - first))
+        for step, milliseconds in steps.items():
+            self._step.labels(step).observe(milliseconds / 1000)
+        self._tokens.labels("in").inc(usage["prompt_tokens"])
+        self._tokens.labels("out").inc(written)
+
+    async def text(self) -> bytes:
+        """Return all figures, those of the other workers included, as ``CONTENT_TYPE``."""
+        async with self._asked:
+            self._look()
+            return await asyncio.to_thread(self._text)
+
+    def _text(self) -> bytes:
+        if self._shipper_lag is not None:
+            for gauge, value in zip(self._to_ship, self._shipper_lag(), strict=True):
+                gauge.set(value)
+        registry = self._registry
+        if _SHARED:
+            _forget_the_dead(Path(_SHARED))
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, _SHARED)  # type: ignore[no-untyped-call]
+        return generate_latest(_Figures(registry))
+
+    def _look(self) -> None:
+        self._log_waiting.set(self._waiting())
+        lost, before = self._lost(), self._lost_before
+        self._lost_before = lost
+        self._log_lost.inc(lost - before)
+
+    async def _watch(self) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            due = now() + _WATCH_SECONDS
+            await asyncio.sleep(_WATCH_SECONDS)
+            self._loop_lag.observe(max(0.0, now() - due))
+            self._look()
+
+
+class _Figures(Collector):
+    """Leave out when each series began; workers together do not know, and nobody asks."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [each for each in metric.samples if each.name[-8:] != "_created"]
+            yield metric
+
+
+@contextmanager
+def shared_by_workers() -> Iterator[None]:
+    """Let the processes that are started inside add up their figures.
+
+    It gives them a new directory to count in, and removes it at the end.
+    """
+    before = os.environ.get(_DIRECTORY)
+    with tempfile.TemporaryDirectory(prefix="orbit-metrics-") as directory:
+        os.environ[_DIRECTORY] = directory
+        try:
+            yield
+        finally:
+            del os.environ[_DIRECTORY]
+            if before is not None:
+                os.environ[_DIRECTORY] = before
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Drop the gauges of workers that were killed; what they have counted stays."""
+    for path in directory.glob("gauge_live*.db"):
+        process = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            mark_process_dead(process, str(directory))  # type: ignore[no-untyped-call]
+
+
+_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_RATES = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 500, 1000)
+_LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)

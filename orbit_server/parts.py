@@ -1,0 +1,123 @@
+"""Each part of the services, made from its section of the configuration. Nothing is opened."""
+
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from .blocklist import Blocklist
+from .chatlog import ChatLog
+from .chroma import Chroma
+from .chroma_embedded import ChromaEmbedded
+from .chroma_server import ChromaServer
+from .config import Config
+from .embedding import Embedder, LexicalEmbedder, OllamaEmbedder
+from .errors import ConfigError
+from .guard import Guard
+from .ollama import Ollama
+from .redact import redactor
+from .rerank import Reranker, refuse_embedders
+
+
+def make_ollama(config: Config) -> Ollama:
+    """Return the client of the configured Ollama."""
+    ollama = config.ollama
+    return Ollama(
+        ollama.base_url,
+        options=ollama.options,
+        keep_alive=ollama.keep_alive,
+        think=ollama.think,
+        connect_timeout=ollama.connect_timeout,
+        read_timeout=ollama.read_timeout,
+    )
+
+
+def make_chroma(config: Config, address: str | None) -> Chroma:
+    """Return Chroma on its server, or in process on its folder; ``address`` goes into the lock."""
+    chroma = config.chroma
+    if chroma.host is None:
+        return ChromaEmbedded(Path(chroma.path), address=address)
+    return ChromaServer(
+        chroma.host,
+        chroma.port,
+        ssl=chroma.ssl,
+        headers={name: value.get_secret_value() for name, value in chroma.headers.items()},
+        tenant=chroma.tenant,
+        database=chroma.database,
+        timeout=chroma.timeout,
+    )
+
+
+def make_embedder(config: Config, ollama: Ollama) -> Embedder:
+    """Return what turns texts into vectors."""
+    if config.embedding.provider == "lexical":
+        return LexicalEmbedder()
+    return OllamaEmbedder(
+        partial(ollama.embed, model=config.ollama.embed_model),
+        model=config.ollama.embed_model,
+        batch_size=config.embedding.batch_size,
+        concurrency=config.embedding.concurrency,
+    )
+
+
+def make_chatlog(config: Config) -> ChatLog:
+    """Return the writer of the chat log."""
+    log, file = config.logging, config.logging.file
+    return ChatLog(
+        Path(file.directory),
+        max_wait=file.max_wait_ms / 1000,
+        max_bytes=int(file.max_size_mb * 1024 * 1024),
+        retention_days=file.retention_days,
+        timezone=ZoneInfo(log.timezone),
+        redact=redactor(log.redact) if log.redact else None,
+    )
+
+
+def make_guard(config: Config, ollama: Ollama) -> Guard | None:
+    """Return the safety check, or ``None`` when it is switched off; may raise ``ConfigError``."""
+    safety = config.safety
+    if not safety.active:
+        return None
+    options = {
+        "temperature": safety.temperature,
+        "top_p": safety.top_p,
+        "top_k": safety.top_k,
+        "repeat_penalty": safety.repeat_penalty,
+        "num_predict": safety.num_predict,
+    }
+    return Guard(
+        ollama.complete,
+        mode="strict" if safety.mode == "strict" else "fuzzy",
+        model=safety.model,
+        prompt=_prompt(safety.prompt_file) if safety.prompt_file else None,
+        options={**config.ollama.options, **options},
+        max_retries=safety.max_retries,
+        retry_delay=safety.retry_delay,
+        request_timeout=safety.request_timeout,
+        allow_on_timeout=safety.allow_on_timeout,
+        blocklist=Blocklist.load(safety.blocklist) if safety.blocklist else None,
+        categories=safety.categories,
+    )
+
+
+def make_reranker(config: Config, ollama: Ollama) -> Reranker | None:
+    """Return the reranker, or ``None`` when it is off; may raise ``ConfigError``."""
+    reranker = config.reranker
+    if not reranker.enabled:
+        return None
+    refuse_embedders(reranker.model)
+    return Reranker(
+        ollama.complete,
+        model=reranker.model,
+        top_n=reranker.top_n,
+        batch_size=reranker.batch_size,
+        temperature=reranker.temperature,
+        timeout=reranker.timeout,
+        options=config.ollama.options,
+    )
+
+
+def _prompt(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"safety.prompt_file: {path}: cannot be read: {error}"]) from error
