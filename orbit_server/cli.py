@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from . import calibrate, evaluate
+from . import calibrate, cli_logs, evaluate
 from .chroma import checked_name
 from .chroma_embedded import holder
 from .config import Config, load
@@ -43,6 +43,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="Make, list and end API keys."
 collections_app = typer.Typer(no_args_is_help=True, help="See and delete collections.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
+app.add_typer(cli_logs.app, name="logs")
 
 # Names and texts of documents are printed as they are: to rich, [b] in one would be an order.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -299,11 +299,6 @@ class _Loading:
                 " embedding model; common values such as 0.85 and 0.7 refuse most right answers"
                 " with most models. `calibrate` measures what fits yours."
             )
-        if config.elasticsearch.enabled:
-            yield (
-                f"{self.file}: elasticsearch.enabled is true, but this version does not send the"
-                " chat log to Elasticsearch yet; it is in the files."
-            )
         if not config.logging.file.enabled:
             yield f"{self.file}: logging.file.enabled is false, but the chat log is always written"
 

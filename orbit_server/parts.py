@@ -1,5 +1,6 @@
 """Each part of the services, made from its section of the configuration. Nothing is opened."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from .guard import Guard
 from .ollama import Ollama
 from .redact import redactor
 from .rerank import Reranker, refuse_embedders
+from .shipper import Shipper
 
 
 def make_ollama(config: Config) -> Ollama:
@@ -59,8 +61,8 @@ def make_embedder(config: Config, ollama: Ollama) -> Embedder:
     )
 
 
-def make_chatlog(config: Config) -> ChatLog:
-    """Return the writer of the chat log."""
+def make_chatlog(config: Config, keep: Callable[[Path], bool]) -> ChatLog:
+    """Return the writer of the chat log, which leaves alone old files that ``keep`` speaks for."""
     log, file = config.logging, config.logging.file
     return ChatLog(
         Path(file.directory),
@@ -69,6 +71,31 @@ def make_chatlog(config: Config) -> ChatLog:
         retention_days=file.retention_days,
         timezone=ZoneInfo(log.timezone),
         redact=redactor(log.redact) if log.redact else None,
+        keep=keep,
+    )
+
+
+def make_shipper(
+    config: Config, on_state: Callable[[bool, str], None] = lambda available, cause: None
+) -> Shipper:
+    """Return what sends the chat log to Elasticsearch; ``on_state`` hears when that changes."""
+    elasticsearch = config.elasticsearch
+    password, api_key = elasticsearch.auth.password, elasticsearch.api_key
+    return Shipper(
+        Path(config.logging.file.directory),
+        Path(elasticsearch.checkpoint),
+        node=elasticsearch.node,
+        index=elasticsearch.index,
+        data_stream=elasticsearch.data_stream,
+        username=elasticsearch.auth.username,
+        password=password.get_secret_value() if password else None,
+        api_key=api_key.get_secret_value() if api_key else None,
+        ca_certs=elasticsearch.ca_certs,
+        verify_certs=elasticsearch.verify_certs,
+        retention_days=elasticsearch.retention_days,
+        batch_size=elasticsearch.batch_size,
+        flush_seconds=elasticsearch.flush_seconds,
+        on_state=on_state,
     )
 
 

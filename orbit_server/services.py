@@ -4,7 +4,7 @@ import hmac
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from .parts import (
     make_guard,
     make_ollama,
     make_reranker,
+    make_shipper,
 )
 from .retrieval import Retrieval
 from .store import LocalStore
@@ -53,8 +54,17 @@ class Services:
         self.ollama = make_ollama(config)
         self.chroma = make_chroma(config, address)
         self.keys = Keys(config.database.url, prefix=config.api_keys.prefix)
-        self.chatlog = make_chatlog(config)
-        self.metrics = Metrics(waiting=lambda: self.chatlog.waiting, lost=lambda: self.chatlog.lost)
+        self.shipper = (
+            make_shipper(config, self._elasticsearch_changed)
+            if config.elasticsearch.enabled
+            else None
+        )
+        self.chatlog = make_chatlog(config, keep=self._unsent)
+        self.metrics = Metrics(
+            waiting=lambda: self.chatlog.waiting,
+            lost=lambda: self.chatlog.lost,
+            shipper_lag=self.shipper.lag if self.shipper else None,
+        )
         self.embedder = make_embedder(config, self.ollama)
         self.lexical = LexicalIndex(Path(config.retrieval.path))
         self.retrieval = Retrieval(
@@ -87,16 +97,19 @@ class Services:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        parts: list[AbstractAsyncContextManager[Any]] = [
+            self.chatlog,
+            self.keys,
+            self.ollama,
+            self.lexical,
+            self.chroma,
+            self.metrics,
+            self.health,
+        ]
+        if self.shipper is not None:
+            parts.append(self.shipper)
         async with AsyncExitStack() as stack:
-            for part in (
-                self.chatlog,
-                self.keys,
-                self.ollama,
-                self.lexical,
-                self.chroma,
-                self.metrics,
-                self.health,
-            ):
+            for part in parts:
                 await stack.enter_async_context(part)
             self._stack = stack.pop_all()
         self.opened = True
@@ -254,7 +267,13 @@ class Services:
     @property
     def elasticsearch_status(self) -> str:
         """``enabled``, ``disabled`` or ``unavailable``: what becomes of the chat log's copy."""
-        return "disabled"
+        return self.shipper.state if self.shipper else "disabled"
+
+    def _elasticsearch_changed(self, available: bool, cause: str) -> None:
+        self.chatlog.note("status", event="elasticsearch", available=available, cause=cause)
+
+    def _unsent(self, path: Path) -> bool:
+        return self.shipper is not None and self.shipper.pending(path)
 
     def _summary(self) -> dict[str, Any]:
         """Return what the log says of the configuration at start; nothing in it is secret."""

@@ -425,6 +425,7 @@ class ElasticsearchConfig(Section):
     )
     batch_size: Annotated[int, whole(1, 10_000)] = why(500, "Records sent in one request at most.")
     flush_seconds: Seconds = why(2, "How long a record may wait for others to be sent with.")
+    checkpoint: Text = why("data/shipper.json", "File that tells how far the chat log was sent.")
 
 
 class Config(Section):

@@ -63,6 +63,7 @@ def configuration(folder: Path, **overrides: Any) -> Config:
     settings = {
         "chroma.path": str(folder / "chroma"),
         "retrieval.path": str(folder / "lexical"),
+        "elasticsearch.checkpoint": str(folder / "shipper.json"),
         "database.url": f"sqlite+aiosqlite:///{folder}/orbit.db",
         "logging.file.directory": str(folder / "logs"),
         **{name.replace("__", "."): value for name, value in overrides.items()},

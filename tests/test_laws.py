@@ -17,32 +17,52 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("orbit_server", "middleware")
 
-CLIENTS = {"chatlog", "chroma_server", "chroma_embedded", "embedding", "keys", "lexical", "ollama"}
+CLIENTS = {
+    "chatlog",
+    "chroma_server",
+    "chroma_embedded",
+    "embedding",
+    "keys",
+    "lexical",
+    "ollama",
+} | {"backlog", "elastic"}
 LAYERS: list[set[str]] = [
-    {"errors", "config", "settings", "allowed", "redact", "types", "chunks", "chroma", "_middleware"}
+    {
+        "errors",
+        "config",
+        "settings",
+        "allowed",
+        "redact",
+        "types",
+        "chunks",
+        "chroma",
+        "_middleware",
+    }
     | {"citations", "fence", "ecs", "version"},
     CLIENTS,
     {"retrieval", "prompt", "extract", "markup", "store", "ingest", "remote", "evaluate"}
-    | {"guard", "blocklist", "verdict", "rerank", "condense", "calibrate", "metrics"},
-    {"answer", "services"},
+    | {"shipper", "guard", "blocklist", "verdict", "rerank", "condense", "calibrate", "metrics"},
+    {"answer", "parts", "health", "services"},
     {"sse", "endpoints"},
     {"app"},
-    {"run", "cli", "demo", "logs", "__init__", "__main__"},
+    {"run", "cli", "cli_logs", "demo", "logs", "__init__", "__main__"},
 ]
 
 OWNERS: dict[str, set[str]] = {
     "aiohttp": {"ollama", "chroma_server", "remote"},
     "chromadb": {"chroma_embedded"},
     "dotenv": {"config"},
+    "elasticsearch": {"elastic"},
+    "elastic_transport": {"elastic"},
     "markdown_it": {"extract"},
     "prometheus_client": {"metrics"},
     "pypdf": {"extract"},
     "pythonjsonlogger": {"logs", "chatlog"},
-    "rich": {"cli"},
+    "rich": {"cli", "cli_logs"},
     "snowballstemmer": {"embedding"},
     "sqlalchemy": {"keys"},
     "sse_starlette": {"sse"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_logs"},
     "uvicorn": {"run"},
     "yaml": {"config"},
     "starlette": {"__init__", "app", "endpoints", "middleware", "run", "sse"},

@@ -1,0 +1,257 @@
+"""A line of the chat log as Elasticsearch stores it: the Elastic Common Schema, and our own fields.
+
+What ECS has a name for goes there: the question is the ``message``, the model and its tokens are
+``gen_ai``. The rest is under ``orbit``, and whatever has no place at all in ``orbit.details``, so
+that nothing a record says is lost. https://www.elastic.co/docs/reference/ecs is the source.
+"""
+
+import ipaddress
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+ECS_VERSION = "9.0.0"
+
+_ID_BYTES = 512  # Elasticsearch refuses a whole request for one longer _id
+
+# Where the fields of a record go. A value of another type goes to orbit.details instead: a field
+# that is text in one document and an object in the next would make Elasticsearch refuse the next.
+_PLACES: dict[str, tuple[type, str]] = {
+    "id": (str, "event.id"),
+    "kind": (str, "event.action"),
+    "query": (str, "message"),
+    "message": (str, "message"),
+    "response": (str, "orbit.answer"),
+    "request_id": (str, "http.request.id"),
+    "backend": (str, "gen_ai.provider.name"),
+    "model": (str, "gen_ai.request.model"),
+    "blocked": (bool, "orbit.blocked"),
+    "block_reason": (str, "event.reason"),
+    "outcome": (str, "orbit.outcome"),
+    "error": (str, "error.code"),
+    "ip": (str, "client.address"),
+    "api_key": (dict, "orbit.api_key"),
+    "collection": (str, "orbit.collection"),
+    "sources": (list, "orbit.sources"),
+    "tokens": (dict, "orbit.tokens"),
+    "timings_ms": (dict, "orbit.timings_ms"),
+}
+_OUTCOMES = {"completed": "success", "failed": "failure"}
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """Return the record in ``line``: valid Unicode, finite numbers, an ``id`` and a ``timestamp``.
+
+    Raises ``ValueError`` with the reason when it holds none.
+    """
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        # Half a surrogate pair and NaN are no JSON, but many programs write them.
+        try:
+            record = _clean(json.loads(line))
+        except (ValueError, RecursionError):
+            raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    identity = record.get("id")
+    if not isinstance(identity, str) or not 0 < len(identity.encode()) <= _ID_BYTES:
+        raise ValueError(f"its id is not a text of 1 to {_ID_BYTES} bytes")
+    _moment(record)
+    return record
+
+
+def operation(line: bytes, *, index: str, data_stream: str | None = None) -> bytes:
+    """Return the two lines of a bulk request that create the document of a ``line`` of the log.
+
+    Its own ``id`` is the document's, in the index of its own month: sent again, it is the same
+    document. ``data_stream`` replaces the index. Raises ``ValueError`` with the reason when there
+    is no record in ``line``.
+    """
+    record = parsed(line)
+    target = data_stream or f"{index}-{_moment(record):%Y.%m}"
+    action = {"create": {"_index": target, "_id": record["id"]}}
+    try:
+        return orjson.dumps(action) + b"\n" + orjson.dumps(document(record)) + b"\n"
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"it cannot be sent: {error}") from None
+
+
+def document(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ECS document of a ``parsed`` record; what is empty is left out."""
+    flat: dict[str, Any] = {
+        "@timestamp": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "ecs.version": ECS_VERSION,
+        "service.name": "orbit",
+        "event.kind": "event",
+        "event.module": "orbit",
+        "event.dataset": "orbit.chat",
+    }
+    details = {}
+    for name, value in record.items():
+        kind, place = _PLACES.get(name, (None, ""))
+        if kind is not None and isinstance(value, kind) and place not in flat:
+            flat[place] = value
+        elif name != "timestamp" and value is not None:
+            details[name] = value
+    flat |= _derived(record)
+    flat["orbit.details"] = details
+    return _nested(flat)
+
+
+def _derived(record: Mapping[str, Any]) -> dict[str, Any]:
+    kind, outcome = record.get("kind"), record.get("outcome")
+    derived: dict[str, Any] = {"event.category": ["web"], "event.type": ["access"]}
+    if kind == "status":
+        derived |= {"event.category": ["process"], "event.type": ["info"]}
+    elif kind == "error" or outcome == "failed":
+        derived |= {"event.type": ["error"], "log.level": "error"}
+    elif record.get("blocked") is True:
+        derived["event.type"] = ["denied"]
+    if kind == "exchange":
+        derived["event.outcome"] = _OUTCOMES.get(str(outcome), "unknown")
+        derived["gen_ai.operation.name"] = "chat"
+    if (address := _address(record.get("ip"))) is not None:
+        derived["client.ip"] = address
+    timings, tokens = record.get("timings_ms"), record.get("tokens")
+    if isinstance(timings, dict) and isinstance(total := timings.get("total"), int | float):
+        derived["event.duration"] = round(total * 1_000_000)
+    if isinstance(tokens, dict):
+        derived["gen_ai.usage.input_tokens"] = tokens.get("prompt_tokens")
+        derived["gen_ai.usage.output_tokens"] = tokens.get("completion_tokens")
+    return derived
+
+
+def _moment(record: Mapping[str, Any]) -> datetime:
+    try:
+        return datetime.fromisoformat(record["timestamp"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise ValueError("its timestamp is not an ISO time") from None
+
+
+def _address(value: Any) -> str | None:
+    try:
+        return value if ipaddress.ip_address(value) and "%" not in value else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else float(value)
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    for path, value in flat.items():
+        if value is None or value == {} or value == []:
+            continue
+        *above, name = path.split(".")
+        place = whole
+        for step in above:
+            place = place.setdefault(step, {})
+        place[name] = value
+    return whole
+
+
+# -- what Elasticsearch is told before the first document ----------------------------------
+
+_PRIORITY = 500  # above the built-in template of logs-*-*
+
+_KEYWORD = {"type": "keyword", "ignore_above": 1024}
+_FIELDS: dict[str, dict[str, Any]] = {
+    # A data stream allows no malformed time.
+    "@timestamp": {"type": "date", "ignore_malformed": False},
+    "message": {"type": "match_only_text"},
+    "client.ip": {"type": "ip"},
+    "event.duration": {"type": "long"},
+    "gen_ai.usage.input_tokens": {"type": "long"},
+    "gen_ai.usage.output_tokens": {"type": "long"},
+    "orbit.answer": {"type": "text"},
+    "orbit.blocked": {"type": "boolean"},
+    "orbit.details": {"type": "flattened", "ignore_above": 1024},
+    "orbit.sources.score": {"type": "float"},
+    **{
+        f"orbit.timings_ms.{step}": {"type": "float"}
+        for step in ("moderation", "embedding", "search", "rerank", "first_token", "total")
+    },
+    **dict.fromkeys(
+        (
+            *("client.address", "ecs.version", "error.code", "http.request.id", "log.level"),
+            *("event.action", "event.category", "event.dataset", "event.id", "event.kind"),
+            *("event.module", "event.outcome", "event.reason", "event.type", "service.name"),
+            *("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"),
+            *("orbit.api_key.id", "orbit.api_key.prefix", "orbit.collection", "orbit.outcome"),
+            "orbit.sources.id",
+        ),
+        _KEYWORD,
+    ),
+}
+
+
+def mappings() -> dict[str, Any]:
+    """Return the types of all fields a document has; others are kept and not indexed."""
+    whole: dict[str, Any] = {"dynamic": False, "properties": {}}
+    for path, kind in _FIELDS.items():
+        *above, name = path.split(".")
+        place = whole
+        for step in above:
+            place = place["properties"].setdefault(step, {"properties": {}})
+        place["properties"][name] = kind
+    return whole
+
+
+def index_template(
+    *,
+    index: str,
+    data_stream: str | None = None,
+    policy: str | None = None,
+    retention_days: int | None = None,
+) -> dict[str, Any]:
+    """Return the index template for the monthly indices, or for ``data_stream``.
+
+    ``policy`` names the lifecycle of the monthly indices. A data stream's is part of the template:
+    its documents stay for ``retention_days`` after the index behind it was closed.
+    """
+    settings: dict[str, Any] = {
+        "index.auto_expand_replicas": "0-1",
+        # A number or an address that is none costs its field, not the document.
+        "index.mapping.ignore_malformed": True,
+    }
+    if policy is not None:
+        settings["index.lifecycle.name"] = policy
+    template: dict[str, Any] = {"settings": settings, "mappings": mappings()}
+    whole: dict[str, Any] = {
+        # With the dot, so that it is not the template of "INDEX-of-something-else".
+        "index_patterns": [data_stream or f"{index}-*.*"],
+        "priority": _PRIORITY,
+        "template": template,
+        "_meta": {"description": "Chat log of an ORBIT server"},
+    }
+    if data_stream is not None:
+        whole["data_stream"] = {}
+        if retention_days is not None:
+            template["lifecycle"] = {"data_retention": f"{retention_days}d"}
+    return whole
+
+
+def lifecycle(retention_days: int) -> dict[str, Any]:
+    """Return the lifecycle policy that keeps every document for ``retention_days`` at least.
+
+    Age counts from when an index was made, and an index takes documents for a month.
+    """
+    delete = {"min_age": f"{retention_days + 31}d", "actions": {"delete": {}}}
+    return {"phases": {"hot": {"actions": {}}, "delete": delete}}

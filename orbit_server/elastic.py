@@ -1,0 +1,175 @@
+"""Elasticsearch, as far as the chat log needs it, and what its failures mean.
+
+Failure         something was not done
+└── TooLarge    413: the request, or its only document, is over the server's limit
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from . import ecs
+
+if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_REQUEST_SECONDS = 30.0
+
+
+class Failure(Exception):
+    """Something was not done; ``str()`` says what, for the operator.
+
+    ``status`` is the HTTP status, 0 when there was none. ``lasting`` means that trying again helps
+    only once somebody acted.
+    """
+
+    def __init__(self, cause: str, *, status: int = 0, lasting: bool = False) -> None:
+        super().__init__(f"{cause} (status {status})" if status else cause)
+        self.status = status
+        self.lasting = lasting or (400 <= status < 500 and status not in (408, 429))
+
+
+class TooLarge(Failure):
+    """413: the request, or its only document, is over the server's limit."""
+
+
+class Elastic:
+    """The Elasticsearch at ``node``; opens itself at the first request.
+
+    Its methods raise ``Failure`` for everything that can go wrong, after one try: when to try
+    again is for the caller to say.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        api_key: str | None = None,
+        ca_certs: str | None = None,
+        verify_certs: bool = True,
+    ) -> None:
+        self.node = node
+        self._options: dict[str, Any] = {}
+        if api_key is not None:
+            self._options["api_key"] = api_key
+        elif username is not None:
+            self._options["basic_auth"] = (username, password or "")
+        if node.startswith("https:"):
+            self._options |= {"verify_certs": verify_certs, "ssl_show_warn": False}
+            if ca_certs is not None:
+                self._options["ca_certs"] = ca_certs
+        self._client: AsyncElasticsearch | None = None
+        self._warned: set[str] = set()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def create(self, operations: bytes) -> list[dict[str, Any]]:
+        """Send the lines of a bulk request of ``create`` actions; return the result of each."""
+        body: Any = operations
+        reply: Any = (await self._call(lambda client: client.bulk(operations=body))).body
+        try:
+            return [item["create"] for item in reply["items"]]
+        except (KeyError, TypeError):
+            raise Failure("it answers with something else than a bulk result") from None
+
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        try:
+            await self._call(lambda client: client.info())
+        except Failure as failure:
+            if failure.status != 403:  # it is there, and need not tell us about itself
+                raise
+
+    async def prepare(
+        self, *, index: str, data_stream: str | None, retention_days: int | None
+    ) -> None:
+        """Install the lifecycle and the index template, as far as that is allowed.
+
+        A refusal is a warning, once: documents are stored all the same.
+        """
+        name = f"orbit-{data_stream or index}"
+        policy = None
+        if retention_days is not None and data_stream is None:
+            body = ecs.lifecycle(retention_days)
+            if await self._install(
+                "lifecycle", lambda client: client.ilm.put_lifecycle(name=name, policy=body)
+            ):
+                policy = name
+        template = ecs.index_template(
+            index=index, data_stream=data_stream, policy=policy, retention_days=retention_days
+        )
+        await self._install(
+            "index template",
+            lambda client: client.indices.put_index_template(name=name, body=template),
+        )
+
+    async def _install(
+        self, what: str, call: "Callable[[AsyncElasticsearch], Awaitable[object]]"
+    ) -> bool:
+        try:
+            await self._call(call)
+        except Failure as failure:
+            if not failure.lasting or failure.status in (0, 401):
+                raise
+            if what not in self._warned:
+                self._warned.add(what)
+                logger.warning("Elasticsearch does not take our %s: %s", what, failure)
+            return False
+        return True
+
+    async def _call(self, call: "Callable[[AsyncElasticsearch], Awaitable[T]]") -> T:
+        if self._client is None:
+            try:
+                # In a thread: loading the package and reading certificates take a second.
+                self._client = await asyncio.to_thread(self._open)
+            except (ValueError, OSError, ImportError) as error:
+                raise Failure(f"it cannot be set up: {error}", lasting=True) from error
+        from elasticsearch import exceptions
+
+        try:
+            return await call(self._client)
+        except exceptions.UnsupportedProductError:
+            raise Failure("it is not Elasticsearch", lasting=True) from None
+        except exceptions.ApiError as error:
+            kind = TooLarge if error.status_code == 413 else Failure
+            raise kind(sentence(error.body), status=error.status_code) from None
+        except exceptions.SerializationError:
+            raise Failure("its reply is not JSON") from None
+        except exceptions.SSLError as error:
+            cause = f"no trust in its certificate (elasticsearch.ca_certs): {error.message}"
+            raise Failure(cause, lasting=True) from None
+        except exceptions.TransportError as error:
+            raise Failure(f"it cannot be reached: {error.message}") from None
+
+    def _open(self) -> "AsyncElasticsearch":
+        from elasticsearch import AsyncElasticsearch
+
+        if self._options.get("verify_certs") is False:
+            logger.warning("elasticsearch.verify_certs is false: anybody could pretend to be it")
+        node = urlsplit(self.node)
+        if node.port is None:
+            port = 443 if node.scheme == "https" else 80
+            node = node._replace(netloc=f"{node.netloc}:{port}")
+        return AsyncElasticsearch(
+            node.geturl(), request_timeout=_REQUEST_SECONDS, max_retries=0, **self._options
+        )
+
+
+def sentence(body: Any) -> str:
+    """Return what a refusal, or the result of one document, says in one short line."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict):
+        return f"{error.get('type')}: {error.get('reason')}"[:300]
+    return "it refuses without a reason"
