@@ -27,6 +27,10 @@ class RequestLogMiddleware:
     client's address, seen through ``trusted_proxies``, is left in ``state["client"]``, the socket's
     peer in ``state["peer"]``.
 
+    ``state["send_body"]`` is the way to the client from here on. A stream may send its body by it
+    once its head has gone through all layers: those between this one and the stream look at heads
+    only, and each would cost every piece of the stream.
+
     The record: ``request_id, method, route`` (the template, never the path: a path may hold a
     secret), ``status, bytes, first_byte_ms, duration_ms, outcome, client, key_id, error``.
     ``outcome`` is ``completed`` when the last body message went out, ``disconnected`` when it never
@@ -82,6 +86,7 @@ class RequestLogMiddleware:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
+        state["send_body"] = send_and_measure
         raised = False
         try:
             await self.app(scope, receive, send_and_measure)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,6 +28,8 @@ REJECTED = "rejected.log"
 _FILE_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log")
 _HEAD_BYTES = 256  # hold the first record's id, which tells a file from all others
 _TORN_SECONDS = 60.0
+_RECORD_START = re.compile(rb'\{"timestamp"')  # inside of a text, its quotes would be escaped
+_TORN_IN_A_ROW = 20
 
 
 class Mark(BaseModel):
@@ -92,6 +95,7 @@ class Backlog:
         self._encode = encode
         self._batch_lines = batch_lines
         self._batch_bytes = batch_bytes
+        self._following = False
         self._lock: int | None = None
         self._counted: dict[tuple[str, int], tuple[int, int]] = {}
 
@@ -111,7 +115,12 @@ class Backlog:
         else:
             self._lock = lock
         self.checkpoint = self._load()
+        self._following = True
         return self.held
+
+    def known(self) -> Checkpoint:
+        """Return the checkpoint as of the last ``hold``; from the disk when there was none."""
+        return self.checkpoint if self._following else self._load()
 
     def release(self) -> None:
         """Let another process be the one that sends."""
@@ -139,7 +148,7 @@ class Backlog:
             return None
         with file:
             start = self._start(file, path.name)
-            if start.offset == 0 and self.checkpoint.files.get(path.name, start).offset:
+            if start != self.checkpoint.files.get(path.name, start):
                 logger.warning("%s is not the file it was; it is sent from its start", path.name)
             end, count, size = start.offset, start.lines, 0
             lines: list[Line] = []
@@ -149,17 +158,14 @@ class Backlog:
                 if not text.endswith(b"\n"):
                     _end_torn_line(path)
                     break
-                try:
-                    # Two processes may both have ended a torn line, which leaves an empty one.
-                    encoded = self._encode(text) if text.strip() else b""
-                except ValueError as error:
-                    encoded = b""
-                    rejected.append((text, str(error)))
-                if lines and size + len(encoded) > self._batch_bytes:
-                    break
-                end, count, size = end + len(text), count + 1, size + len(encoded)
-                if encoded:
-                    lines.append(Line(text, encoded))
+                line, torn = self._understood(text)
+                if line is not None:
+                    if lines and size + len(line.encoded) > self._batch_bytes:
+                        break
+                    lines.append(line)
+                    size += len(line.encoded)
+                rejected += torn
+                end, count = end + len(text), count + 1
                 if len(lines) + len(rejected) >= self._batch_lines:
                     break
             if end == start.offset:
@@ -193,7 +199,8 @@ class Backlog:
                 mark = self._start(file, path.name, checkpoint)
                 stat = os.fstat(file.fileno())
                 at, counted = self._counted.get((path.name, stat.st_ino), (0, 0))
-                if not mark.offset <= at <= stat.st_size:
+                another = mark != checkpoint.files.get(path.name, mark)
+                if another or not mark.offset <= at <= stat.st_size:
                     at, counted = mark.offset, mark.lines
                 file.seek(at)
                 while block := file.read(1 << 20):
@@ -220,6 +227,21 @@ class Backlog:
             if file.read(1) == b"\n":
                 return mark
         return Mark()
+
+    def _understood(self, text: bytes) -> tuple[Line | None, list[tuple[bytes, str]]]:
+        """Return the record that a line of the file holds, and what else is in it, with reasons."""
+        if not text.strip():
+            return None, []  # two processes may both have ended a torn line
+        try:
+            return Line(text, self._encode(text)), []
+        except ValueError as error:
+            reason = str(error)
+        # Behind the torn line of a killed process, another one may have gone on in the same line.
+        for found in islice(_RECORD_START.finditer(text, 1), _TORN_IN_A_ROW):
+            torn, rest = text[: found.start()], text[found.start() :]
+            with contextlib.suppress(ValueError):
+                return Line(rest, self._encode(rest)), [(torn, reason)]
+        return None, [(text, reason)]
 
     def _put_aside(self, batch: Batch) -> None:
         if not batch.rejected:

@@ -1,7 +1,7 @@
 """BM25 beside Chroma: words that vectors miss, in SQLite FTS5, one index file a collection.
 
-Several processes may use a file at once (write-ahead log). Every call opens the file anew, which
-costs a fraction of a millisecond, so that an index which another process replaced is noticed.
+Several processes may use a file at once (write-ahead log). Each thread keeps the files open that it
+has read; one that another process has replaced since is opened anew.
 Splitting into words is ours and the same for passages and questions; FTS5 folds accents and stems.
 See https://sqlite.org/fts5.html, sections 3, 4.3 and 5.
 """
@@ -10,7 +10,9 @@ import asyncio
 import math
 import re
 import sqlite3
+import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -42,6 +44,7 @@ _SCHEMA = (
 _LONGEST_QUERY = 32
 _PATIENCE = 10.0
 _THREADS = 4
+_MOST_OPEN = 16  # a thread keeps so many files open
 _BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _CJK = (
     "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
@@ -54,13 +57,11 @@ _CJK_RUN = re.compile(f"[{_CJK}]+")
 class Hit:
     """A passage that shares words with the question.
 
-    ``score`` is its BM25, higher is better, comparable only within one answer. ``coverage`` is the
-    share (0 to 1) of the question's idf mass that the passage contains.
+    ``score`` is its BM25, higher is better, comparable only within one answer.
     """
 
     id: str
     score: float
-    coverage: float
 
 
 class LexicalIndex:
@@ -74,15 +75,25 @@ class LexicalIndex:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._threads: ThreadPoolExecutor | None = None
+        self._kept: list[_Kept] = []
 
     async def __aenter__(self) -> Self:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lexical")
+        self._threads = ThreadPoolExecutor(
+            _THREADS, thread_name_prefix="lexical", initializer=self._begin_thread
+        )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
+        for kept in self._kept:
+            kept.close()
+        self._kept.clear()
+
+    def _begin_thread(self) -> None:
+        _of_thread.kept = _Kept()
+        self._kept.append(_of_thread.kept)
 
     async def add(self, collection_id: str, rows: Sequence[tuple[str, str]]) -> None:
         """Store ``rows`` of (id, text) in one transaction; known ids get the new text."""
@@ -164,19 +175,84 @@ def _translating(call: Callable[[Path], T], path: Path) -> T:
 
 @contextmanager
 def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
-    with closing(connection):
+    with closing(_connected(path, mode)) as connection:
         yield connection
+
+
+def _connected(path: Path | str, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}" if isinstance(path, Path) else path
+    return sqlite3.connect(
+        uri,
+        uri=isinstance(path, Path),
+        timeout=_PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,  # used by one thread, closed by another when that has ended
+    )
+
+
+class _Kept:
+    """What a thread keeps open: indexes it has read, by path, and a table to look words up."""
+
+    def __init__(self) -> None:
+        self.indexes: OrderedDict[Path, tuple[tuple[int, int], sqlite3.Connection]] = OrderedDict()
+        self.memory: sqlite3.Connection | None = None
+
+    def index(self, path: Path) -> sqlite3.Connection | None:
+        """Return the open index at ``path``; ``None`` where there is none."""
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            stat = None
+        known = self.indexes.pop(path, None)
+        if stat is None or known is None or known[0] != (stat.st_dev, stat.st_ino):
+            if known is not None:
+                known[1].close()
+            if stat is None or not path.is_file():
+                return None
+            known = (stat.st_dev, stat.st_ino), _connected(path, "rw")
+        self.indexes[path] = known
+        if len(self.indexes) > _MOST_OPEN:
+            self.indexes.popitem(last=False)[1][1].close()
+        return known[1]
+
+    def drop(self, path: Path) -> None:
+        """Close the index at ``path``, which has turned out to be broken."""
+        if known := self.indexes.pop(path, None):
+            known[1].close()
+
+    def table(self) -> sqlite3.Connection:
+        """Return a database in memory with an empty table ``bm25`` like that of an index."""
+        if self.memory is None:
+            self.memory = _connected(":memory:", "memory")
+            self.memory.execute(
+                f"CREATE VIRTUAL TABLE bm25 USING fts5(words, content='', tokenize=\"{_TOKENIZER}\")"
+            )
+        else:
+            self.memory.execute("INSERT INTO bm25(bm25) VALUES ('delete-all')")
+        return self.memory
+
+    def close(self) -> None:
+        """Close everything of this thread."""
+        for _, index in self.indexes.values():
+            index.close()
+        self.indexes.clear()
+        if self.memory is not None:
+            self.memory.close()
+            self.memory = None
+
+
+_of_thread = threading.local()
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    if not path.is_file():
-        yield None
-        return
-    with _opened(path, "rw") as index:
-        yield index if _version(index) else None
+    kept: _Kept = _of_thread.kept
+    index = kept.index(path)
+    try:
+        yield index if index is not None and _version(index) else None
+    except sqlite3.DatabaseError:
+        kept.drop(path)
+        raise
 
 
 @contextmanager
@@ -258,13 +334,12 @@ def _search(path: Path, question: str, n: int) -> list[Hit]:
         if not telling:
             return []
         rows = index.execute(
-            "SELECT id, words, -score FROM passages JOIN"
+            "SELECT id, -score FROM passages JOIN"
             " (SELECT rowid AS number, rank AS score FROM bm25 WHERE bm25 MATCH ?"
             "  ORDER BY rank LIMIT ?) USING (number) ORDER BY score, number",
             (" OR ".join(f'"{word}"' for _, word in telling[:_LONGEST_QUERY]), n),
         ).fetchall()
-        shares = _shares(_idf(frequencies, size), [words for _, words, _ in rows])
-    return [Hit(id, score, share) for (id, _, score), share in zip(rows, shares, strict=True)]
+    return [Hit(id, score) for id, score in rows]
 
 
 def _coverage(path: Path, question: str, texts: Sequence[str]) -> list[float]:
@@ -298,13 +373,15 @@ def _idf(frequencies: dict[str, int], size: int) -> dict[str, float]:
 def _shares(idf: dict[str, float], passages: Sequence[str]) -> list[float]:
     mass = sum(idf.values()) or 1.0
     shares = [0.0] * len(passages)
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
-        memory.execute(f'CREATE VIRTUAL TABLE bm25 USING fts5(words, tokenize="{_TOKENIZER}")')
-        memory.executemany("INSERT INTO bm25(rowid, words) VALUES (?, ?)", enumerate(passages))
-        for word, weight in idf.items():
-            containing = memory.execute("SELECT rowid FROM bm25 WHERE bm25 MATCH ?", (f'"{word}"',))
-            for (number,) in containing:
-                shares[number] += weight / mass
+    kept: _Kept = _of_thread.kept
+    memory = kept.table()
+    memory.execute("BEGIN")
+    memory.executemany("INSERT INTO bm25(rowid, words) VALUES (?, ?)", enumerate(passages))
+    memory.execute("COMMIT")
+    for word, weight in idf.items():
+        containing = memory.execute("SELECT rowid FROM bm25 WHERE bm25 MATCH ?", (f'"{word}"',))
+        for (number,) in containing:
+            shares[number] += weight / mass
     return shares
 
 

@@ -24,6 +24,8 @@ def configure(config: Config) -> None:
     # At DEBUG these would write answers, vectors and every database call.
     for noisy in ("sse_starlette", "aiosqlite", "asyncio", "chromadb", "httpx", "markdown_it"):
         logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    # A line a request at INFO, and whole questions at DEBUG.
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     if config.logging.console.enabled:
         console = logging.StreamHandler(sys.stderr)
         as_json = config.logging.console.format == "json"

@@ -25,6 +25,14 @@ THRESHOLD = "orbit_threshold"
 _COVERAGE_WEIGHT = 0.5
 
 
+class Scored(NamedTuple):
+    """What the two searches say of one passage: cosine similarity, and BM25 if words found it."""
+
+    id: str
+    dense: float
+    bm25: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A passage that one of the two searches proposed; ``passage.score`` is the signal.
@@ -91,51 +99,46 @@ class Retrieval:
         Raises the ``SearchError`` family, ``EmbedderMismatch`` before anything is embedded.
         """
         timings: dict[str, float] = {}
-        ranked, searched = await self.rank(
-            question.message, collection, timings=timings, request_id=request_id
-        )
+        text = question.message
+        scored, searched = await self._scored(text, collection, timings, request_id)
+        started = time.perf_counter()
+        best = ranked(scored, self.dense_weight)[: self.top_k]
+        candidates = await self._read(best, text, searched, request_id)
+        timings["search"] += _milliseconds(started, time.perf_counter())
+        passages = [candidate.passage for candidate in candidates]
         confidence, relevance = self.thresholds(searched.metadata)
-        best = ranked[: self.top_k]
-        if signal(best) < confidence:
-            best = []
-        return Retrieved([passage for passage in best if passage.score >= relevance], timings)
+        if signal(passages) < confidence:
+            passages = []
+        return Retrieved([passage for passage in passages if passage.score >= relevance], timings)
 
     async def rank(
-        self,
-        text: str,
-        collection: str,
-        *,
-        timings: dict[str, float] | None = None,
-        request_id: str | None = None,
+        self, text: str, collection: str, *, request_id: str | None = None
     ) -> tuple[list[Passage], Collection]:
-        """Return all candidates for ``text``, best first, relevant or not, and the collection.
-
-        ``timings`` as for ``find``.
-        """
-        candidates, searched = await self.find(
-            text, collection, timings=timings, request_id=request_id
-        )
+        """Return all candidates for ``text``, best first, relevant or not, and the collection."""
+        candidates, searched = await self.find(text, collection, request_id=request_id)
         return fused(candidates, self.dense_weight), searched
 
     async def find(
-        self,
-        text: str,
-        collection: str,
-        *,
-        timings: dict[str, float] | None = None,
-        request_id: str | None = None,
+        self, text: str, collection: str, *, request_id: str | None = None
     ) -> tuple[list[Candidate], Collection]:
-        """Return all candidates for ``text``, nearest first, and the collection as it was searched.
+        """Return all candidates for ``text``, nearest first, and the collection as searched."""
+        scored, searched = await self._scored(text, collection, {}, request_id)
+        scored.sort(key=lambda each: -each.dense)
+        return await self._read(scored, text, searched, request_id), searched
 
-        ``timings`` receives the milliseconds of ``embedding`` and ``search``.
-        """
+    async def _scored(
+        self, text: str, collection: str, timings: dict[str, float], request_id: str | None
+    ) -> tuple[list[Scored], Collection]:
+        """Search by both; what has to be read of the documents is decided by the scores."""
         stored = await self.chroma.collection(collection)
         embedding.check(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
         vector = await self.embedder.query(text)
         embedded = time.perf_counter()
         records, hits = await asyncio.gather(
-            self.chroma.query(collection, vector, n=self.candidates, request_id=request_id),
+            self.chroma.query(
+                collection, vector, n=self.candidates, bare=True, request_id=request_id
+            ),
             self.lexical.search(stored.id, text, n=self.candidates),
         )
         near = {record.id for record in records}
@@ -145,28 +148,36 @@ class Retrieval:
         if searched.id != stored.id:
             # Deleted and made anew while we searched: it may have another embedder now.
             embedding.check(searched.metadata, self.embedder, collection)
-        passages = sorted(
-            (passage(record, searched) for record in records), key=lambda each: -each.score
-        )
-        texts = [f"{each.title}\n{each.text}" for each in passages]
-        shares = await self.lexical.coverage(stored.id, text, texts)
-        if timings is not None:
-            timings["embedding"] = _milliseconds(started, embedded)
-            timings["search"] = _milliseconds(embedded, time.perf_counter())
+        timings["embedding"] = _milliseconds(started, embedded)
+        timings["search"] = _milliseconds(embedded, time.perf_counter())
         bm25 = {hit.id: hit.score for hit in hits}
         return [
-            Candidate(
-                replace(each, score=each.score + _COVERAGE_WEIGHT * share),
-                dense=each.score,
-                bm25=bm25.get(each.id),
-            )
-            for each, share in zip(passages, shares, strict=True)
+            Scored(record.id, _cosine(record, searched), bm25.get(record.id)) for record in records
         ], searched
+
+    async def _read(
+        self, scored: Sequence[Scored], text: str, searched: Collection, request_id: str | None
+    ) -> list[Candidate]:
+        """Read the passages of ``scored``, in its order; what was deleted meanwhile is left out."""
+        ids = [each.id for each in scored]
+        records = await self.chroma.get(searched.name, ids=ids, request_id=request_id)
+        read = {record.id: passage(record, searched) for record in records}
+        there = [each for each in scored if each.id in read]
+        texts = [f"{read[each.id].title}\n{read[each.id].text}" for each in there]
+        shares = await self.lexical.coverage(searched.id, text, texts)
+        return [
+            Candidate(
+                replace(read[each.id], score=each.dense + _COVERAGE_WEIGHT * share),
+                dense=each.dense,
+                bm25=each.bm25,
+            )
+            for each, share in zip(there, shares, strict=True)
+        ]
 
     async def _among(
         self, ids: list[str], collection: str, vector: list[float], request_id: str | None
     ) -> list[Record]:
-        among = partial(self.chroma.query, collection, vector, request_id=request_id)
+        among = partial(self.chroma.query, collection, vector, bare=True, request_id=request_id)
         try:
             return await among(n=len(ids), ids=ids)
         except SearchError as error:
@@ -203,19 +214,25 @@ class Retrieval:
 
 
 def fused(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
-    """Return the passages of ``candidates`` best first, each half scaled to 0..1 over all of them.
+    """Return the passages of ``candidates`` best first, in the order of ``ranked``."""
+    passages = {each.passage.id: each.passage for each in candidates}
+    scored = [Scored(each.passage.id, each.dense, each.bm25) for each in candidates]
+    return [passages[each.id] for each in ranked(scored, dense_weight)]
+
+
+def ranked(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
+    """Return ``scored`` best first, each half scaled to 0..1 over all of them.
 
     What words did not find has nothing from that half. Ties go to the nearer passage.
     """
-    dense = _scaled({each.passage.id: each.dense for each in candidates})
-    words = _scaled({each.passage.id: each.bm25 for each in candidates if each.bm25 is not None})
+    dense = _scaled({each.id: each.dense for each in scored})
+    words = _scaled({each.id: each.bm25 for each in scored if each.bm25 is not None})
 
-    def rank(candidate: Candidate) -> tuple[float, float]:
-        id = candidate.passage.id
-        score = dense_weight * dense[id] + (1 - dense_weight) * words.get(id, 0.0)
-        return -score, -candidate.dense
+    def rank(each: Scored) -> tuple[float, float]:
+        score = dense_weight * dense[each.id] + (1 - dense_weight) * words.get(each.id, 0.0)
+        return -score, -each.dense
 
-    return [candidate.passage for candidate in sorted(candidates, key=rank)]
+    return sorted(scored, key=rank)
 
 
 def signal(best: Sequence[Passage]) -> float:
@@ -239,6 +256,10 @@ def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
     return {id: (score - low) / (high - low) if high > low else 1.0 for id, score in scores.items()}
 
 
+def _cosine(record: Record, collection: Collection) -> float:
+    return 0.0 if record.distance is None else similarity(record.distance, collection.space)
+
+
 def passage(record: Record, collection: Collection) -> Passage:
     """Return a stored record as a passage, scored by its cosine similarity, 0 without a distance.
 
@@ -254,7 +275,7 @@ def passage(record: Record, collection: Collection) -> Passage:
         text=text,
         title=str(metadata.get("heading") or metadata.get("title") or question or record.id),
         source=str(metadata.get("source") or collection.name),
-        score=0.0 if record.distance is None else similarity(record.distance, collection.space),
+        score=_cosine(record, collection),
         answer=str(answer) if answer else None,
     )
 

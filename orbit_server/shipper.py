@@ -115,12 +115,12 @@ class Shipper:
     @property
     def state(self) -> Literal["enabled", "unavailable"]:
         """What Elasticsearch was, for whichever process sends, when it was last spoken to."""
-        return "enabled" if self._backlog.checkpoint.available else "unavailable"
+        return "enabled" if self._backlog.known().available else "unavailable"
 
     @property
     def cause(self) -> str:
         """Why Elasticsearch is unavailable; empty when it is not."""
-        return self._backlog.checkpoint.cause
+        return self._backlog.known().cause
 
     @property
     def sending(self) -> bool:

@@ -1,0 +1,1 @@
+"""Load, a yardstick and figures: ``python -m benchmarks``; docs/performance.md explains them."""

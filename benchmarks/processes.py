@@ -1,0 +1,86 @@
+"""Processes that are measured: started, asked what they took from the machine, ended."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running server: its process and its port on loopback."""
+
+    pid: int
+    port: int
+    startup: float  # seconds from being started to answering GET with 200
+
+    def cpu(self) -> float:
+        """Return the processor seconds that all its threads have used so far."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text()
+        # The name in brackets, the second field, may hold anything.
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / _TICKS
+
+    def memory(self) -> float:
+        """Return the memory in MB that it holds now (resident set)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def running(*arguments: str, port: int, path: str = "/") -> Iterator[Process]:
+    """Run ``python *arguments``, which will listen on ``port``, until the block is left.
+
+    The block begins when ``GET path`` answers 200. Raises ``RuntimeError`` when it does not within
+    30 seconds. What the process says on standard error is said here when it has ended.
+    """
+    with tempfile.TemporaryFile() as errors:
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            while not answers(port, path):
+                if child.poll() is not None or time.perf_counter() - began > 30:
+                    raise RuntimeError(f"{arguments} does not answer on port {port}")
+                time.sleep(0.005)
+            yield Process(child.pid, port, time.perf_counter() - began)
+        finally:
+            child.terminate()
+            try:
+                child.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            errors.seek(0)
+            sys.stderr.write(errors.read().decode(errors="replace"))
+
+
+def answers(port: int, path: str) -> bool:
+    """Tell whether ``GET path`` on ``port`` is answered with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
