@@ -102,6 +102,7 @@ class EventStream(EventSourceResponse):
         self._stalled = stalled
         self._said: list[str] = []
         self._opened = False
+        self._refused = False
         self._ended = False
         self._stopping = anyio.CancelScope()
         self._send: Send
@@ -138,10 +139,14 @@ class EventStream(EventSourceResponse):
                 error = OrbitError()
         if self._stopping.cancelled_caught:
             error = ShuttingDown()
-        if error is not None and not self._opened:
-            raise error
+        if error is not None:
+            # Decided under the lock: a ping may be opening the head at this very moment.
+            async with self._send_lock:
+                self._refused = not self._opened
+            if self._refused:
+                raise error
         await self._open(send)
-        closing = self._answer.closing("".join(self._said))
+        closing = self._closing()
         last_words = b""
         if error is not None:
             sentence = ("\n\n" if self._said else "") + error.detail
@@ -199,7 +204,7 @@ class EventStream(EventSourceResponse):
 
     async def _open(self, send: Send, first: bytes = b"") -> None:
         async with self._send_lock:
-            if self._opened:
+            if self._opened or self._refused:
                 return
             await send(
                 {
@@ -212,9 +217,19 @@ class EventStream(EventSourceResponse):
             if first:
                 await _send_body(send, first)
 
+    def _closing(self) -> dict[str, Any]:
+        try:
+            return self._answer.closing("".join(self._said))
+        except Exception:  # whatever is wrong with it, the stream must end as one
+            logger.exception("the end of a stream could not be written")
+            return {}
+
     async def _end(self, error: OrbitError | None, outcome: Outcome) -> None:
         self._ended = True
-        await self._finish(Ending("".join(self._said), outcome, error))
+        try:
+            await self._finish(Ending("".join(self._said), outcome, error))
+        except Exception:
+            logger.exception("the end of a stream could not be written down")
 
     async def _ping(self, send: Send) -> None:
         """Open a head that is overdue, then say every few seconds that the stream is alive.

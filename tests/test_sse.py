@@ -188,6 +188,24 @@ async def test_overdue_head_goes_out_with_a_comment(cumulative: bool) -> None:
 
 
 @pytest.mark.parametrize("cumulative", [False, True])
+@pytest.mark.parametrize("turns", range(6))
+async def test_failure_just_when_the_head_is_due(turns: int, cumulative: bool) -> None:
+    """It is a status with nothing sent, or a whole stream that says it; never something between."""
+    for _ in range(10):
+        steps: list[float | Exception] = [0.01, *[0.0] * turns, ModelBusy("the queue is full")]
+        exchange = Exchange(*steps, head_timeout=0.01, cumulative=cumulative)
+        exchange.script._pause = asyncio.sleep  # type: ignore[assignment]
+        try:
+            result = await exchange.run()
+        except ModelBusy:
+            assert exchange.client.result.messages == []
+        else:
+            assert result.complete
+            assert events(result.body)[-1]["error"] == "model_busy"
+        assert exchange.ending.outcome == "failed"
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
 async def test_failure_after_an_overdue_head_is_said_in_band(cumulative: bool) -> None:
     """With nothing said before, the sentence stands alone; then the done event, with the code."""
     failure = ModelBusy("the queue is full")
