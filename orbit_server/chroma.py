@@ -155,6 +155,8 @@ class Chroma(Protocol):
 class Client(ABC):
     """Names, remembered UUIDs, batches and checks: everything but the way a call takes."""
 
+    most_records = MAX_BATCH_RECORDS  # that one write may have
+
     def __init__(self) -> None:
         self._remembered: dict[str, tuple[Collection, float]] = {}
 
@@ -263,7 +265,7 @@ class Client(ABC):
         documents: Sequence[str | None],
         metadatas: Sequence[Metadata | None],
     ) -> None:
-        for batch in _batches(ids, vectors, documents, metadatas):
+        for batch in _batches(ids, vectors, documents, metadatas, most=self.most_records):
             body = {
                 "ids": list(ids[batch]),
                 "embeddings": list(vectors[batch]),
@@ -355,6 +357,8 @@ def _batches(
     vectors: Sequence[Vector],
     documents: Sequence[str | None],
     metadatas: Sequence[Metadata | None],
+    *,
+    most: int,
 ) -> list[slice]:
     """Cut into runs below both limits (a single record may exceed one), checking every record."""
     cuts, size = [0], 0
@@ -367,7 +371,7 @@ def _batches(
             raise ValueError(f"record {id!r}: {error}") from error
         size += length
         taken = position - cuts[-1]
-        if taken == MAX_BATCH_RECORDS or (taken and size > MAX_BATCH_BYTES):
+        if taken == most or (taken and size > MAX_BATCH_BYTES):
             cuts.append(position)
             size = length
     return [slice(*run) for run in zip(cuts, [*cuts[1:], len(ids)], strict=True)] if ids else []

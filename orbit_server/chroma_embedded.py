@@ -22,6 +22,7 @@ from .errors import NotStarted, OrbitError, SearchError
 
 THREADS = 4
 LOCK_ATTEMPTS = 10
+MAX_WRITE_RECORDS = 16
 
 
 class ChromaLocked(SearchError):
@@ -63,6 +64,10 @@ class ChromaEmbedded(Client):
 
     Calls run in threads. A cancelled call returns at once; what its thread had begun is completed.
     """
+
+    # While chromadb takes over vectors, no other thread runs: a write is many short ones, between
+    # which answers go on.
+    most_records = MAX_WRITE_RECORDS
 
     def __init__(
         self, path: str | Path, *, address: str | None = None, lock_fd: int | None = None

@@ -16,11 +16,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .chunks import Block, Chunk, Document, Scalar, clean, heading_path, one_line, shortened, split
 from .errors import UnreadableDocument
 from .markup import Attributes, Outline
+
+if TYPE_CHECKING:
+    from markdown_it.rules_core import StateCore
 
 __all__ = ["SUFFIXES", "Chunk", "File", "UnreadableDocument", "files", "read", "source_name"]
 
@@ -263,8 +266,9 @@ def _paired(pairs: Iterator[_Pair], source: str) -> list[Chunk]:
         for key, value in pair.extras.items():
             if value is not None:
                 name = one_line(key)
-                while name in metadata or name in ("", "heading") or name.startswith("chroma:"):
-                    name = f"extra_{name}"
+                reserved = name.startswith(("chroma:", "$"))
+                while name in metadata or name in ("", "heading") or reserved:
+                    name, reserved = f"extra_{name}", False
                 metadata[name] = _scalar(value)
         chunks.append(Chunk.of(pair.question, pair.answer, metadata))
     if not chunks:
@@ -330,6 +334,7 @@ def _markdown(data: bytes) -> Document:
             title = one_line(named[2])
     outline = Outline(title)
     parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable("table")
+    parser.core.ruler.before("inline", "brackets", _brackets_as_text)
     for token in parser.parse(text):
         if token.level >= 99:
             raise UnreadableDocument("The document is nested too deeply.")
@@ -354,6 +359,16 @@ def _markdown(data: bytes) -> Document:
             elif piece.type in ("text", "code_inline"):
                 outline.handle_data(piece.content)
     return outline.finished()
+
+
+_MOST_BRACKETS = 2000
+
+
+def _brackets_as_text(state: "StateCore") -> None:
+    # The end of a link is looked for from every bracket on: the square of their number.
+    for token in state.tokens:
+        if token.type == "inline" and token.content.count("[") > _MOST_BRACKETS:
+            token.content = re.sub(r"\\?\[", "&#91;", token.content)
 
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]{1,40})", re.I)

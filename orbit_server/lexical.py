@@ -225,7 +225,8 @@ class _Kept:
         if self.memory is None:
             self.memory = _connected(":memory:", "memory")
             self.memory.execute(
-                f"CREATE VIRTUAL TABLE bm25 USING fts5(words, content='', tokenize=\"{_TOKENIZER}\")"
+                "CREATE VIRTUAL TABLE bm25 USING"
+                f" fts5(words, content='', tokenize=\"{_TOKENIZER}\")"
             )
         else:
             self.memory.execute("INSERT INTO bm25(bm25) VALUES ('delete-all')")

@@ -65,7 +65,7 @@ def _hides(tag: str, attributes: Attributes) -> bool:
 
 @dataclass(slots=True)
 class _Table:
-    rows: list[list[str]] = field(default_factory=list)
+    rows: list[list[list[str]]] = field(default_factory=list)  # of cells, which hold their parts
     labelled: bool = True  # the first row consists of header cells
     cell_open: bool = False
     layout: bool = (
@@ -75,13 +75,13 @@ class _Table:
     def enter_cell(self, tag: str) -> None:
         if not self.rows:
             self.rows.append([])
-        self.rows[-1].append("")
+        self.rows[-1].append([])
         self.labelled = self.labelled and (tag == "th" or len(self.rows) > 1)
         self.cell_open = True
 
     def lines(self) -> list[str]:
         labelled = self.labelled and bool(self.rows) and any(self.rows[0])
-        rows = [row for row in self.rows if any(row)]
+        rows = [[" ".join(cell) for cell in row] for row in self.rows if any(row)]
         if not labelled or len(rows) == 1:
             return [" | ".join(filter(None, row)) for row in rows]
         labels, *body = rows
@@ -257,7 +257,7 @@ class Outline(HTMLParser):
         if self._level:
             self._begin_section(self._level, one_line(text))
         elif table and table.cell_open and not table.layout:
-            table.rows[-1][-1] = one_line(f"{table.rows[-1][-1]} {text}")
+            table.rows[-1][-1].append(one_line(text))
         elif self._lists:
             self._lines.append(self._marker + text)
             self._marker = ""

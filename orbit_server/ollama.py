@@ -31,6 +31,7 @@ from .errors import (
 Message = dict[str, str]
 _LONGEST_LINE = 16 * 1024 * 1024
 _TRIES = 3
+_HIGHEST_COUNT = 2**53  # what every reader of JSON keeps exactly
 
 
 class Ollama:
@@ -106,7 +107,7 @@ class Ollama:
         reply = await self._post("/api/chat", body, request_id)
         if not reply.get("done"):
             raise ModelInterrupted(f"{model} ended its reply without done")
-        return str(reply.get("message", {}).get("content", ""))
+        return _content(reply)
 
     async def embed(
         self, texts: Sequence[str], *, model: str, request_id: str | None = None
@@ -121,7 +122,10 @@ class Ollama:
     async def models(self) -> list[str]:
         """Return the names of the installed models, each with its tag."""
         listed = (await self._get("/api/tags")).get("models") or []
-        return [model["name"] for model in listed]
+        try:
+            return [str(model["name"]) for model in listed]
+        except (TypeError, LookupError) as error:
+            raise ModelError("Ollama lists its models in a form of its own") from error
 
     async def version(self) -> str:
         """Return the server's version, e.g. ``0.32.15``."""
@@ -262,7 +266,9 @@ class ChatStream:
                 raise _translation(self._ollama.base_url, error, begun=self._begun) from error
             self._silent_since = math.inf
             if not data:
-                raise ModelInterrupted(f"{self._body['model']}: the stream ended without done")
+                if not self._partial.rstrip().endswith(b"}"):
+                    raise ModelInterrupted(f"{self._body['model']}: the stream ended without done")
+                data = b"\n"  # the last line is whole, but for its end
             if pieces := self._pieces(data):
                 self._begun = True
                 return pieces
@@ -275,15 +281,19 @@ class ChatStream:
             raise ModelError("a line of the stream is longer than 16 MiB")
         pieces: list[str] = []
         for line in lines:
-            if not line:
+            if not line.strip():
                 continue
-            event = _loads(line)
-            if "error" in event:
+            try:
+                event = _loads(line)
+                if "error" in event:
+                    raise ModelError(str(event["error"]))
+                text = _content(event)
+            except ModelError as error:
                 # What was said before it in the same read is still the answer's.
                 kind = ModelInterrupted if self._begun or pieces else ModelError
-                self._failure = kind(f"{self._body['model']}: {event['error']}")
+                self._failure = kind(f"{self._body['model']}: {error}")
                 break
-            if text := (event.get("message") or {}).get("content"):
+            if text:
                 pieces.append(text)
             if event.get("done"):
                 self._finish(event)
@@ -293,7 +303,7 @@ class ChatStream:
     def _finish(self, event: dict[str, Any]) -> None:
         self._done = True
         # Counters that are zero are left out of the reply.
-        asked, answered = event.get("prompt_eval_count", 0), event.get("eval_count", 0)
+        asked, answered = _count(event.get("prompt_eval_count")), _count(event.get("eval_count"))
         self.usage = {
             "prompt_tokens": asked,
             "completion_tokens": answered,
@@ -330,6 +340,18 @@ def _refusal(status: int, body: bytes, what: str) -> ModelError:
     return kind.get(status, ModelError)(f"{what}: Ollama answered {status}: {reason}")
 
 
+def _content(event: Mapping[str, Any]) -> str:
+    message = event.get("message") or {}
+    content = (message.get("content") or "") if isinstance(message, dict) else None
+    if not isinstance(content, str):
+        raise ModelError(f"Ollama sent a message that is no text: {str(message)[:80]!r}")
+    return content
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < _HIGHEST_COUNT else 0
+
+
 def _loads(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
@@ -337,7 +359,7 @@ def _loads(data: bytes) -> dict[str, Any]:
         try:
             # The standard library also takes lone surrogates, which orjson refuses.
             value = json.loads(data.decode(errors="replace"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"Ollama sent something that is not JSON: {data[:80]!r}") from error
     if not isinstance(value, dict):
         raise ModelError(f"Ollama sent something that is not an object: {data[:80]!r}")

@@ -14,7 +14,7 @@ from . import prompt
 from .answer import Answer, Generate, Retrieve, quotation
 from .condense import condense
 from .config import Config
-from .errors import Forbidden, NotStarted, OrbitError
+from .errors import CollectionNotFound, Forbidden, NotStarted, OrbitError, Unprocessable
 from .guard import Verdict
 from .health import Health
 from .keys import Key, Keys
@@ -230,7 +230,11 @@ class Services:
                     options=self.config.ollama.options,
                 )
             alone = Question(message=text)
-        found = await search(alone, collection)
+        try:
+            found = await search(alone, collection)
+        except Unprocessable as error:
+            # The collection is the key's; whoever asks can do nothing about its name.
+            raise CollectionNotFound(str(error)) from error
         passages = found.passages
         if self.reranker is not None and passages:
             with _timed(timings, "rerank"):

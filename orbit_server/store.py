@@ -216,6 +216,11 @@ class LocalStore:
                 documents=[chunk.text for chunk in chunks],
                 metadatas=[chunk.metadata for chunk in chunks],
             )
+            reached = await self.chroma.collection(collection)
+            if reached.id != stored.id:
+                # Deleted and made anew meanwhile: the chunks went to the new one.
+                embedding.check(reached.metadata, self.embedder, collection)
+                await self.lexical.add(reached.id, words)
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:
         metadata = collection.metadata

@@ -16,6 +16,7 @@ import pytest
 
 from orbit_server.app import create_app
 from orbit_server.config import load
+from orbit_server.errors import CollectionNotFound
 from orbit_server.services import Services
 
 from .server import ADMIN_TOKEN, Running, lexical, running, serving
@@ -376,6 +377,8 @@ async def test_an_unknown_collection_is_not_found(admin: Client) -> None:
         ("GET", "", None),
         ("DELETE", "", None),
         ("POST", "/search", {"question": "x"}),
+        ("POST", "/documents", {"remove": ["d1"]}),
+        ("POST", "/reindex", {}),
     ):
         status, reply = await admin(method, f"/admin/collections/nowhere{path}", body)
         assert (status, reply["code"]) == (404, "collection_not_found")
@@ -390,10 +393,11 @@ async def test_an_unknown_collection_is_not_found(admin: Client) -> None:
         {"source": {"deep": 1}},
         {"": "no name"},
         {"chroma:document": "another text"},
+        {"$and": "x"},
         "text",
         None,
     ],
-    ids=["null", "list", "object", "no name", "Chroma's own", "no object", "nothing"],
+    ids=["null", "list", "object", "no name", "Chroma's own", "operator", "no object", "nothing"],
 )
 async def test_metadata_that_chroma_does_not_keep_is_refused(
     admin: Client, empty: str, metadata: Any
@@ -425,6 +429,31 @@ async def test_a_name_that_no_collection_can_have_is_refused(admin: Client) -> N
     status, reply = await admin("POST", path, {"documents": [DOCUMENT]})
     assert status == 422
     assert "letters, digits" in reply["detail"]
+
+
+async def test_a_key_for_such_a_name_is_not_the_askers_fault(
+    admin: Client, server: Running
+) -> None:
+    """No such key can be made here; one that is in the table gets a sentence without the name."""
+    body = {"collection_name": "a b", "client_name": "Ann"}
+    assert (await admin("POST", "/admin/api-keys", body))[0] == 422
+    _, secret = await server.services.keys.create("secret place", "Ann")
+    for stream in (False, True):
+        status, reply = await admin(
+            "POST",
+            "/chat",
+            {"message": "library?", "stream": stream},
+            headers={"X-API-Key": secret},
+        )
+        assert (status, reply["code"]) == (503, "collection_not_found")
+        assert reply["detail"] == CollectionNotFound.sentence
+
+
+@pytest.mark.parametrize("start", [-1, 2**31, 2**63, 1e30, "x", None])
+async def test_a_reindex_starts_somewhere(admin: Client, start: Any) -> None:
+    """422 for a number of chunks that no collection has."""
+    status, reply = await admin("POST", "/admin/collections/town/reindex", {"start": start})
+    assert (status, reply["code"]) == (422, "unprocessable")
 
 
 async def test_documents_may_be_8_mib(admin: Client, empty: str) -> None:
@@ -523,3 +552,26 @@ async def test_many_admins_at_once(admin: Client) -> None:
     assert len({each["api_key"] for each in made}) == len({each["id"] for each in made}) == 30
     _, listed = await admin("GET", "/admin/api-keys")
     assert {each["id"] for each in made} <= {each["id"] for each in listed}
+
+
+async def test_no_path_is_redirected(admin: Client) -> None:
+    """A slash too many is a 404: a redirect would repeat a key and lead to the host named."""
+    for path in ("/admin/api-keys/", "/admin/api-keys/api_secret/", "/chat/", "/health/"):
+        async with admin.http.get(
+            admin.url + path, headers={"Host": "elsewhere.example"}, allow_redirects=False
+        ) as response:
+            assert response.status == 404
+            assert "Location" not in response.headers
+            assert (await response.json())["code"] == "not_found"
+
+
+async def test_405_names_all_methods_of_a_path(admin: Client) -> None:
+    """Also where each method is a route of its own."""
+    for path, methods in (
+        ("/admin/api-keys", "GET, HEAD, POST"),
+        ("/admin/collections/town", "DELETE, GET, HEAD"),
+        ("/health", "GET, HEAD"),
+    ):
+        async with admin.http.patch(admin.url + path) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == methods

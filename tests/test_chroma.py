@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import chromadb
@@ -358,6 +358,42 @@ async def test_more_records_than_a_batch(chroma: Chroma, name: str) -> None:
     assert len(await chroma.get(name, ids=ids)) == count
     await chroma.delete(name, ids=ids)
     assert await chroma.count(name) == 0
+
+
+async def test_a_big_write_lets_others_run(tmp_path: Path, name: str) -> None:
+    """chromadb stops every thread while it takes over vectors, so it is given few at a time."""
+    turns: list[int] = []
+    writes: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(len(writes))
+            await asyncio.sleep(0)
+
+    async with ChromaEmbedded(tmp_path) as chroma:
+        await chroma.create(name, {})
+        client = chroma._client
+        upsert = client._upsert
+
+        def counted(collection: UUID, **body: Any) -> Any:
+            writes.append(len(body["ids"]))
+            return upsert(collection, **body)
+
+        client._upsert = counted
+        running = asyncio.create_task(others())
+        await chroma.upsert(
+            name,
+            ids=[f"id-{number}" for number in range(100)],
+            vectors=[[number, 1.0] for number in range(100)],
+            documents=["text"] * 100,
+            metadatas=[{"n": number} for number in range(100)],
+        )
+        running.cancel()
+        assert await chroma.count(name) == 100
+    assert sum(writes) == 100
+    assert max(writes) <= 32
+    # Between any write and the next one the loop has gone round.
+    assert set(range(1, len(writes))) <= set(turns)
 
 
 async def test_collections_do_not_mix(chroma: Chroma, name: str) -> None:
@@ -932,7 +968,8 @@ def test_settings_of_others_change_nothing(tmp_path: Path, where: str) -> None:
 def test_chromadb_is_imported_when_opened() -> None:
     """Importing the module, and making both clients, loads neither chromadb nor numpy."""
     script = (
-        "import sys; from orbit_server.chroma_embedded import ChromaEmbedded; from orbit_server.chroma_server import ChromaServer;"
+        "import sys; from orbit_server.chroma_embedded import ChromaEmbedded;"
+        "from orbit_server.chroma_server import ChromaServer;"
         "ChromaEmbedded('x'); ChromaServer('localhost', 8000);"
         "print({'chromadb', 'numpy'} & set(sys.modules))"
     )

@@ -605,6 +605,7 @@ def test_json_pairs_stay_whole(tmp_path: Path) -> None:
             "title": "T",
             "extra_title": "taken",
             "chroma:document": "x",
+            "$and": "y",
             "": "nameless",
         },
         {"question": "Q2", "answer": "A2" * 3000},
@@ -631,6 +632,7 @@ def test_json_pairs_stay_whole(tmp_path: Path) -> None:
         "extra_title": "T",
         "extra_extra_title": "taken",
         "extra_chroma:document": "x",
+        "extra_$and": "y",
         "extra_": "nameless",
     }
 
@@ -706,6 +708,21 @@ def test_complaints_are_one_clear_sentence(
     sentence = complaint(tmp_path, name, content)
     assert part in sentence
     assert sentence.endswith(".") and "\n" not in sentence and str(tmp_path) not in sentence
+
+
+def test_a_cell_of_many_paragraphs(tmp_path: Path) -> None:
+    """Each is read once, not once for every one after it: the square would take minutes."""
+    page = "<table><tr><td>" + "<p>a" * 60_000 + "<td>b</table>"
+    (whole,) = load(tmp_path, "a.html", page, size=200_000)
+    assert whole.text == "a " * 59_999 + "a | b"
+
+
+@pytest.mark.parametrize("many", ["[", "![", "[\n", "\\[[", "[a](b) ["])
+def test_brackets_without_number_are_text(tmp_path: Path, many: str) -> None:
+    """Nobody writes thousands of links in one paragraph; those of others stay links."""
+    chunks = load(tmp_path, "a.md", many * 50_000 + "\n\n[name](target)\n")
+    assert "name" in chunks[-1].text and "target" not in chunks[-1].text
+    assert "[" in chunks[0].text and "&" not in chunks[0].text
 
 
 def test_files_that_cannot_be_opened_are_unreadable(tmp_path: Path) -> None:

@@ -383,6 +383,12 @@ async def test_embedding_failures(standin: OllamaStandIn, ollama: Ollama) -> Non
         b'{"message": {}, "done": false}\n',
         b'{"message": {"content": "a"}, "done": fal',
         b'{"message": {"content": "\xff"}',
+        b'{"message": {"content": 5}, "done": true}\n',
+        b'{"message": {"content": ["a"]}, "done": true}\n',
+        b'{"message": {"content": {"text": "a"}}, "done": true}\n',
+        b'{"message": "a", "done": true}\n',
+        b'{"message": ["a"], "done": true}\n',
+        b"[" * 100_000 + b"\n",
     ],
 )
 async def test_nonsense_is_a_model_error(reply: bytes) -> None:
@@ -394,6 +400,52 @@ async def test_nonsense_is_a_model_error(reply: bytes) -> None:
             await ollama.complete(ASK, model=CHAT)
         with pytest.raises(ModelError):
             await ollama.embed(["a"], model=EMBED)
+
+
+@pytest.mark.parametrize(
+    "line", [b"<html>", b"[]", b'{"message": {"content": 5}}', b'{"message": "x"}', b'{"a": 1}}']
+)
+@pytest.mark.parametrize("end", [b"\n", b""])
+async def test_nonsense_keeps_what_was_said_before_it(line: bytes, end: bytes) -> None:
+    """Text of the same read is given first; then the answer counts as cut off."""
+    said: list[str] = []
+    reply = b'{"message": {"content": "a"}, "done": false}\n' + line + end
+    async with Canned(reply) as url, Ollama(url) as ollama:
+        with pytest.raises(ModelInterrupted):
+            async with ollama.chat(ASK, model=CHAT) as stream:
+                async for pieces in stream:
+                    said += pieces
+    assert said == ["a"]
+
+
+async def test_last_line_may_lack_its_end() -> None:
+    """A whole object is whole without a line break; blank lines say nothing."""
+    reply = b'{"message": {"content": "a"}}\r\n\r\n \n{"message": {"content": "b"}, "done": true}'
+    async with Canned(reply) as url, Ollama(url) as ollama:
+        assert await told(ollama.chat(ASK, model=CHAT)) == "ab"
+    async with Canned(b'{"error": "out of memory"}') as url, Ollama(url) as ollama:
+        with pytest.raises(ModelError, match="out of memory"):
+            await told(ollama.chat(ASK, model=CHAT))
+
+
+@pytest.mark.parametrize(
+    "count", ["null", "-1", '"7"', "NaN", "1e999", "true", "1.5", "[3]", "1" + "0" * 30]
+)
+async def test_counts_that_are_none_are_zero(count: str) -> None:
+    """Whatever stands there instead of a whole number, the answer is complete."""
+    reply = f'{{"done": true, "prompt_eval_count": 4, "eval_count": {count}}}\n'
+    async with Canned(reply.encode()) as url, Ollama(url) as ollama:
+        stream = ollama.chat(ASK, model=CHAT)
+        assert await told(stream) == ""
+    assert stream.usage == {"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4}
+
+
+@pytest.mark.parametrize("models", ['"x"', "[1]", '[{"model": "x"}]', "5"])
+async def test_tags_of_another_form(models: str) -> None:
+    """A list that cannot be read is a model error like any other."""
+    async with Canned(f'{{"models": {models}}}'.encode()) as url, Ollama(url) as ollama:
+        with pytest.raises(ModelError):
+            await ollama.models()
 
 
 async def test_tags_without_models() -> None:

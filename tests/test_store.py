@@ -1,7 +1,7 @@
 """Collections through this process and through a running server: the same store twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -21,6 +21,7 @@ from orbit_server.errors import (
     SearchError,
     SearchUnavailable,
 )
+from orbit_server.lexical import LexicalIndex
 from orbit_server.remote import RemoteStore
 from orbit_server.store import LocalStore, Store
 
@@ -211,6 +212,41 @@ async def test_two_may_make_one_collection(server: Running, name: str) -> None:
     assert (await store.show(name))["chunks"] == 8
     found = await server.services.chroma.collection(name)
     assert found.metadata == embedding.record(store.embedder, 1024)
+
+
+async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, name: str) -> None:
+    """When another process replaces the collection in the middle, both halves go to the new one."""
+    services = server.services
+
+    class Replacing(LexicalIndex):
+        """An index beside which somebody replaces the collection, once."""
+
+        replaced = False
+
+        async def add(self, collection_id: str, rows: Sequence[tuple[str, str]]) -> None:
+            await super().add(collection_id, rows)
+            if not self.replaced:
+                self.replaced = True
+                client = services.chroma._client  # type: ignore[attr-defined]
+                await asyncio.to_thread(client.delete_collection, name)
+                record = embedding.record(services.embedder, 1024)
+                await services.chroma.create(name, record)
+
+    await services.store.put(name, [chunk("pool prices")], [])
+    before = await services.chroma.collection(name)
+    async with Replacing(services.lexical.directory) as replacing:
+        store = LocalStore(
+            chroma=services.chroma,
+            lexical=replacing,
+            embedder=services.embedder,
+            retrieval=services.retrieval,
+        )
+        stored = chunk("library hours")
+        await store.put(name, [stored], [])
+    after = await services.chroma.collection(name)
+    assert after.id != before.id
+    assert await services.lexical.ids(after.id) == [stored.id]
+    assert await store.ids(name, "a.md") == {stored.id}
 
 
 # -- through a server -------------------------------------------------------------------------

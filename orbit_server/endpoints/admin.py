@@ -26,9 +26,10 @@ Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 def _own_key(name: str) -> str:
-    # Chroma keeps the text of a record, for one, among its metadata, as chroma:document.
-    if not name or name.startswith("chroma:"):
-        raise ValueError("a key must not be empty or begin with chroma:")
+    # Chroma keeps the text of a record, for one, among its metadata, as chroma:document, and its
+    # filters have operators that begin with a dollar sign.
+    if not name or name.startswith(("chroma:", "$")):
+        raise ValueError("a key must not be empty or begin with chroma: or $")
     return name
 
 
@@ -89,7 +90,7 @@ class Threshold(BaseModel):
 class Reindex(BaseModel):
     """The body of ``POST …/reindex``: how many chunks are done."""
 
-    start: Annotated[int, Field(ge=0)] = 0
+    start: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 async def create_key(request: Request) -> Response:
@@ -176,7 +177,10 @@ async def put_documents(request: Request) -> Response:
         Chunk(id=document.id, embed=document.embed, text=document.text, metadata=document.metadata)
         for document in batch.documents
     ]
-    await _services(request).store.put(request.path_params["name"], chunks, batch.remove)
+    try:
+        await _services(request).store.put(request.path_params["name"], chunks, batch.remove)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
     return JSONResponse({"stored": len(chunks), "removed": len(batch.remove)})
 
 
