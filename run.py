@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from orbit_server.app import create_app
 from orbit_server.config import Config, load
 from orbit_server.errors import ConfigError, KeysUnavailable, OrbitError
 from orbit_server.metrics import shared_by_workers
+from orbit_server.protocol import LimitedProtocol
 from orbit_server.services import Services
 
 logger = logging.getLogger("orbit_server")
@@ -56,6 +58,7 @@ class Server(uvicorn.Server):
 
 def create() -> Starlette:
     """Make the application in a process that uvicorn started (``--workers``, ``--reload``)."""
+    allow_many_connections()
     config = load()
     logs.configure(config)
     return create_app(services=Services(config, address=os.environ.get("ORBIT_ADDRESS")))
@@ -68,6 +71,7 @@ def serve(config: Config, *, prepare: Prepare | None = None) -> None:
     once the server answers. Raises ``OrbitError`` when something cannot be opened, ``SystemExit``
     when the port is taken.
     """
+    allow_many_connections()
     listener = bind(config)
     services = Services(config, address=address(config))
     settings = uvicorn_settings(config)
@@ -87,6 +91,13 @@ def serve(config: Config, *, prepare: Prepare | None = None) -> None:
         runner.run(main())
 
 
+def allow_many_connections() -> None:
+    """Let this process open as many files and sockets as the machine lets it, if it does."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def uvicorn_settings(config: Config) -> dict[str, Any]:
     """Return uvicorn's own settings. Its access log would show paths, and keys stand in some."""
     https = config.general.https
@@ -95,6 +106,7 @@ def uvicorn_settings(config: Config) -> dict[str, Any]:
         "proxy_headers": False,
         "server_header": False,
         "log_config": None,
+        "http": LimitedProtocol,
         "timeout_graceful_shutdown": int(config.general.drain_seconds) + 5,
     }
     if https.enabled:

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from ._middleware.api_key import ApiKeyMiddleware
 from ._middleware.request_log import RequestLogMiddleware
@@ -26,6 +26,7 @@ from .endpoints.metrics import metrics
 from .errors import OrbitError
 from .metrics import Metrics
 from .services import ADMIN, Services
+from .sse import ends_with_server
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("orbit_server.requests")
@@ -42,6 +43,8 @@ def create_app(config: Config | None = None, *, services: Services | None = None
     config = config or (services.config if services else load())
     services = services or Services(config)
 
+    # Answers see to their end themselves, since theirs may be an event instead of a status.
+    until_shutdown: Any = partial(ends_with_server, drain=config.general.drain_seconds)
     with_key = Middleware(
         ApiKeyMiddleware, verify=services.verify, header=config.api_keys.header_name
     )
@@ -50,12 +53,13 @@ def create_app(config: Config | None = None, *, services: Services | None = None
     )
     with_safe_question = Middleware(
         SafetyMiddleware,
-        read=question_reader(config),
-        check=services.check if services.guard else None,
+        read=until_shutdown(question_reader(config)),
+        check=until_shutdown(services.check) if services.guard else None,
         refuse=partial(Refusal, services),
     )
 
     def administer(path: str, endpoint: Any, method: str) -> Route:
+        endpoint = until_shutdown(endpoint)
         return Route("/admin" + path, endpoint, methods=[method], middleware=[with_admin_token])
 
     health_key = with_key if config.api_keys.require_for_health else None
@@ -121,6 +125,9 @@ def create_app(config: Config | None = None, *, services: Services | None = None
         exception_handlers=handlers,
         lifespan=_lifespan,
     )
+    # A redirect to the path without its slash would repeat the path, where a key may stand, and
+    # lead to whatever host the request named.
+    app.router.redirect_slashes = False
     app.state.services = services
     return app
 
@@ -148,9 +155,18 @@ async def _answer_error(request: Request, error: OrbitError) -> Response:
 
 async def _answer_http_exception(request: Request, error: HTTPException) -> Response:
     code = error.detail.lower().replace(" ", "_")
+    headers = error.headers
+    if error.status_code == 405:  # the router knows of the first route only
+        headers = {"Allow": ", ".join(sorted(_methods(request)))}
     return JSONResponse(
-        {"detail": error.detail, "code": code}, status_code=error.status_code, headers=error.headers
+        {"detail": error.detail, "code": code}, status_code=error.status_code, headers=headers
     )
+
+
+def _methods(request: Request) -> set[str]:
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in matching for method in route.methods or ()}
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:

@@ -8,8 +8,10 @@
     │   ├── Forbidden                403  forbidden
     │   ├── NotFound                 404  not_found
     │   ├── Conflict                 409  conflict
+    │   ├── RequestTimeout           408  request_timeout
     │   ├── BodyTooLarge             413  body_too_large
     │   ├── UnsupportedMediaType     415  unsupported_media_type
+    │   ├── HeadersTooLarge          431  headers_too_large
     │   └── Unprocessable            422  unprocessable
     │       └── UnreadableDocument   422  unreadable_document
     ├── KeysUnavailable              503  keys_unavailable
@@ -114,6 +116,14 @@ class Conflict(InvalidRequest):
     sentence = "This conflicts with what is stored."
 
 
+class RequestTimeout(InvalidRequest):
+    """The request body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    sentence = "The request took too long to arrive."
+
+
 class BodyTooLarge(InvalidRequest):
     """The request body is over the route's limit."""
 
@@ -128,6 +138,14 @@ class UnsupportedMediaType(InvalidRequest):
     status = 415
     code = "unsupported_media_type"
     sentence = "Send the request as application/json."
+
+
+class HeadersTooLarge(InvalidRequest):
+    """The request line and headers are over the limit."""
+
+    status = 431
+    code = "headers_too_large"
+    sentence = "The headers of the request are too large."
 
 
 class Unprocessable(InvalidRequest):

@@ -57,9 +57,17 @@ class _Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        # A message may quote what someone sent: it must neither begin a line nor steer a terminal.
+        return super().formatMessage(record).translate(_ESCAPED)
+
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         duration = getattr(record, "duration_ms", None)
         if duration is None:
             return line
         return f"{line} {duration:.0f} ms [{record.__dict__['request_id']}]"
+
+
+_CONTROL = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in _CONTROL}

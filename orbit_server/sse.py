@@ -13,7 +13,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import anyio
 import orjson
@@ -30,6 +31,8 @@ _HEADERS = {"Cache-Control": "no-store, no-transform"}
 _PING = b": ping\n\n"
 _LAST_WORDS_SECONDS = 3.0
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Outcome = Literal["completed", "disconnected", "failed"]
 
@@ -263,8 +266,39 @@ class StreamedAtOnce(Response):
 
 async def server_stops(drain: float) -> None:
     """Return when the server has been stopping for ``drain`` seconds."""
+    global _stopping_since
     await EventSourceResponse._listen_for_exit_signal()
-    await anyio.sleep(drain)
+    # Counted from the first who noticed: what begins later has less time left.
+    if _stopping_since is None:
+        _stopping_since = time.monotonic()
+    await anyio.sleep(max(0.0, _stopping_since + drain - time.monotonic()))
+
+
+_stopping_since: float | None = None
+
+
+def ends_with_server(work: Callable[P, Awaitable[T]], *, drain: float) -> Callable[P, Awaitable[T]]:
+    """Return ``work`` as a function that is cancelled when the server stops, as answers are.
+
+    ``drain`` is how long it may go on then; after that it raises ``ShuttingDown``.
+    """
+
+    @wraps(work)
+    async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.ensure_future(work(*args, **kwargs))
+        end = asyncio.ensure_future(server_stops(drain))
+        try:
+            await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return await task
+            raise ShuttingDown
+        finally:
+            # Both end before the caller goes on: clean-up of the work may still use the request.
+            for leftover in (task, end):
+                leftover.cancel()
+            await asyncio.gather(task, end, return_exceptions=True)
+
+    return racing
 
 
 async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -391,6 +392,21 @@ async def test_no_output_of_a_server_holds_a_key(orbit: Server) -> None:
     assert any("/admin/api-keys/{key}/status" in output for output in outputs)
     assert not [output for output in outputs if secret in output]
     assert not [output for output in outputs if ADMIN_TOKEN in output]
+
+
+async def test_one_connection_cannot_cost_much(orbit: Server) -> None:
+    """As many connections as the machine allows, and none with headers without an end."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert resource.prlimit(orbit.process.pid, resource.RLIMIT_NOFILE) == (most, most)
+    port = int(orbit.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    begin = b"GET /health HTTP/1.1\r\nX: "
+    async with asyncio.timeout(30):
+        writer.write(begin + b"x" * (64 * 1024 + 1 - len(begin)))
+        reply = await reader.read()
+    writer.close()
+    assert reply.startswith(b"HTTP/1.1 431 ")
+    assert b"headers_too_large" in reply
 
 
 async def test_a_signal_ends_it_well(tmp_path: Path) -> None:

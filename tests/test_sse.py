@@ -4,15 +4,18 @@ import asyncio
 import gc
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
 import pytest
+from sse_starlette.sse import AppStatus
 
+from orbit_server import sse
 from orbit_server.answer import Answer
-from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError
-from orbit_server.sse import Ending, EventStream, done_event, event
+from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError, ShuttingDown
+from orbit_server.sse import Ending, EventStream, done_event, ends_with_server, event
 from orbit_server.types import Passage, Question, Retrieved
 from tests import asgi
 from tests.server import events
@@ -460,3 +463,31 @@ async def test_cumulative_costs_a_few_times_the_bytes_not_dozens(patient: None) 
 def left_over(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     """Return the tasks that are new, but for sse-starlette's one watcher of the loop."""
     return {task for task in asyncio.all_tasks() - before if "_shutdown_watcher" not in repr(task)}
+
+
+# -- the end of the server -------------------------------------------------------------------
+
+
+async def test_what_begins_during_a_shutdown_has_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The drain is one for all, and work that it cuts has cleaned up before its caller goes on."""
+    cleaned = False
+
+    async def work(number: int) -> int:
+        nonlocal cleaned
+        try:
+            await asyncio.sleep(number)
+        finally:
+            await asyncio.sleep(0)
+            cleaned = True
+        return number
+
+    assert await ends_with_server(work, drain=0)(0) == 0
+    cleaned = False
+    monkeypatch.setattr(AppStatus, "should_exit", True)
+    monkeypatch.setattr(sse, "_stopping_since", time.monotonic() - 100)
+    async with asyncio.timeout(30):
+        with pytest.raises(ShuttingDown):
+            await ends_with_server(work, drain=99)(3600)
+    assert cleaned

@@ -22,7 +22,7 @@ import yaml
 from tests.chatting import PAIRS, QUESTION, Reply, Town
 from tests.chatting import town as open_town
 from tests.ollama_standin import Hang, OllamaStandIn
-from tests.server import configuration, running
+from tests.server import ADMIN_TOKEN, configuration, running
 
 pytestmark = pytest.mark.anyio
 
@@ -247,7 +247,9 @@ class Program:
 
 
 @asynccontextmanager
-async def program(folder: Path, ollama: OllamaStandIn, *, drain: float) -> AsyncIterator[Program]:
+async def program(
+    folder: Path, ollama: OllamaStandIn, *, drain: float, **sections: Any
+) -> AsyncIterator[Program]:
     """Run the server as its users do, with the documents of the town."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -263,6 +265,7 @@ async def program(folder: Path, ollama: OllamaStandIn, *, drain: float) -> Async
         "database": {"url": config.database.url},
         "logging": {"file": {"directory": str(folder / "logs")}},
         "chat": {"head_timeout": 0.2},
+        **sections,
     }
     file = folder / "run.yaml"
     file.write_text(yaml.safe_dump(settings))
@@ -272,7 +275,7 @@ async def program(folder: Path, ollama: OllamaStandIn, *, drain: float) -> Async
             cwd=ROOT,
             stdout=out,
             stderr=out,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            env={**os.environ, "PYTHONWARNINGS": "default", "ADMIN_TOKEN": ADMIN_TOKEN},
         )
     try:
         async with asyncio.timeout(30):
@@ -345,6 +348,47 @@ async def test_shutdown_gives_everybody_an_end(tmp_path: Path) -> None:
     assert len(exchanges) == len(shapes) + 2
     codes = sorted(str(record["error"]) for record in exchanges)
     assert codes == ["None"] * 2 + ["shutting_down"] * len(shapes)
+    assert "Traceback" not in log and "without completing" not in log
+
+
+async def test_shutdown_ends_what_is_no_answer_yet(tmp_path: Path) -> None:
+    """SIGTERM while a body is sent, a question judged, documents stored: 503 after the drain."""
+    moderated = {"safety": {"mode": "fuzzy", "max_retries": 0, "request_timeout": 60}}
+    async with (
+        OllamaStandIn() as ollama,
+        aiohttp.ClientSession() as http,
+        program(tmp_path, ollama, drain=1, **moderated) as server,
+    ):
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield b'{"message": '
+            sending.set()
+            await asyncio.Event().wait()
+
+        async def post(path: str, headers: dict[str, str], **more: Any) -> tuple[int, Any]:
+            async with http.post(server.url + path, headers=headers, **more) as response:
+                return response.status, await response.json()
+
+        sending = asyncio.Event()
+        typed = {**server.headers, "Content-Type": "application/json"}
+        half = asyncio.create_task(post("/chat", typed, data=endless()))
+        await sending.wait()
+        ollama.models["gemma3:12b"] = ["completion"]
+        ollama.fault = ollama.embed_fault = Hang()
+        judged = asyncio.create_task(post("/chat", server.headers, json={"message": QUESTION}))
+        await ollama.until(lambda: bool(ollama.bodies("/api/chat")))
+        before = len(ollama.bodies("/api/embed"))
+        documents = {"documents": [{"id": "a", "embed": "b", "text": "c", "metadata": {}}]}
+        admin = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        put = asyncio.create_task(post("/admin/collections/town/documents", admin, json=documents))
+        await ollama.until(lambda: len(ollama.bodies("/api/embed")) > before)
+        server.process.send_signal(signal.SIGTERM)
+        replies = await asyncio.gather(half, judged, put)
+        async with asyncio.timeout(15):
+            assert await server.process.wait() == 0
+        log = (tmp_path / "out.txt").read_text()
+    for status, body in replies:
+        assert (status, body["code"]) == (503, "shutting_down")
     assert "Traceback" not in log and "without completing" not in log
 
 
