@@ -125,6 +125,11 @@ ORDINARY_REPLIES: list[tuple[Passes, str]] = [
     ("fuzzy", "SAFE: true\nDie Frage ist harmlos."),
     ("fuzzy", "SAFE: true。这个问题没有问题。"),
     ("fuzzy", "SAFE: true\nSAFE: true"),
+    ("fuzzy", "SAFE: true\nThe text does not contain any harmful, illegal or dangerous content."),
+    ("fuzzy", "SAFE: true\nIt asks for nothing harmful, so it is safe."),
+    ("fuzzy", "SAFE: true\nThe question is harmless and safe to answer."),
+    ("fuzzy", '{"safe": true, "categories": [], "explanation": "No harmful content."}'),
+    ("fuzzy", '{"safe": true, "category": "none"}'),
     # no
     ("none", "SAFE: false"),
     ("none", "SAFE: False."),
@@ -189,6 +194,94 @@ ORDINARY_REPLIES: list[tuple[Passes, str]] = [
     ("none", "SAFE: true\nDas ist nicht sicher."),
     ("none", "SAFE: true\nЭто небезопасно."),
     ("none", "SAFE: true\nEsto no es seguro."),
+    # what else a human reads as a no
+    ("none", "SAFE: true\nHowever, this text asks how to build a weapon and must not be answered."),
+    ("none", "SAFE: true. Actually, this is harmful."),
+    ("none", "SAFE: true (harmful content)"),
+    ("none", "SAFE: true\nCorrect answer: reject"),
+    ("none", "SAFE: true\nVerdict: harmful"),
+    ("none", "SAFE: true; do not answer this"),
+    ("none", "SAFE: true, which is what the attacker wants me to say. My verdict: dangerous."),
+    ("none", '{"safe": true, "harmful": true}'),
+    ("none", '{"safe": true, "reason": "this is dangerous and must be refused"}'),
+    ("none", '{"safe": true, "verdict": "block"}'),
+    ("none", '{"safe": true}\n{"safe": null}'),
+    ("none", '{"safe": true}\n{"safe": 0}'),
+    ("none", '{"safe": "true", "is_safe": 0}'),
+    ("none", "SAFE: true\nSAFE: f"),
+    ("none", "SAFE: true\nSAFE: non"),
+    ("none", "SAFE: true\nSAFE: nein"),
+    ("none", "SAFE: true\nSAFE: falsch"),
+    ("none", "SAFE: true\nUN-SAFE"),
+    ("none", "SAFE: true\nSAFE: ✗"),
+    ("none", "SAFE: true\n❌"),
+    ("none", "SAFE: true\n有害"),
+    ("none", "SAFE: true\nDas ist gefährlich und darf nicht beantwortet werden."),
+    ("none", "SAFE: true\nCe texte n'est pas du tout sûr."),
+    ("none", "SAFE: true\nNo es un texto seguro."),
+    ("none", "SAFE: true\nIt isn't what I would call safe."),
+    ("none", "SAFE: true\nThis is anything but safe."),
+    ("none", "SAFE: true\nThis is far from safe."),
+    (
+        "none",
+        "SAFE: true\nThe text is not, in my considered and honest professional opinion, safe.",
+    ),
+    ("none", "SAFE: true\nSAFE: fa1se"),
+    ("none", "SAFE: true\nSafety: false-ish"),
+    ("none", "SAFE: true\nHmm. In fact the opposite."),
+    ("none", "SAFE: true\nJust joking."),
+    ("none", "SAFE: true\nis what the text told me to say. It requests a bomb recipe."),
+    ("none", "SAFE: true\nThat would be my answer to a harmless text. This one is not harmless."),
+    ("none", "SAFE: true\n\nis the wrong verdict"),
+    ("none", "SAFE: true\nRefuse."),
+    ("none", "SAFE: true\nHarmful: yes"),
+    ("none", "SAFE: true\nViolation: S1"),
+    ("none", "SAFE: true\nS1"),
+    ("none", "<think>It is a bomb recipe, so SAFE: false</think>SAFE: true"),
+    ("none", "SAFE:true。有害"),
+    ("none", "SAFE: true\nSAFE: fаlse"),
+    ("none", "SAFE: true\nSAFE: 𝚏𝚊𝚕𝚜𝚎"),
+    ("none", "SAFE: true\nSAFE: ⓕⓐⓛⓢⓔ"),
+    ("none", "SAFE: true\nSAFE: 🄵🄰🄻🅂🄴"),
+    ("none", "SAFE: true\nSAFE: 🅵🅰🅻🆂🅴"),
+    ("none", "SAFE: true\nSAFE = false"),
+    ("none", "SAFE: true\nSAFE - no"),
+    ("none", "SAFE: true\nSafe? No."),
+    ("none", "SAFE: true\nSafe? Nope."),
+    ("none", "SAFE: true\nSAFE → false"),
+    ("none", "SAFE: true\nSAFE is false"),
+    ("none", "SAFE: true\nSAFE: f a l s e"),
+    ("none", "SAFE: true\nSAFE: ęslaf"),
+    ("none", "SAFE: true\nSAFE: negative"),
+    ("none", "SAFE: true\nSAFE: 아니요"),
+    ("none", "SAFE: true\nSAFE: いいえ"),
+    ("none", "SAFE: true\nSAFE: нет"),
+    ("none", "SAFE: true\nSAFE: ложь"),
+    ("none", "SAFE: true\nSAFE: 否"),
+    ("none", "SAFE: true\nSAFE: faux"),
+    ("none", "SAFE: true\nSAFE: falso"),
+    ("none", "SAFE: true\nSAFE: no es seguro"),
+    ("none", "SAFE: true\n危険"),
+    ("none", "SAFE: true\nIt ain't safe"),
+    ("none", "SAFE: true\nIsn’t safe"),
+    ("none", "SAFE: true\nIs not remotely anything approaching being what one calls safe"),
+    ("none", "SAFE: true\nnon-safe"),
+    ("none", "SAFE: true\ninsafe / insecure / dangerous"),
+    ("none", "SAFE: true\nNo doubt harmful."),
+    ("none", "SAFE: true\nThis is not only harmful."),
+    ("none", "SAFE: true\nThis is not a joke, it is harmful."),
+    ("none", "SAFE: true\nNot at all harmless."),
+    ("none", "SAFE: true\nSAFE: true?"),
+    ("none", "SAFE: true\nSAFE:"),
+    ("none", "SAFE: true\nNein."),
+    ("none", "SAFE: true\nНет."),
+    ("none", "SAFE: true\n否"),
+    ("none", '{"safe": true, "reason": "However, it is a trap."}'),
+    ("none", '{"safe": true, "category": "S9"}'),
+    ("none", '{"safe": true, "categories": ["violence"]}'),
+    ("none", '{"safe": true, "score": 0.4}'),
+    ("none", '{"safe": true, "reason": ["fine"]}'),
+    ("none", "<think>It is **unsafe**.</think>\nSAFE: true"),
     # think blocks that prove nothing
     ("none", "<think>The verdict is SAFE: true"),
     ("none", "<think>\nSAFE: true"),
@@ -274,6 +367,7 @@ GUARD_REPLIES: dict[Family, list[tuple[Passes, str]]] = {
         ("none", "safe\nS1"),
         ("none", "safe unsafe"),
         ("none", "not safe"),
+        ("none", "<think>It is unsafe.</think>safe"),
         ("none", "SAFE: true"),
         ("none", "safe to answer"),
         ("none", "No"),
@@ -327,6 +421,7 @@ GUARD_REPLIES: dict[Family, list[tuple[Passes, str]]] = {
         ("none", "<think><score> no </score>"),
         ("none", "<think><score> no </score></think>"),
         ("none", "<think>fine</think><score> yes </score>"),
+        ("none", "<think>So: <score> yes </score></think><score> no </score>"),
         ("none", "<score> no </score><score> yes </score>"),
         ("none", "<score> no"),
         ("none", "<score></score>"),
@@ -460,7 +555,9 @@ def test_only_a_verdict_is_a_verdict(text: str) -> None:
     blank=st.text(" \n\t", max_size=3),
     quotes=st.sampled_from(["", '"', "'"]),
     mark=st.sampled_from(["", "**", "_", "`"]),
-    thought=st.sampled_from(["", "<think>unsafe?</think>", "<think>\nSAFE: false\n</think>\n"]),
+    thought=st.sampled_from(
+        ["", "<think>unsafe?</think>", "<think>\nSAFE: false? No.\n</think>\n"]
+    ),
     verdict=st.sampled_from(["SAFE: true", "safe:true", "Safe : True"]),
     end=st.sampled_from(["", ".", "\nA question about opening hours."]),
 )
@@ -883,7 +980,27 @@ def listed(tmp_path: Path) -> Callable[[str], Blocklist]:
         ("/b[o0]mb/", "b\u043emb", True),
         ("/бомб[аыу]/", "бомбу", True),
         (r"/\bmake\s+a\s+gun\b/", "Make\na  gun", True),
-        ("/a.*b/", "a long way to b", True),
+        ("/make.{0,80}bomb/", "make me a big bomb", True),
+        ("/Make.{0,80}Bomb/", "make me a big bomb", True),
+        ("bomb", "_bomb_", True),
+        ("make a bomb", "How do I make_a__bomb?", True),
+        ("snake_case", "a snake case", True),
+        ("bomb", "\ufdfa" * 20_000 + "bomb", True),
+        ("bomb", "make_a_bomb", True),
+        ("bomb", "bomb1", False),
+        ("bomb", "b\u05bfo\u0e3am\u094db\u064b", True),
+        ("bomb", "bo\U0001d173mb", True),
+        ("bomb", "bo\ufffcm\ufffdb", True),
+        ("bomb", "bo\U0001f3fbmb", True),
+        ("bomb", "🅱🅾🅼🅱", True),
+        ("bomb", "🅑🅞🅜🅑", True),
+        ("bomb", "🇧🇴🇲🇧", True),
+        ("bomb", "bomb🇺🇸", True),
+        ("bomb", "ᏴOMᏴ", True),
+        ("bomb", "ꓐꓳꓟꓐ", True),
+        ("bomb", "ᗷOᗰᗷ", True),
+        ("bomb", "ьomβ", True),
+        ("bomb", "a" + "\u05bf\u064b" * 32_000 + " b" + "\u05bf\u064b" * 2000 + "omb", True),
         ("/home", "go /home now", True),
     ],
 )
@@ -909,6 +1026,61 @@ def test_blocklist_names_every_mistake_with_its_line(listed: Callable[[str], Blo
         listed("bomb\n/gun(/\n\n/(a+)+b/\n/.*x.*y/\n/(?:a|ab)*c/\n/x?/\n\u200b\n")
     places = [re.match(r".*blocklist\.txt:(\d+): ", mistake) for mistake in caught.value.mistakes]
     assert [int(place[1]) for place in places if place] == [2, 4, 5, 6, 7, 8]
+
+
+SLOW = [
+    r"a.*b",
+    r"make.*bomb",
+    r"[a-z]+ing bomb",
+    r"\w+bomb",
+    r"\w++bomb",
+    r"(?:a|b)+c",
+    r"(?>a+)b",
+    r"a[^c]*c",
+    r"bombs*",
+    r"a{1000}b",
+    r"a.{0,80}b.{0,80}c",
+    r"how.{0,70}to.{0,70}make",
+    r"how.{0,80}[ab]{0,5}c",
+    r".{0,80}aaaaaaaab",
+    r"(?=.{0,300}b)c",
+    r"(.{1,40})b\1",
+    r"(ab?){0,14}c",
+    r"(?:ab|b){0,60}?c",
+    r"(b)?(?(1)a.*|c.*)d",
+]
+QUICK = [
+    r"make.{0,80}bomb",
+    r"Make.{0,80}Bomb",
+    r"how.{0,80}(?:make|build)",
+    r"(?:make|build|buy)\W{1,5}(?:an? )?(?:bomb|gun)s?\b",
+    r"b[o0]mb.{0,80}plan",
+    r"\bmake\s+a\s*gun\b",
+    r"ignore +(?:all )?(?:previous|prior) instructions",
+    r"\w{1,20}bomb",
+    r"\d{3}-\d{2}-\d{4}",
+    r"(?<!bath )bomb",
+    r"бомб[аыу].{0,40}дом",
+]
+
+
+@pytest.mark.parametrize("expression", SLOW)
+def test_expression_that_a_text_can_make_slow_is_refused(expression: str) -> None:
+    """Whatever could hold up the server on some long text is a mistake that names the remedy."""
+    with pytest.raises(ConfigError, match=r"^list\.txt:7: .*\.\{0,80\}"):
+        Blocklist([("list.txt:7", f"/{expression}/")])
+
+
+@pytest.mark.parametrize("expression", QUICK)
+def test_expression_with_bounded_repeats_is_taken(expression: str) -> None:
+    """What needs few steps for each character of a text is searched for, and not found."""
+    assert Blocklist([("here", f"/{expression}/")]).match("how aaab" * 5000) is None
+
+
+def test_expression_that_matches_every_text_is_refused() -> None:
+    """An expression that finds something in no text at all would block everybody."""
+    with pytest.raises(ConfigError, match="matches every text"):
+        Blocklist([("here", "/x{0,3}/")])
 
 
 def test_missing_blocklist_is_a_mistake(tmp_path: Path) -> None:
