@@ -266,6 +266,8 @@ class Services:
             history_turns=self.config.chat.history_turns,
             token_budget=self._token_budget,
         )
+        if self.config.logging.include_prompts:
+            logger.debug("request %s: prompt: %s", request_id, messages)
         return self.ollama.chat(messages, model=ollama.model, request_id=request_id)
 
     @property

@@ -9,6 +9,7 @@ MAY_BE_MISSING = (
     "needs POSTGRES_URL",
     "needs OLLAMA_URL",
     "needs ELASTICSEARCH_URL",
+    "needs mount",
 )
 
 skipped: list[str] = []

@@ -114,3 +114,21 @@ async def test_sources_are_what_the_model_was_given(tmp_path: Path) -> None:
         assert given.count("<passage ") == len(answer.last["sources"]) > 0
         assert "x x x" not in given
         assert all(source["source"] != "long" for source in answer.last["sources"])
+
+
+async def test_prompts_are_logged_only_when_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG the steps' times are told; prompts need a switch of their own."""
+    caplog.set_level("DEBUG", logger="orbit_server")
+    for name, wanted in (("without", False), ("with", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        async with (
+            town(folder, logging__include_prompts=wanted, general__verbose=True) as there,
+            there.with_ollama(),
+        ):
+            caplog.clear()
+            await there.ask(QUESTION)
+        assert "took ms: {" in caplog.text
+        assert ("<passage " in caplog.text) is wanted

@@ -74,7 +74,9 @@ async def chat(request: Request) -> Response:
         if ending.error is not None:
             state["error"] = ending.error.code
             services.report(ending.error, state["request_id"])
-        await services.chatlog.write("exchange", **_record(services, state, answer, ending))
+        record = _record(services, state, answer, ending)
+        logger.debug("request %s: took ms: %s", state["request_id"], record["timings_ms"])
+        await services.chatlog.write("exchange", **record)
 
     drain = services.config.general.drain_seconds
     if not streaming:
