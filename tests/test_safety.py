@@ -15,7 +15,11 @@ from tests.ollama_standin import BUSY, Hang, NotPulled
 pytestmark = pytest.mark.anyio
 
 GUARD = "gemma3:12b"
-QUICK = {"safety__retry_delay": 0, "safety__max_retries": 1, "safety__request_timeout": 0.3}
+QUICK: dict[str, Any] = {
+    "safety__retry_delay": 0,
+    "safety__max_retries": 1,
+    "safety__request_timeout": 0.3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,7 @@ async def test_the_blocklist_costs_no_model_call(tmp_path: Path) -> None:
     """A phrase of the list is refused however it is spelt, before any model is asked."""
     listed = tmp_path / "blocklist.txt"
     listed.write_text("forbidden fruit\n")
-    overrides = {"safety__mode": "strict", "safety__blocklist": str(listed)}
+    overrides: dict[str, Any] = {"safety__mode": "strict", "safety__blocklist": str(listed)}
     async with town(tmp_path, **overrides) as there:
         async with there.with_ollama():
             assert (await there.ask("Where do I get Forbidden \u200bFRUIT?")).text == REFUSED
