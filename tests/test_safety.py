@@ -10,7 +10,8 @@ import pytest
 from orbit_server.guard import REFUSED, SERVICE_REFUSAL
 from tests.chatting import Socket, Town, town
 from tests.moderator import HARMLESS, HOSTILE, LONG_HOSTILE, Moderator
-from tests.ollama_standin import BUSY, Hang, NotPulled
+from tests.ollama_standin import BUSY, Hang, NotPulled, OllamaStandIn
+from tests.program import command, configure
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +163,34 @@ async def test_the_blocklist_costs_no_model_call(tmp_path: Path) -> None:
             assert (await there.ask("Where do I get Forbidden \u200bFRUIT?")).text == REFUSED
             assert there.ollama.requests == []
         await asyncio.sleep(0)
+
+
+async def test_the_operator_can_try_the_check(tmp_path: Path) -> None:
+    """``moderate`` shows the verdict, the raw reply and the time, for ten texts of each kind."""
+    async with OllamaStandIn() as ollama:
+        ollama.models[GUARD] = ["completion"]
+        ollama.reply = Moderator().reply
+        configure(
+            tmp_path,
+            ollama={"base_url": ollama.url},
+            safety={"mode": "strict", "model": GUARD},
+        )
+        for texts, verdict in ((HARMLESS[:10], "safe"), (HOSTILE[:10], "blocked (moderator)")):
+            for text in texts:
+                shown = await command(tmp_path, "moderate", text)
+                assert shown.code == 0
+                assert [line.split()[0] for line in shown.out.splitlines()] == [
+                    "verdict",
+                    "reply",
+                    "time",
+                ]
+                assert f"verdict  {verdict}" in shown.out
+                assert "SAFE: " in shown.out
+
+
+async def test_the_check_that_is_off_cannot_be_tried(tmp_path: Path) -> None:
+    """``moderate`` says so, and what to set."""
+    configure(tmp_path)
+    shown = await command(tmp_path, "moderate", "Hello")
+    assert shown.code == 1
+    assert "safety.mode" in shown.err
