@@ -358,9 +358,9 @@ async def test_it_goes_away_in_the_middle_again_and_again(
     async with log.shipper(elastic) as shipper:
         for _ in range(5):
             elastic.fault = [Reset(0.5)]
+            log.write(10)  # after the fault is set: what came before may be on its way already
             await elastic.until(lambda: elastic.fault == [])
             await elastic.kill()
-            log.write(10)
             await until(lambda: shipper.state == "unavailable")
             await elastic.start()
             await until(lambda: shipper.state == "enabled")
