@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import uvicorn
 from starlette.applications import Starlette
 
-from orbit_server import demo, logs
+from orbit_server import logs
 from orbit_server.app import create_app
 from orbit_server.config import Config, load
 from orbit_server.errors import ConfigError, KeysUnavailable, OrbitError
@@ -174,8 +174,11 @@ def main(argv: list[str] | None = None) -> None:
         if value is not None
     }
     try:
+        prepare: Prepare | None = None
         if options.demo:
-            config = demo.configure(options.config, overrides)
+            from orbit_server import demo  # what loads documents need not be loaded to answer
+
+            config, prepare = demo.configure(options.config, overrides), demo.prepare
         else:
             config = load(options.config, overrides=overrides)
         logs.configure(config)
@@ -186,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
         if options.workers > 1 or options.reload:
             serve_in_children(config, options)
         else:
-            serve(config, prepare=demo.prepare if options.demo else None)
+            serve(config, prepare=prepare)
     except ConfigError as error:
         fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
     except KeysUnavailable as error:
