@@ -51,8 +51,17 @@ class Running:
 
     def records(self) -> list[dict[str, Any]]:
         """Return all records of the chat log, oldest first."""
-        lines = [path.read_bytes().splitlines() for path in sorted(self.logs.glob("chat-*.log"))]
-        return [orjson.loads(line) for file in lines for line in file]
+        return records_in(self.logs)
+
+
+def records_in(logs: Path) -> list[dict[str, Any]]:
+    """Return all records of the chat log in ``logs``, oldest first.
+
+    A line without its end is still being written: the reader may come in the middle of it.
+    """
+    files = [path.read_bytes() for path in sorted(logs.glob("chat-*.log"))]
+    whole = [data[: data.rfind(b"\n") + 1].splitlines() for data in files]
+    return [orjson.loads(line) for lines in whole for line in lines]
 
 
 def configuration(folder: Path, **overrides: Any) -> Config:

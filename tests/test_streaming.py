@@ -22,7 +22,7 @@ import yaml
 from tests.chatting import PAIRS, QUESTION, Reply, Town
 from tests.chatting import town as open_town
 from tests.ollama_standin import Hang, OllamaStandIn
-from tests.server import ADMIN_TOKEN, configuration, running
+from tests.server import ADMIN_TOKEN, configuration, records_in, running
 
 pytestmark = pytest.mark.anyio
 
@@ -241,9 +241,7 @@ class Program:
 
     def exchanges(self) -> list[dict[str, Any]]:
         """The exchanges in the chat log."""
-        lines = [path.read_bytes().splitlines() for path in sorted(self.logs.glob("chat-*.log"))]
-        records = [orjson.loads(line) for file in lines for line in file]
-        return [record for record in records if record["kind"] == "exchange"]
+        return [record for record in records_in(self.logs) if record["kind"] == "exchange"]
 
 
 @asynccontextmanager
