@@ -111,13 +111,6 @@ class Retrieval:
             passages = []
         return Retrieved([passage for passage in passages if passage.score >= relevance], timings)
 
-    async def rank(
-        self, text: str, collection: str, *, request_id: str | None = None
-    ) -> tuple[list[Passage], Collection]:
-        """Return all candidates for ``text``, best first, relevant or not, and the collection."""
-        candidates, searched = await self.find(text, collection, request_id=request_id)
-        return fused(candidates, self.dense_weight), searched
-
     async def find(
         self, text: str, collection: str, *, request_id: str | None = None
     ) -> tuple[list[Candidate], Collection]:
