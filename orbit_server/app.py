@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,13 +21,14 @@ from ._middleware.request_log import RequestLogMiddleware
 from ._middleware.safety import SafetyMiddleware
 from .config import Config, load
 from .endpoints import admin
+from .endpoints.acme import acme_route
 from .endpoints.chat import Refusal, chat, question_reader
 from .endpoints.health import ByVerbosity, health, live, ready
 from .endpoints.metrics import metrics
 from .errors import OrbitError
 from .metrics import Metrics
 from .services import ADMIN, Services
-from .sse import ends_with_server
+from .sse import Shutdown
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("orbit_server.requests")
@@ -44,7 +46,8 @@ def create_app(config: Config | None = None, *, services: Services | None = None
     services = services or Services(config)
 
     # Answers see to their end themselves, since theirs may be an event instead of a status.
-    until_shutdown: Any = partial(ends_with_server, drain=config.general.drain_seconds)
+    shutdown = Shutdown(config.general.drain_seconds)
+    until_shutdown: Any = shutdown.ends
     with_key = Middleware(
         ApiKeyMiddleware, verify=services.verify, header=config.api_keys.header_name
     )
@@ -62,6 +65,7 @@ def create_app(config: Config | None = None, *, services: Services | None = None
         endpoint = until_shutdown(endpoint)
         return Route("/admin" + path, endpoint, methods=[method], middleware=[with_admin_token])
 
+    acme_dir = config.general.acme_dir
     health_key = with_key if config.api_keys.require_for_health else None
 
     handlers: dict[Any, Any] = {
@@ -106,6 +110,7 @@ def create_app(config: Config | None = None, *, services: Services | None = None
                 metrics,
                 middleware=None if config.metrics.public else [with_admin_token],
             ),
+            *([] if acme_dir is None else [acme_route(Path(acme_dir))]),
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),
             administer("/api-keys/deactivate", admin.deactivate_key, "POST"),
@@ -129,6 +134,7 @@ def create_app(config: Config | None = None, *, services: Services | None = None
     # lead to whatever host the request named.
     app.router.redirect_slashes = False
     app.state.services = services
+    app.state.shutdown = shutdown
     return app
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import prompt
 from .answer import Answer, Generate, Retrieve, quotation
@@ -35,6 +35,9 @@ from .store import LocalStore
 from .types import Passage, Question, Retrieved
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .tls import Certificate
+
 logger = logging.getLogger(__name__)
 
 ADMIN = "admin"
@@ -46,10 +49,18 @@ class Services:
     ``async with services`` opens all of it, in order, and closes all of it, even when one fails.
     Used outside of that, everything raises ``NotStarted``. ``address`` is where this server can be
     reached; it is written into the lock of an in-process Chroma for the command line to find.
+    ``certificate`` is what it shows to browsers, where it serves HTTPS itself.
     """
 
-    def __init__(self, config: Config, *, address: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        address: str | None = None,
+        certificate: "Certificate | None" = None,
+    ) -> None:
         self.config = config
+        self.certificate = certificate
         self.opened = False
         self.ollama = make_ollama(config)
         self.chroma = make_chroma(config, address)
@@ -108,6 +119,8 @@ class Services:
         ]
         if self.shipper is not None:
             parts.append(self.shipper)
+        if self.certificate is not None:
+            parts.append(self.certificate)
         async with AsyncExitStack() as stack:
             for part in parts:
                 await stack.enter_async_context(part)

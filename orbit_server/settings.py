@@ -81,6 +81,9 @@ class HttpsConfig(Section):
     port: Port = why(3443, "Where HTTPS is served.")
     cert_file: Text = why("./cert.pem", "Certificate chain (PEM) that browsers are shown.")
     key_file: Text = why("./key.pem", "Private key (PEM) of the certificate.")
+    redirect_http: Switch = why(
+        False, "Listen on general.port too, and send whoever comes there to HTTPS."
+    )
 
 
 class GeneralConfig(Section):
@@ -101,6 +104,9 @@ class GeneralConfig(Section):
     )
     safety_prompt_file: OptionalText = why(
         None, "The older name of safety.prompt_file, which wins over it."
+    )
+    acme_dir: OptionalText = why(
+        None, "Webroot in which certbot leaves its proofs, answered over HTTP on general.port."
     )
     https: HttpsConfig = section(HttpsConfig)
 

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _HEADERS = {"Cache-Control": "no-store, no-transform"}
 _PING = b": ping\n\n"
 _LAST_WORDS_SECONDS = 3.0
+_HURRY_SECONDS = 0.2
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,6 +75,54 @@ def to_json(value: Any) -> bytes:
 _LINE_ENDS = tuple((char.encode(), json.dumps(char)[1:-1].encode()) for char in "\x85\u2028\u2029")
 
 
+class Shutdown:
+    """The end of the server, for whatever is going on when it comes.
+
+    Work may go on for ``drain`` seconds from the moment when the first notices that the server
+    stops; what begins later has less time left. After ``hurry()`` it has none.
+    """
+
+    def __init__(self, drain: float) -> None:
+        self._drain = drain
+        self._end: float | None = None
+
+    def hurry(self) -> None:
+        """Leave no more time, once the server stops."""
+        self._end = time.monotonic()
+
+    async def over(self) -> None:
+        """Return when the server stops and there is no more time."""
+        await EventSourceResponse._listen_for_exit_signal()
+        if self._end is None:
+            self._end = time.monotonic() + self._drain
+        # No event: it would belong to one loop, and an application does not.
+        while (left := self._end - time.monotonic()) > 0:  # noqa: ASYNC110
+            await anyio.sleep(min(left, _HURRY_SECONDS))
+
+    def ends(self, work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """Return ``work`` as a function that is cancelled when this is over, as answers are.
+
+        It raises ``ShuttingDown`` then.
+        """
+
+        @wraps(work)
+        async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
+            task = asyncio.ensure_future(work(*args, **kwargs))
+            end = asyncio.ensure_future(self.over())
+            try:
+                await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    return await task
+                raise ShuttingDown
+            finally:
+                # Both end before the caller goes on: clean-up may still use the request.
+                for leftover in (task, end):
+                    leftover.cancel()
+                await asyncio.gather(task, end, return_exceptions=True)
+
+        return racing
+
+
 class EventStream(EventSourceResponse):
     """Stream ``answer`` to the client, closing it the moment the client is gone.
 
@@ -81,8 +130,8 @@ class EventStream(EventSourceResponse):
     is raised to become a status; after it, it becomes a readable sentence, an ``error`` code and
     the last event. ``finish`` is called once for every stream, before its last event goes out or
     after the client left. While nothing is said, a comment goes out every ``ping`` seconds; a
-    client that does not take one for ``stalled`` seconds is treated as gone. ``drain`` is how long
-    a stream may go on once the server stops.
+    client that does not take one for ``stalled`` seconds is treated as gone. ``shutdown`` says how
+    long a stream may go on once the server stops.
     """
 
     def __init__(
@@ -90,10 +139,10 @@ class EventStream(EventSourceResponse):
         answer: Answer,
         *,
         finish: Callable[[Ending], Awaitable[None]],
+        shutdown: Shutdown,
         cumulative: bool = False,
         head_timeout: float = 5.0,
         ping: float = 15.0,
-        drain: float = 30.0,
         stalled: float = 30.0,
     ) -> None:
         super().__init__(answer, headers=_HEADERS, ping=ping)
@@ -101,7 +150,7 @@ class EventStream(EventSourceResponse):
         self._finish = finish
         self._cumulative = cumulative
         self._head_timeout = head_timeout
-        self._drain = drain
+        self._shutdown = shutdown
         self._stalled = stalled
         self._said: list[str] = []
         self._opened = False
@@ -250,7 +299,7 @@ class EventStream(EventSourceResponse):
                         await _send_body(send, _PING)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
-        await server_stops(self._drain)
+        await self._shutdown.over()
         self._stopping.cancel()
         await anyio.sleep(_LAST_WORDS_SECONDS)
 
@@ -262,43 +311,6 @@ class StreamedAtOnce(Response):
 
     def __init__(self, events: bytes) -> None:
         super().__init__(events, headers={**_HEADERS, "X-Accel-Buffering": "no"})
-
-
-async def server_stops(drain: float) -> None:
-    """Return when the server has been stopping for ``drain`` seconds."""
-    global _stopping_since
-    await EventSourceResponse._listen_for_exit_signal()
-    # Counted from the first who noticed: what begins later has less time left.
-    if _stopping_since is None:
-        _stopping_since = time.monotonic()
-    await anyio.sleep(max(0.0, _stopping_since + drain - time.monotonic()))
-
-
-_stopping_since: float | None = None
-
-
-def ends_with_server(work: Callable[P, Awaitable[T]], *, drain: float) -> Callable[P, Awaitable[T]]:
-    """Return ``work`` as a function that is cancelled when the server stops, as answers are.
-
-    ``drain`` is how long it may go on then; after that it raises ``ShuttingDown``.
-    """
-
-    @wraps(work)
-    async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
-        task = asyncio.ensure_future(work(*args, **kwargs))
-        end = asyncio.ensure_future(server_stops(drain))
-        try:
-            await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return await task
-            raise ShuttingDown
-        finally:
-            # Both end before the caller goes on: clean-up of the work may still use the request.
-            for leftover in (task, end):
-                leftover.cancel()
-            await asyncio.gather(task, end, return_exceptions=True)
-
-    return racing
 
 
 async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import random
-import time
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
@@ -12,10 +11,9 @@ from typing import Any, Self
 import pytest
 from sse_starlette.sse import AppStatus
 
-from orbit_server import sse
 from orbit_server.answer import Answer
 from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError, ShuttingDown
-from orbit_server.sse import Ending, EventStream, done_event, ends_with_server, event
+from orbit_server.sse import Ending, EventStream, Shutdown, done_event, event
 from orbit_server.types import Passage, Question, Retrieved
 from tests import asgi
 from tests.server import events
@@ -75,7 +73,9 @@ class Exchange:
         self.endings: list[Ending] = []
         self.sent_at_end: list[int] = []
         self.client = asgi.Client(asgi.scope("POST", "/chat"), [])
-        self.stream = EventStream(self.answer(), finish=self._finish, **options)
+        self.stream = EventStream(
+            self.answer(), finish=self._finish, **{"shutdown": Shutdown(30), **options}
+        )
 
     def answer(self) -> Answer:
         async def retrieve(question: Question, collection: str) -> Retrieved:
@@ -326,7 +326,9 @@ async def test_client_that_leaves_while_it_is_searched(cumulative: bool) -> None
 
     answer = exchange.answer()
     answer._retrieve = retrieve
-    exchange.stream = EventStream(answer, finish=exchange._finish, cumulative=cumulative)
+    exchange.stream = EventStream(
+        answer, finish=exchange._finish, shutdown=Shutdown(30), cumulative=cumulative
+    )
     before = asyncio.all_tasks()
     run = asyncio.create_task(exchange.run())
     await searching.wait()
@@ -483,11 +485,29 @@ async def test_what_begins_during_a_shutdown_has_what_is_left(
             cleaned = True
         return number
 
-    assert await ends_with_server(work, drain=0)(0) == 0
+    assert await Shutdown(0).ends(work)(0) == 0
     cleaned = False
     monkeypatch.setattr(AppStatus, "should_exit", True)
-    monkeypatch.setattr(sse, "_stopping_since", time.monotonic() - 100)
+    shutdown = Shutdown(1)
     async with asyncio.timeout(30):
+        await shutdown.over()
         with pytest.raises(ShuttingDown):
-            await ends_with_server(work, drain=99)(3600)
+            await shutdown.ends(work)(3600)
     assert cleaned
+
+
+async def test_a_shutdown_can_be_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has waited for the end of a long drain waits no more, and nothing ends before it."""
+    shutdown = Shutdown(3600)
+    shutdown.hurry()
+    waiting = asyncio.create_task(shutdown.over())
+    await asyncio.sleep(0.05)
+    assert not waiting.done(), "the server does not stop"
+    patient = Shutdown(3600)
+    monkeypatch.setattr(AppStatus, "should_exit", True)
+    later = asyncio.create_task(patient.over())
+    async with asyncio.timeout(30):
+        await waiting
+        assert not later.done()
+        patient.hurry()
+        await later

@@ -20,10 +20,10 @@ from ..sse import (
     Ending,
     EventStream,
     Outcome,
+    Shutdown,
     StreamedAtOnce,
     done_event,
     event,
-    server_stops,
     to_json,
 )
 from ..types import Question
@@ -78,26 +78,26 @@ async def chat(request: Request) -> Response:
         logger.debug("request %s: took ms: %s", state["request_id"], record["timings_ms"])
         await services.chatlog.write("exchange", **record)
 
-    drain = services.config.general.drain_seconds
+    shutdown: Shutdown = request.app.state.shutdown
     if not streaming:
-        return WholeAnswer(answer, finish=finish, drain=drain)
+        return WholeAnswer(answer, finish=finish, shutdown=shutdown)
     chat = services.config.chat
     stream_format = question.stream_format or caller.stream_format or chat.stream_format
     return EventStream(
         answer,
         finish=finish,
+        shutdown=shutdown,
         cumulative=stream_format == "cumulative",
         head_timeout=chat.head_timeout,
         ping=chat.ping_seconds,
-        drain=drain,
     )
 
 
 class WholeAnswer(Response):
     """Send ``answer`` as one JSON object; stop making it the moment the client is gone.
 
-    ``finish`` is called once, before the reply goes out or after the client left. ``drain`` is how
-    long the answer may take once the server stops; then it is ``ShuttingDown``.
+    ``finish`` is called once, before the reply goes out or after the client left. ``shutdown``
+    says how long the answer may take once the server stops; then it is ``ShuttingDown``.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class WholeAnswer(Response):
         answer: Answer,
         *,
         finish: Callable[[Ending], Awaitable[None]],
-        drain: float = 30.0,
+        shutdown: Shutdown,
     ) -> None:
         super().__init__()
         self._answer = answer
         self._finish = finish
-        self._drain = drain
+        self._shutdown = shutdown
         self._said: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,7 +145,7 @@ class WholeAnswer(Response):
 
             async def watch_for_shutdown() -> None:
                 nonlocal failure
-                await server_stops(self._drain)
+                await self._shutdown.over()
                 failure = ShuttingDown()
                 race.cancel_scope.cancel()
 

@@ -21,7 +21,8 @@ _TIMEOUT = 2.0
 async def health(request: Request) -> Response:
     """Answer 200 with the state of every part; the status is in the body, as clients expect it.
 
-    Whoever holds the admin token is told more: versions, models, sizes of the collections.
+    Whoever holds the admin token is told more: versions, models, sizes of the collections, the end
+    of the certificate.
     """
     services: Services = request.app.state.services
     state = await services.health()
@@ -67,6 +68,7 @@ async def _details(services: Services) -> dict[str, Any]:
     sizes = None if stored is None else {each["name"]: each["chunks"] for each in stored}
     # A Chroma server tells the version of its interface only, the same for every release.
     chroma = version("chromadb") if services.config.chroma.host is None else None
+    certificate = services.certificate
     return {
         "versions": {"orbit": __version__, "ollama": ollama, "chroma": chroma},
         "models": models,
@@ -75,6 +77,11 @@ async def _details(services: Services) -> dict[str, Any]:
             "waiting": services.chatlog.waiting,
             "lost": services.chatlog.lost,
             "failing": services.chatlog.failing,
+        },
+        "certificate": certificate
+        and {
+            "expires_at": certificate.expires.isoformat(),
+            "days_left": certificate.days_left(),
         },
     }
 
