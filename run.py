@@ -9,86 +9,273 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
 
 from orbit_server import logs
 from orbit_server.app import create_app
+from orbit_server.chroma_local import HOST, LocalChroma
 from orbit_server.config import Config, load
 from orbit_server.errors import ConfigError, KeysUnavailable, OrbitError
 from orbit_server.metrics import shared_by_workers
-from orbit_server.protocol import LimitedProtocol
+from orbit_server.notify import Notify
+from orbit_server.redirect import redirect_app
+from orbit_server.reload import reload
+from orbit_server.server import Server, uvicorn_settings
 from orbit_server.services import Services
+from orbit_server.settings import ChromaConfig
+from orbit_server.workers import BEAT, DRAIN, READY, RELOAD, STOP, Parent, Workers
+
+if TYPE_CHECKING:
+    from orbit_server.tls import Certificate
 
 logger = logging.getLogger("orbit_server")
 
+Load = Callable[[], Config]
 Prepare = Callable[[Services, str], Awaitable[str]]
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, which comes back after a signal instead of dying of it.
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Start the server as the command line and the configuration say, and exit when it ends.
 
-    uvicorn raises a signal that it has caught once more when it has stopped; that would end the
-    process before the services are closed and the logs are written.
+    The exit code is 0 when it was asked to stop, 1 when something could not be opened, 2 for a
+    wrong option or configuration, and 128 and the signal when it was told twice.
     """
+    options = arguments(argv)
+    overrides: dict[str, Any] = {
+        f"general.{name}": value
+        for name, value in (("host", options.host), ("port", options.port))
+        if value is not None
+    }
+    with told():
+        again: Load = partial(load, options.config, overrides=overrides)
+        prepare: Prepare | None = None
+        if options.demo:
+            from orbit_server import demo  # what loads documents need not be loaded to answer
 
-    banner = ""
+            config, prepare = demo.configure(options.config, overrides), demo.prepare
+            again = lambda: config  # noqa: E731
+        else:
+            config = again()
+        logs.configure(config)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        if not config.safety.active:
+            logger.info("questions are answered unchecked: the safety check is switched off")
+        allow_many_connections()
+        if options.reload:
+            serve_reloading(config, options.config)
+            raise SystemExit(0)
+        if options.workers > 1:
+            raise SystemExit(serve_with_workers(config, options, overrides))
+        raise SystemExit(serve(config, again, prepare))
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and say so."""
-        await super().startup(sockets)
-        if self.banner:
-            print(self.banner, flush=True)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Hand SIGINT and SIGTERM to uvicorn while it serves, and give them back afterwards."""
-        handled = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in handled}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+def serve(config: Config, again: Load, prepare: Prepare | None) -> int:
+    """Serve ``config`` in this process until a signal comes; the exit code.
+
+    ``again`` reads the configuration anew. ``prepare`` is awaited with the open services and the
+    server's URL; what it returns is printed once the server answers. Raises ``OrbitError`` when
+    something cannot be opened, ``SystemExit`` when a port is taken.
+    """
+    notify = Notify()
+
+    def ready(banner: str) -> None:
+        notify("READY=1")
+        print(banner, flush=True)
+
+    with listening(config) as sockets:
+        work = answer(config, again, sockets, ready=ready, alive=notify.alive, prepare=prepare)
+        code = run_loop(work)
+        notify("STOPPING=1")
+    return code
+
+
+def serve_with_workers(
+    config: Config, options: argparse.Namespace, overrides: Mapping[str, Any]
+) -> int:
+    """Serve ``config`` in ``options.workers`` processes until a signal comes; the exit code.
+
+    Where Chroma would run in process, the workers share a Chroma server that is started for them.
+    """
+    notify = Notify()
+    with contextlib.ExitStack() as stack:
+        load_certificate(config)  # said once here, instead of by each worker
+        stack.enter_context(shared_by_workers())
+        sockets = stack.enter_context(listening(config))
+        chroma = None
+        if config.chroma.host is None:
+            log = Path(config.logging.file.directory) / "chroma.log"
+            path = Path(config.chroma.path)
+            chroma = stack.enter_context(LocalChroma(path, address=address(config), log=log))
+            overrides = {**overrides, **where_is(chroma)}
+        again: Load = partial(load, options.config, overrides=overrides)
+
+        def ready() -> None:
+            print(
+                f"ORBIT server answers at {address(config)}, with {options.workers} workers",
+                flush=True,
+            )
+
+        def set_level() -> None:
+            with contextlib.suppress(ConfigError):  # which the workers complain about
+                logs.set_level(again())
+
+        workers = Workers(
+            options.workers,
+            partial(work, again),
+            sockets,
+            chroma=chroma,
+            drain=config.general.drain_seconds,
+            notify=notify,
+            ready=ready,
+            reload=set_level,
+        )
+        return workers.run()
+
+
+def work(again: Load, number: int, pair: socket.socket, sockets: Sequence[socket.socket]) -> None:
+    """Be worker ``number``: serve on ``sockets`` until the parent at the end of ``pair`` says so.
+
+    Ends the process as ``main`` does.
+    """
+    with told():
+        config = again()
+        logs.configure(config, worker=number)
+        allow_many_connections()
+        parent = Parent(pair)
+
+        def ready(banner: str) -> None:
+            parent.say(READY)
+
+        alive = partial(parent.say, BEAT)
+        raise SystemExit(
+            run_loop(answer(config, again, sockets, ready=ready, alive=alive, parent=parent))
+        )
+
+
+def serve_reloading(config: Config, path: Path | None) -> None:
+    """Let uvicorn run the server in a process that it starts anew when the code changes."""
+    if path is not None:
+        os.environ["ORBIT_CONFIG"] = str(path.resolve())
+    general = config.general
+    settings = uvicorn_settings(config)
+    if general.https.enabled:
+        settings |= {
+            "ssl_certfile": general.https.cert_file,
+            "ssl_keyfile": general.https.key_file,
+        }
+    os.environ["ORBIT_ADDRESS"] = address(config)
+    port = general.https.port if general.https.enabled else general.port
+    uvicorn.run("run:create", factory=True, host=general.host, port=port, reload=True, **settings)
 
 
 def create() -> Starlette:
-    """Make the application in a process that uvicorn started (``--workers``, ``--reload``)."""
-    allow_many_connections()
+    """Make the application in the process that uvicorn started for ``--reload``."""
     config = load()
     logs.configure(config)
     return create_app(services=Services(config, address=os.environ.get("ORBIT_ADDRESS")))
 
 
-def serve(config: Config, *, prepare: Prepare | None = None) -> None:
-    """Serve ``config`` in this process until a signal comes.
-
-    ``prepare`` is awaited with the open services and the server's URL; what it returns is printed
-    once the server answers. Raises ``OrbitError`` when something cannot be opened, ``SystemExit``
-    when the port is taken.
-    """
-    allow_many_connections()
-    listener = bind(config)
-    services = Services(config, address=address(config))
-    settings = uvicorn_settings(config)
-
-    async def main() -> None:
+async def answer(
+    config: Config,
+    again: Load,
+    sockets: Sequence[socket.socket],
+    *,
+    ready: Callable[[str], None],
+    alive: Callable[[], None],
+    prepare: Prepare | None = None,
+    parent: Parent | None = None,
+) -> int:
+    """Open the services and answer requests until told to stop; the exit code."""
+    server: Server | None = None
+    with stopped_early() as cancel:
+        if parent is not None:
+            # Before there is a server, to stop is to give up.
+            parent.follow(
+                {
+                    DRAIN: lambda: server.stop() if server else cancel(),
+                    STOP: lambda: server.hurry_up() if server else cancel(),
+                    RELOAD: lambda: server.reload() if server else None,
+                }
+            )
+        certificate = load_certificate(config)
+        settings = uvicorn_settings(config)
+        if certificate is not None:
+            settings["ssl_context_factory"] = lambda *_: certificate.context
+        services = Services(config, address=address(config), certificate=certificate)
         async with services:
             banner = f"ORBIT server answers at {address(config)}"
             if prepare is not None:
                 banner = await prepare(services, address(config))
             app = create_app(services=services)
-            server = Server(uvicorn.Config(app, lifespan="off", **settings))
-            server.banner = banner
+            listener, *plain = sockets
+            server = Server(
+                app,
+                settings,
+                hurry=app.state.shutdown.hurry,
+                reload=partial(reload, services, again),
+                ready=partial(ready, banner),
+                alive=alive,
+                patient=parent is not None,
+                plain_app=redirect_app(config) if plain else None,
+                plain_sockets=plain,
+            )
             await server.serve(sockets=[listener])
+        return 128 + server.stopped_by if server.stopped_by else 0
 
-    loop_factory = uvicorn.Config("", **settings).get_loop_factory()
-    with listener, asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(main())
+
+def run_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Run ``work`` in the fastest loop there is; its result, or 0 when it was stopped early."""
+    loop_factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        try:
+            return runner.run(work)
+        except asyncio.CancelledError:
+            return 0
+
+
+@contextlib.contextmanager
+def stopped_early() -> Iterator[Callable[[], None]]:
+    """Cancel the running task when SIGTERM comes and no server handles it; yields what does it."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(cancel)
+
+    before = signal.signal(signal.SIGTERM, caught)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def load_certificate(config: Config) -> "Certificate | None":
+    """Return the certificate of HTTPS, ``None`` where it is off; raises ``ConfigError``."""
+    https = config.general.https
+    if not https.enabled:
+        return None
+    from orbit_server.tls import Certificate  # loads a large library
+
+    return Certificate(Path(https.cert_file), Path(https.key_file))
+
+
+def where_is(chroma: LocalChroma) -> dict[str, Any]:
+    """Return the overrides with which a worker finds ``chroma``, whatever else is configured."""
+    plain = {name: info.default for name, info in ChromaConfig.model_fields.items()}
+    elsewhere = {f"chroma.{name}": plain[name] for name in ("ssl", "tenant", "database")}
+    found = {"chroma.host": HOST, "chroma.port": chroma.port, "chroma.headers": {}}
+    return elsewhere | found
 
 
 def allow_many_connections() -> None:
@@ -96,22 +283,6 @@ def allow_many_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def uvicorn_settings(config: Config) -> dict[str, Any]:
-    """Return uvicorn's own settings. Its access log would show paths, and keys stand in some."""
-    https = config.general.https
-    settings: dict[str, Any] = {
-        "access_log": False,
-        "proxy_headers": False,
-        "server_header": False,
-        "log_config": None,
-        "http": LimitedProtocol,
-        "timeout_graceful_shutdown": int(config.general.drain_seconds) + 5,
-    }
-    if https.enabled:
-        settings |= {"ssl_certfile": https.cert_file, "ssl_keyfile": https.key_file}
-    return settings
 
 
 def address(config: Config) -> str:
@@ -125,21 +296,48 @@ def address(config: Config) -> str:
     return f"http://{host}:{general.port}"
 
 
-def bind(config: Config) -> socket.socket:
-    """Return a socket bound to the configured address, or end with one clear sentence."""
-    general = config.general
-    port = general.https.port if general.https.enabled else general.port
-    family = socket.AF_INET6 if ":" in general.host else socket.AF_INET
+@contextlib.contextmanager
+def listening(config: Config) -> Iterator[list[socket.socket]]:
+    """Listen where the server answers, and behind that where it sends others to HTTPS.
+
+    Ends the process with one clear sentence when that cannot be.
+    """
+    https = config.general.https
+    ports = [https.port if https.enabled else config.general.port]
+    if https.enabled and https.redirect_http:
+        ports.append(config.general.port)
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(bind(config.general.host, port)) for port in ports]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there, or end with one clear sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With its protocol named: asyncio switches Nagle's delay off only for sockets that say TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((general.host, port))
+        listener.bind((host, port))
         listener.listen()
     except OSError as error:
         listener.close()
-        fail(f"cannot listen on {general.host}:{port}: {error.strerror or error}", 1)
+        fail(f"cannot listen on {host}:{port}: {error.strerror or error}", 1)
     return listener
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn what goes wrong on purpose into a sentence and an exit code."""
+    try:
+        yield
+    except ConfigError as error:
+        fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
+    except KeysUnavailable as error:
+        fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
+    except OrbitError as error:
+        fail(str(error), 1)
+    except KeyboardInterrupt:
+        fail("stopped", 130)
 
 
 def fail(sentence: str, code: int) -> NoReturn:
@@ -162,65 +360,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--workers must be at least 1")
     if options.demo and (options.workers > 1 or options.reload):
         parser.error("--demo goes with neither --workers nor --reload")
+    if options.reload and options.workers > 1:
+        parser.error("--reload goes with one worker")
     return options
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Start the server as the command line and the configuration say."""
-    options = arguments(argv)
-    overrides = {
-        f"general.{name}": value
-        for name, value in (("host", options.host), ("port", options.port))
-        if value is not None
-    }
-    try:
-        prepare: Prepare | None = None
-        if options.demo:
-            from orbit_server import demo  # what loads documents need not be loaded to answer
-
-            config, prepare = demo.configure(options.config, overrides), demo.prepare
-        else:
-            config = load(options.config, overrides=overrides)
-        logs.configure(config)
-        for warning in config.warnings:
-            logger.warning("%s", warning)
-        if not config.safety.active:
-            logger.info("questions are answered unchecked: the safety check is switched off")
-        if options.workers > 1 or options.reload:
-            serve_in_children(config, options)
-        else:
-            serve(config, prepare=prepare)
-    except ConfigError as error:
-        fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
-    except KeysUnavailable as error:
-        fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
-    except OrbitError as error:
-        fail(str(error), 1)
-    except KeyboardInterrupt:
-        fail("stopped", 130)
-
-
-def serve_in_children(config: Config, options: argparse.Namespace) -> None:
-    """Let uvicorn run the server in processes of its own: several, or one that it restarts."""
-    if options.workers > 1 and config.chroma.host is None:
-        fail(
-            f"--workers={options.workers} needs a Chroma server: Chroma in process belongs to one "
-            "process. Start `chroma run --path data/chroma` and set chroma.host.",
-            2,
-        )
-    if options.config is not None:
-        os.environ["ORBIT_CONFIG"] = str(options.config.resolve())
-    os.environ["ORBIT_ADDRESS"] = address(config)
-    with shared_by_workers() if options.workers > 1 else contextlib.nullcontext():
-        uvicorn.run(
-            "run:create",
-            factory=True,
-            host=config.general.host,
-            port=config.general.https.port if config.general.https.enabled else config.general.port,
-            workers=options.workers if options.workers > 1 else None,
-            reload=options.reload,
-            **uvicorn_settings(config),
-        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,7 @@
-"""Chroma in this process, through the ``chromadb`` package, and the lock on its folder.
-
-A second Chroma on a folder starts without complaint and destroys it, so whoever opens one holds a
-lock that says who it is and where it can be asked instead.
-"""
+"""Chroma in this process, through the ``chromadb`` package."""
 
 import asyncio
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,24 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-import orjson
-
 from .chroma import Body, Client, failure
-from .errors import NotStarted, OrbitError, SearchError
+from .chroma_lock import lock
+from .errors import NotStarted, OrbitError
 
 THREADS = 4
-LOCK_ATTEMPTS = 10
 MAX_WRITE_RECORDS = 16
-
-
-class ChromaLocked(SearchError):
-    """Another process works on this folder: ``pid`` at ``address``, as far as it has said so."""
-
-    def __init__(self, path: Path, pid: int | None, address: str | None) -> None:
-        self.path, self.pid, self.address = path, pid, address
-        who = "another process" if pid is None else f"process {pid}"
-        where = "" if address is None else f", which answers at {address}"
-        super().__init__(f"The Chroma folder {path} is in use by {who}{where}.")
 
 
 # Records go through the methods below chromadb's own Collection: they take the UUID, and do not try
@@ -59,8 +41,7 @@ class ChromaEmbedded(Client):
 
     A folder belongs to one process at a time: opening raises :class:`ChromaLocked` while another
     holds it. ``address`` is where this process can be asked instead; it is written into the lock
-    for others to read. A parent passes its lock on with ``pass_fds=[parent.lock_fd]``; the child
-    takes it over with ``lock_fd=``.
+    for others to read.
 
     Calls run in threads. A cancelled call returns at once; what its thread had begun is completed.
     """
@@ -69,22 +50,13 @@ class ChromaEmbedded(Client):
     # which answers go on.
     most_records = MAX_WRITE_RECORDS
 
-    def __init__(
-        self, path: str | Path, *, address: str | None = None, lock_fd: int | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, *, address: str | None = None) -> None:
         super().__init__()
         self._path = Path(path).absolute()
         self._address = address
-        self._lock_fd = lock_fd
+        self._lock_fd: int | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._client: Any = None
-
-    @property
-    def lock_fd(self) -> int:
-        """The descriptor that holds the lock on the folder, for a child process to inherit."""
-        if self._lock_fd is None:
-            raise NotStarted("The Chroma folder is not open.")
-        return self._lock_fd
 
     async def __aenter__(self) -> Self:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="chroma")
@@ -117,10 +89,7 @@ class ChromaEmbedded(Client):
 
     def _open(self) -> None:
         with _translated_chromadb(self._path):
-            self._path.mkdir(parents=True, exist_ok=True)
-            if self._lock_fd is None:
-                self._lock_fd = os.open(_lock_file(self._path), os.O_RDWR | os.O_CREAT, 0o644)
-            _lock(self._lock_fd, self._path, self._address)
+            self._lock_fd = lock(self._path, self._address)
 
             import chromadb
             from chromadb.config import Settings
@@ -140,58 +109,8 @@ class ChromaEmbedded(Client):
                 with _translated_chromadb(self._path):
                     client.close()
         finally:
-            # Closed, not unlocked: a child that has inherited the lock keeps it.
             if lock_fd is not None:
                 os.close(lock_fd)
-
-
-def holder(path: str | Path) -> dict[str, Any] | None:
-    """Return ``{"pid", "address"}`` of the process that holds this Chroma folder, or ``None``.
-
-    Either value is ``None`` when the holder has not said it. Raise ``SearchError`` when the lock
-    cannot be read.
-    """
-    try:
-        descriptor = os.open(_lock_file(Path(path)), os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise SearchError(f"The lock of {path} cannot be read: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _written(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _lock(descriptor: int, path: Path, address: str | None) -> None:
-    if not os.path.samestat(os.fstat(descriptor), _lock_file(path).stat()):
-        raise SearchError(f"The inherited descriptor {descriptor} is not the lock of {path}.")
-    for attempt in range(LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            # Somebody who only looks (``holder``) is gone in a moment; a holder is not.
-            if attempt == LOCK_ATTEMPTS - 1:
-                raise ChromaLocked(path, **_written(descriptor)) from None
-            time.sleep(0.02)
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, orjson.dumps({"pid": os.getpid(), "address": address}), 0)
-
-
-def _lock_file(path: Path) -> Path:
-    return path / "orbit.lock"
-
-
-def _written(descriptor: int) -> dict[str, Any]:
-    try:
-        content = orjson.loads(os.pread(descriptor, 4096, 0))
-        return {"pid": content["pid"], "address": content["address"]}
-    except (ValueError, LookupError, TypeError):
-        return {"pid": None, "address": None}
 
 
 @contextmanager

@@ -13,19 +13,15 @@ _FIELDS = ["asctime", "levelname", "name", "message"]
 _MEGABYTES = 20 * 1024 * 1024
 
 
-def configure(config: Config) -> None:
+def configure(config: Config, *, worker: int | None = None) -> None:
     """Send the log of this process where ``logging`` of the configuration says.
 
-    A ``server.log`` that cannot be opened is said on the console; the server runs without it.
+    A ``server.log`` that cannot be opened is said on the console; the server runs without it. Each
+    ``worker`` has a file of its own, since the files of two processes cannot be rotated by both.
     """
     root = logging.getLogger()
     root.handlers = []
-    root.setLevel("DEBUG" if config.general.verbose else config.logging.level)
-    # At DEBUG these would write answers, vectors and every database call.
-    for noisy in ("sse_starlette", "aiosqlite", "asyncio", "chromadb", "httpx", "markdown_it"):
-        logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
-    # A line a request at INFO, and whole questions at DEBUG.
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+    set_level(config)
     if config.logging.console.enabled:
         console = logging.StreamHandler(sys.stderr)
         as_json = config.logging.console.format == "json"
@@ -33,16 +29,28 @@ def configure(config: Config) -> None:
         root.addHandler(console)
     if config.logging.file.enabled:
         try:
-            root.addHandler(_file(Path(config.logging.file.directory)))
+            name = "server.log" if worker is None else f"server-{worker}.log"
+            root.addHandler(_file(Path(config.logging.file.directory) / name))
         except OSError as error:
             logging.getLogger(__name__).warning("running without server.log: %s", error)
     if not root.handlers:
         root.addHandler(logging.NullHandler())
 
 
-def _file(directory: Path) -> logging.Handler:
-    directory.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(directory / "server.log", maxBytes=_MEGABYTES, backupCount=4)
+def set_level(config: Config) -> None:
+    """Write from now on what is as important as the configuration says."""
+    root = logging.getLogger()
+    root.setLevel("DEBUG" if config.general.verbose else config.logging.level)
+    # At DEBUG these would write answers, vectors and every database call.
+    for noisy in ("sse_starlette", "aiosqlite", "asyncio", "chromadb", "httpx", "markdown_it"):
+        logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    # A line a request at INFO, and whole questions at DEBUG.
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+
+
+def _file(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=_MEGABYTES, backupCount=4)
     handler.setFormatter(_json())
     # Requests go to the console; what was asked and answered is in the chat log.
     handler.addFilter(lambda record: record.name != "orbit_server.requests")

@@ -102,15 +102,19 @@ class Server:
 
 
 def start(
-    folder: Path, *arguments: str, root: Path = ROOT, token: str | None = ADMIN_TOKEN
+    folder: Path,
+    *arguments: str,
+    root: Path = ROOT,
+    token: str | None = ADMIN_TOKEN,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``run.py`` of ``root`` in ``folder``, with both its streams in ``folder/console``."""
-    variables = environment(token) | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
+    always = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
     with (folder / "console").open("ab") as console:
         return subprocess.Popen(
             [sys.executable, root / "run.py", *arguments],
             cwd=folder,
-            env=variables,
+            env=environment(token) | always | dict(variables or {}),
             stdout=console,
             stderr=subprocess.STDOUT,
         )

@@ -27,7 +27,8 @@ from chromadb.config import Settings
 from orbit_server import chroma as chroma_module
 from orbit_server import chroma_embedded, chroma_server
 from orbit_server.chroma import Chroma, Record
-from orbit_server.chroma_embedded import ChromaEmbedded, ChromaLocked, holder
+from orbit_server.chroma_embedded import ChromaEmbedded
+from orbit_server.chroma_lock import ChromaLocked, holder
 from orbit_server.chroma_server import ChromaServer
 from orbit_server.errors import (
     CollectionNotFound,
@@ -770,7 +771,7 @@ async def test_from_a_server_to_this_process(tmp_path: Path, name: str) -> None:
 async def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     """A path that cannot be a folder, or whose database is broken, is a SearchError."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(SearchError, match="NotADirectoryError"):
+    with pytest.raises(SearchError, match="Not a directory"):
         await ChromaEmbedded(tmp_path / "file" / "chroma").__aenter__()
     (tmp_path / "chroma.sqlite3").write_text("this is no database" * 100)
     with pytest.raises(SearchError):
@@ -827,8 +828,6 @@ async def test_the_folder_is_locked(tmp_path: Path) -> None:
         )
         await chroma.heartbeat()
     assert holder(tmp_path) is None
-    with pytest.raises(NotStarted):
-        _ = chroma.lock_fd
 
 
 async def test_looking_does_not_get_in_the_way(tmp_path: Path) -> None:
@@ -854,9 +853,8 @@ HOLD = """
 import asyncio, sys
 from orbit_server.chroma_embedded import ChromaEmbedded
 
-async def main(path, descriptor):
-    lock_fd = int(descriptor) if descriptor else None
-    async with ChromaEmbedded(path, address="http://child", lock_fd=lock_fd) as chroma:
+async def main(path):
+    async with ChromaEmbedded(path, address="http://child") as chroma:
         await chroma.create("from-child", {})
         print("open", flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -866,12 +864,11 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @contextmanager
-def holding(path: Path, lock_fd: int | None = None) -> Iterator["subprocess.Popen[str]"]:
+def holding(path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Another process that has opened ``path``, until its standard input ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, path, "" if lock_fd is None else str(lock_fd)],
+        [sys.executable, "-c", HOLD, path],
         cwd=ROOT,
-        pass_fds=() if lock_fd is None else (lock_fd,),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -897,18 +894,6 @@ async def test_a_killed_holder_frees_the_folder(tmp_path: Path) -> None:
             assert (await chroma.collection("from-child")).name == "from-child"
 
 
-async def test_a_child_inherits_the_lock(tmp_path: Path) -> None:
-    """A child that takes over the lock keeps it when its parent closes, and until it ends."""
-    parent = ChromaEmbedded(tmp_path, address="http://parent")
-    await parent.__aenter__()
-    with holding(tmp_path, parent.lock_fd) as child:
-        await parent.__aexit__()
-        assert holder(tmp_path) == {"pid": child.pid, "address": "http://child"}
-        with pytest.raises(ChromaLocked):
-            await ChromaEmbedded(tmp_path).__aenter__()
-    assert holder(tmp_path) is None
-
-
 async def test_a_child_that_does_not_ask_inherits_nothing(tmp_path: Path) -> None:
     """A process started while the folder is open does not hold it afterwards."""
     async with ChromaEmbedded(tmp_path):
@@ -918,15 +903,6 @@ async def test_a_child_that_does_not_ask_inherits_nothing(tmp_path: Path) -> Non
     finally:
         child.kill()
         child.wait()
-
-
-async def test_a_descriptor_that_is_not_the_lock(tmp_path: Path) -> None:
-    """A descriptor of another file does not pass for the lock, nor is the folder opened."""
-    (tmp_path / "orbit.lock").write_text("")
-    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
-    with pytest.raises(SearchError, match="not the lock"):
-        await ChromaEmbedded(tmp_path, lock_fd=other).__aenter__()
-    assert not (tmp_path / "chroma.sqlite3").exists()
 
 
 ENVIRONMENT = {
@@ -953,7 +929,7 @@ def test_settings_of_others_change_nothing(tmp_path: Path, where: str) -> None:
         (tmp_path / ".env").write_text(lines)
         settings = {}
     result = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "chroma", ""],
+        [sys.executable, "-c", script, tmp_path / "chroma"],
         cwd=tmp_path,
         env=os.environ | settings | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,

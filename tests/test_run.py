@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 
 import run
-from orbit_server.chroma_embedded import holder
+from orbit_server.chroma_lock import holder
 from orbit_server.config import load
 
 from .ollama_standin import OllamaStandIn, quote_passage
@@ -173,6 +173,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         ["--workers=two"],
         ["--demo", "--reload"],
         ["--demo", "--workers=2"],
+        ["--reload", "--workers=2"],
     ],
     ids=" ".join,
 )
@@ -249,15 +250,6 @@ def test_a_host_that_is_not_ours_is_a_sentence(
         code, said = refused(capsys, f"--host={host}", f"--port={free_port()}")
         assert (code, len(said.splitlines())) == (1, 1)
         assert host in said
-
-
-def test_several_workers_need_a_chroma_server(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Chroma in process belongs to one process: exit 2, with the remedy."""
-    code, said = refused(capsys, "--workers=2")
-    assert (code, "chroma.host" in said) == (2, True)
-    assert not (folder / "data").exists()
 
 
 @pytest.mark.parametrize(
@@ -355,17 +347,17 @@ async def orbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
         yield running
 
 
-async def test_a_second_server_says_who_holds_the_folder(
-    orbit: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_second_server_says_who_holds_the_folder(orbit: Server, workers: str) -> None:
     """Exit 1, the folder, the process and where it answers; the first one is not disturbed."""
-    monkeypatch.chdir(orbit.folder)
-    monkeypatch.setattr("orbit_server.logs.configure", lambda config: None)
-    port = f"--port={free_port()}"
-    code, said = await asyncio.to_thread(refused, capsys, "--host=127.0.0.1", port)
-    assert (code, len(said.splitlines())) == (1, 1)
+    before = len(orbit.log)
+    second = start(orbit.folder, "--host=127.0.0.1", f"--port={free_port()}", "--workers", workers)
+    assert await asyncio.to_thread(second.wait, 30) == 1
+    said = orbit.log[before:]
+    last = said.splitlines()[-1]
+    assert last.startswith("orbit: ") and "Traceback" not in said
     for part in ("data/chroma", f"process {orbit.process.pid}", orbit.url):
-        assert part in said
+        assert part in last
     await answering(orbit)
 
 

@@ -1,0 +1,292 @@
+"""Several processes that answer on the same sockets, and the one that looks after them.
+
+A worker and its parent share a pair of sockets. The parent sends single bytes: ``DRAIN`` (finish
+what is under way), ``STOP`` (at once), ``RELOAD``; the worker says ``READY`` once and ``BEAT``
+every second from its event loop. When one side is gone, the other reads the end of the stream.
+Signals are no part of this, so one that reaches a whole group of processes says nothing twice.
+"""
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from types import FrameType
+
+from .chroma_local import LocalChroma
+from .notify import Notify
+
+logger = logging.getLogger(__name__)
+
+DRAIN, STOP, RELOAD = b"d", b"s", b"r"
+READY, BEAT = b"R", b"."
+
+Work = Callable[[int, socket.socket, Sequence[socket.socket]], None]
+
+_TICK = 0.2
+_SILENCE_SECONDS = 30.0
+_STOP_SECONDS = 8.0
+_START_SECONDS = 120.0
+_LONGEST_PAUSE = 30.0
+# A new process instead of a copy of this one, which has threads and open connections.
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class Workers:
+    """Keeps ``number`` workers running, and Chroma with them, until a signal says to stop.
+
+    A worker runs ``work(number of the worker, its end of the pair, sockets)`` in a new process; one
+    that ends or falls silent is replaced. SIGTERM and SIGINT let answers finish for ``drain``
+    seconds, a second one ends them at once; SIGHUP is passed on, and calls ``reload`` here.
+    ``ready`` is called when all answer for the first time.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        work: Work,
+        sockets: Sequence[socket.socket],
+        *,
+        chroma: LocalChroma | None,
+        drain: float,
+        notify: Notify,
+        ready: Callable[[], None],
+        reload: Callable[[], None],
+    ) -> None:
+        self._work = work
+        self._sockets = sockets
+        self._chroma = chroma
+        self._drain = drain
+        self._notify = notify
+        self._ready = ready
+        self._reload = reload
+        self._places = [_Place(place) for place in range(1, number + 1)]
+        self._signals: list[int] = []
+
+    def run(self) -> int:
+        """Work until a signal comes or the first start fails; return the exit code.
+
+        0: asked to stop, and all was finished. 128 and the signal: asked twice. 1: a worker did not
+        end well, or not in time. Else the code of a worker that could not start, and has said why.
+        """
+        with self._caught_signals():
+            try:
+                return self._start() or self._watch() or self._stop()
+            finally:
+                for place in self._places:
+                    place.kill()
+
+    def _start(self) -> int:
+        """Start one worker, which may fail for all of them, and then the others."""
+        deadline = time.monotonic() + _START_SECONDS
+        for waited_for in (self._places[:1], self._places):
+            for place in waited_for:
+                place.start(self._work, self._sockets)
+            while not all(place.ready for place in waited_for):
+                self._listen()
+                if self._stopping:
+                    return 0
+                failed = [place for place in waited_for if not place.running]
+                if failed or time.monotonic() > deadline:
+                    return failed[0].code or 1 if failed else 1
+        self._notify("READY=1")
+        self._ready()
+        return 0
+
+    def _watch(self) -> int:
+        while not self._stopping:
+            self._listen()
+            if signal.SIGHUP in self._signals:
+                self._signals.remove(signal.SIGHUP)
+                self._reload()
+                self._tell(RELOAD)
+            for place in self._places:
+                place.keep_running(self._work, self._sockets)
+            if self._chroma is not None:
+                self._chroma.keep_running()
+            self._notify.alive()
+        return 0
+
+    def _stop(self) -> int:
+        self._notify("STOPPING=1")
+        # Here too, or the kernel would go on to accept connections that nobody serves.
+        for listener in self._sockets:
+            listener.close()
+        asked = self._asked()
+        working = [place for place in self._places if place.running]
+        self._tell(DRAIN)
+        deadline = time.monotonic() + self._drain + _STOP_SECONDS
+        hurried = 0
+        while any(place.running for place in working):
+            self._listen()
+            self._notify.alive()
+            if len(self._asked()) > len(asked) and not hurried:
+                hurried = self._asked()[-1]
+                self._tell(STOP)
+                deadline = time.monotonic() + _STOP_SECONDS
+            if time.monotonic() > deadline:
+                logger.error("not all workers ended in time; they are killed")
+                return 1
+        return 128 + hurried if hurried else int(any(place.code for place in working))
+
+    def _listen(self) -> None:
+        """Hear what workers say, for a moment at most."""
+        for heard in wait([place.pair for place in self._places if place.pair], _TICK):
+            for place in self._places:
+                if place.pair is heard:
+                    place.hear()
+
+    def _tell(self, order: bytes) -> None:
+        for place in self._places:
+            place.tell(order)
+
+    @property
+    def _stopping(self) -> bool:
+        return bool(self._asked())
+
+    def _asked(self) -> list[int]:
+        return [number for number in self._signals if number != signal.SIGHUP]
+
+    @contextmanager
+    def _caught_signals(self) -> Iterator[None]:
+        def caught(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)
+
+        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, caught) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Place:
+    """One of the workers, through all the processes that take this place one after the other."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ready = False
+        self.pair: socket.socket | None = None
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._heard = 0.0
+        self._again = 0.0
+        self._pause = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    @property
+    def code(self) -> int | None:
+        return self._process.exitcode if self._process else None
+
+    def start(self, work: Work, sockets: Sequence[socket.socket]) -> None:
+        if self.running:
+            return
+        self.ready = False
+        self._close()
+        self.pair, theirs = socket.socketpair()
+        self.pair.setblocking(False)
+        self._process = _SPAWN.Process(target=work, args=(self.number, theirs, sockets))
+        # Ctrl-C reaches the whole group of processes, and a worker at any moment of its life. It
+        # inherits the blocked signal; here a signal that comes now is delivered afterwards.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        with theirs:
+            self._process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        self._heard = time.monotonic()
+
+    def keep_running(self, work: Work, sockets: Sequence[socket.socket]) -> None:
+        now = time.monotonic()
+        patience = _SILENCE_SECONDS if self.ready else _START_SECONDS
+        if self.running and now - self._heard > patience:
+            logger.error("worker %d (%s) does not answer and is killed", self.number, self._pid)
+            self.kill()
+        if self.running:
+            return
+        if self._again == 0.0:
+            # One that worked is replaced at once; one that did not start, after a longer and longer
+            # while.
+            self._pause = 0.0 if self.ready else min(max(1.0, self._pause * 2), _LONGEST_PAUSE)
+            self._again = now + self._pause
+            logger.error("worker %d (%s) ended with %s", self.number, self._pid, self.code)
+        if now >= self._again:
+            self._again = 0.0
+            self.start(work, sockets)
+            logger.info("worker %d is started again (%s)", self.number, self._pid)
+
+    def hear(self) -> None:
+        heard = b""
+        if self.pair is not None:
+            try:
+                heard = self.pair.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                heard = b""
+        if not heard:  # it is gone, or will be in a moment
+            self._close()
+            return
+        self._heard = time.monotonic()
+        if READY in heard:
+            self.ready = True
+            self._pause = 0.0
+
+    def tell(self, order: bytes) -> None:
+        if self.pair is not None:
+            try:
+                self.pair.send(order)
+            except OSError:  # it is gone, or so full of orders that it will not hear this one
+                logger.debug("worker %d (%s) did not hear %r", self.number, self._pid, order)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._close()
+
+    def _close(self) -> None:
+        if self.pair is not None:
+            self.pair.close()
+            self.pair = None
+
+    @property
+    def _pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+
+class Parent:
+    """What a worker hears of the process that looks after it, and says to it, over ``pair``."""
+
+    def __init__(self, pair: socket.socket) -> None:
+        self._pair = pair
+        pair.setblocking(False)
+
+    def follow(self, orders: Mapping[bytes, Callable[[], None]]) -> None:
+        """Call, in the running loop, what stands for each order; ``STOP`` when the parent ends."""
+
+        def hear() -> None:
+            try:
+                heard = self._pair.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                heard = b""
+            if not heard:
+                loop.remove_reader(self._pair)
+                heard = STOP
+            for order in (heard[at : at + 1] for at in range(len(heard))):
+                orders[order]()
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._pair, hear)
+
+    def say(self, word: bytes) -> None:
+        """Say ``word``; one that does not listen now has heard it before, or will hear the next."""
+        with suppress(OSError):
+            self._pair.send(word)
