@@ -22,9 +22,9 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from . import calibrate, cli_logs, evaluate
+from . import calibrate, cli_doctor, cli_logs, evaluate
 from .chroma import checked_name
-from .chroma_embedded import holder
+from .chroma_lock import holder
 from .config import Config, load
 from .errors import ConfigError, Forbidden, KeysUnavailable, ModelUnreachable, OrbitError
 from .guard import Verdict
@@ -44,6 +44,7 @@ collections_app = typer.Typer(no_args_is_help=True, help="See and delete collect
 app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
 app.add_typer(cli_logs.app, name="logs")
+app.command()(cli_doctor.doctor)
 
 # Names and texts of documents are printed as they are: to rich, [b] in one would be an order.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -440,8 +441,10 @@ async def open_store(
 
     Raises ``OrbitError`` with the remedy when a server holds it and there is no way to go through.
     """
+    https, cert_file = config.general.https, None
     if server is None and config.chroma.host is None and (held := holder(config.chroma.path)):
         server = held.get("address")
+        cert_file = https.cert_file if https.enabled else None
         if server is None:
             raise OrbitError(
                 f"{config.chroma.path} is in use by process {held.get('pid')}, which has not said "
@@ -459,7 +462,8 @@ async def open_store(
         )
     from .remote import RemoteStore
 
-    async with RemoteStore(server, config.admin_token.get_secret_value()) as store:
+    token = config.admin_token.get_secret_value()
+    async with RemoteStore(server, token, cert_file=cert_file) as store:
         yield store
 
 

@@ -92,6 +92,22 @@ class Elastic:
             if failure.status != 403:  # it is there, and need not tell us about itself
                 raise
 
+    async def may_create(self, target: str) -> bool:
+        """Tell whether we may create documents in ``target``, an index or a pattern of names.
+
+        Everybody may ask that of oneself; without security nobody can, and everybody may.
+        """
+        wanted: Any = [{"names": [target], "privileges": ["create_doc"]}]
+        try:
+            reply: Any = await self._call(
+                lambda client: client.security.has_privileges(index=wanted)
+            )
+        except Failure as failure:
+            if failure.status in (400, 405, 500):
+                return True
+            raise
+        return bool(reply.body.get("has_all_requested"))
+
     async def prepare(
         self, *, index: str, data_stream: str | None, retention_days: int | None
     ) -> None:

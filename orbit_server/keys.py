@@ -107,8 +107,9 @@ class Keys:
     ``url`` is an SQLAlchemy address with an async driver (``sqlite+aiosqlite:///data/orbit.db``,
     ``postgresql+asyncpg://…``), ``prefix`` the beginning of new keys, ``remember_seconds`` how long
     a verified key is answered from memory (0: never). ``clock`` counts seconds for that memory,
-    ``now`` tells the time of day for everything stored. Every method raises ``KeysUnavailable``
-    when the database does not do its part, and ``NotStarted`` while the object is not open.
+    ``now`` tells the time of day for everything stored. With ``create`` false nothing is made that
+    is not there. Every method raises ``KeysUnavailable`` when the database does not do its part,
+    and ``NotStarted`` while the object is not open.
     """
 
     def __init__(
@@ -119,12 +120,14 @@ class Keys:
         remember_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        create: bool = True,
     ) -> None:
         self._url = url
         self._prefix = prefix
         self._remember_seconds = remember_seconds
         self._clock = clock
         self._now = now
+        self._create = create
         self._engine: AsyncEngine | None = None
         self._remembered: OrderedDict[str, tuple[float, Key]] = OrderedDict()
         self._generation = 0
@@ -135,8 +138,11 @@ class Keys:
     async def __aenter__(self) -> Self:
         url = _parse_url(self._url)
         with _keys_unavailable():
-            await asyncio.to_thread(_create_file, url)
+            if self._create:
+                await asyncio.to_thread(_create_file, url)
             self._engine = create_async_engine(url, **_engine_options(url))
+        if not self._create:
+            return self
         try:
             try:
                 await self._create_table()
@@ -272,6 +278,11 @@ class Keys:
         self._generation += 1
         self._remembered.clear()
 
+    async def exists(self) -> bool:
+        """Tell whether the table has been made."""
+        async with self._transaction() as connection:
+            return await connection.run_sync(lambda sync: sa.inspect(sync).has_table("api_keys"))
+
     async def ping(self) -> None:
         """Return if the database answers and the table is as expected."""
         async with self._transaction() as connection:
@@ -342,6 +353,13 @@ class Keys:
                 yield connection
 
 
+def database_file(url: str) -> Path | None:
+    """Return the SQLite file that ``url`` names; ``None`` for a server and for what is no URL."""
+    with suppress(KeysUnavailable):
+        return _file(_parse_url(url))
+    return None
+
+
 def parse_expiry(text: str, *, now: datetime | None = None) -> datetime:
     """Return the UTC time that ``text`` means: ``90d``, ``12h``, ``2027-01-31``, an ISO date-time.
 
@@ -404,11 +422,16 @@ def _engine_options(url: sa.URL) -> dict[str, Any]:
 
 def _create_file(url: sa.URL) -> None:
     """Make SQLite's file before SQLite does, readable by its owner only (-wal and -shm inherit)."""
-    if url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:"):
-        path = Path(str(url.database))
+    if path := _file(url):
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.touch(mode=0o600, exist_ok=False)
+
+
+def _file(url: sa.URL) -> Path | None:
+    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+        return None
+    return Path(str(url.database))
 
 
 def _hash(secret: str) -> str:

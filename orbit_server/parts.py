@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .blocklist import Blocklist
@@ -11,6 +12,7 @@ from .chroma import Chroma
 from .chroma_embedded import ChromaEmbedded
 from .chroma_server import ChromaServer
 from .config import Config
+from .elastic import Elastic
 from .embedding import Embedder, LexicalEmbedder, OllamaEmbedder
 from .errors import ConfigError
 from .guard import Guard
@@ -80,23 +82,23 @@ def make_shipper(
 ) -> Shipper:
     """Return what sends the chat log to Elasticsearch; ``on_state`` hears when that changes."""
     elasticsearch = config.elasticsearch
-    password, api_key = elasticsearch.auth.password, elasticsearch.api_key
     return Shipper(
         Path(config.logging.file.directory),
         Path(elasticsearch.checkpoint),
         node=elasticsearch.node,
         index=elasticsearch.index,
         data_stream=elasticsearch.data_stream,
-        username=elasticsearch.auth.username,
-        password=password.get_secret_value() if password else None,
-        api_key=api_key.get_secret_value() if api_key else None,
-        ca_certs=elasticsearch.ca_certs,
-        verify_certs=elasticsearch.verify_certs,
+        **_access(config),
         retention_days=elasticsearch.retention_days,
         batch_size=elasticsearch.batch_size,
         flush_seconds=elasticsearch.flush_seconds,
         on_state=on_state,
     )
+
+
+def make_elastic(config: Config) -> Elastic:
+    """Return the client of the configured Elasticsearch."""
+    return Elastic(config.elasticsearch.node, **_access(config))
 
 
 def make_guard(config: Config, ollama: Ollama) -> Guard | None:
@@ -141,6 +143,18 @@ def make_reranker(config: Config, ollama: Ollama) -> Reranker | None:
         timeout=reranker.timeout,
         options=config.ollama.options,
     )
+
+
+def _access(config: Config) -> dict[str, Any]:
+    elasticsearch = config.elasticsearch
+    password, api_key = elasticsearch.auth.password, elasticsearch.api_key
+    return {
+        "username": elasticsearch.auth.username,
+        "password": password.get_secret_value() if password else None,
+        "api_key": api_key.get_secret_value() if api_key else None,
+        "ca_certs": elasticsearch.ca_certs,
+        "verify_certs": elasticsearch.verify_certs,
+    }
 
 
 def _prompt(path: str) -> str:

@@ -6,7 +6,10 @@ instead of opening the folder a second time; the server embeds and stores them.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -23,17 +26,23 @@ from .types import Passage
 class RemoteStore:
     """A ``Store`` behind the admin routes of the server at ``url``, opened by ``async with``.
 
+    ``cert_file`` (PEM) is the server's own certificate, where this machine has it: then that one is
+    believed and no other, whatever host it names, because no certificate names 127.0.0.1.
+
     Raises ``Forbidden`` for a wrong admin token, ``SearchUnavailable`` when nothing answers, and
     ``SearchError`` with the server's own words for everything else.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, cert_file: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._token = token
+        self._cert_file = cert_file
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        ssl = True if self._cert_file is None else _fingerprint(self._cert_file)
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=ssl),
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
             # Embedding a batch takes as long as the model takes.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=900),
@@ -127,6 +136,19 @@ class RemoteStore:
         if reply.get("code") == "collection_not_found":
             raise CollectionNotFound(cause)
         raise SearchError(cause)
+
+
+def _fingerprint(cert_file: str) -> aiohttp.Fingerprint:
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    try:
+        # The server's own comes first in the file, those that vouch for it behind.
+        first = Path(cert_file).read_text().partition(begin)[2].partition(end)[0]
+        der = PEM_cert_to_DER_cert(f"{begin}{first}{end}")
+    except (OSError, ValueError) as error:
+        raise SearchError(
+            f"general.https.cert_file: {cert_file} cannot be read: {error}"
+        ) from error
+    return aiohttp.Fingerprint(sha256(der).digest())
 
 
 def _segment(name: str) -> str:

@@ -247,8 +247,13 @@ class ElasticsearchStandIn:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return web.Response(status=status, body=data, headers=headers)
 
+    @property
+    def secured(self) -> bool:
+        """Whether there is anybody to be."""
+        return bool(self.users or self.api_keys)
+
     def _admit(self, request: Request) -> None:
-        if not self.users and not self.api_keys:
+        if not self.secured:
             return
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         where = f"for REST request [{request.path}]"
@@ -306,6 +311,11 @@ class ElasticsearchStandIn:
                     "version": {"number": self.version, "build_flavor": "default"},
                     "tagline": "You Know, for Search",
                 }
+            case "GET" | "POST", ["_security", "user", "_has_privileges"] if self.secured:
+                return 200, {"has_all_requested": not self.denied & {"bulk", "write"}}
+            case "GET" | "POST", ["_security", *_]:
+                reason = f"no handler found for uri [{request.path}] and method [{method}]"
+                raise Refusal(400, "illegal_argument_exception", reason)
             case "PUT", ["_index_template", name]:
                 self._allow("template")
                 self._put_template(name, _json(request.body))

@@ -36,21 +36,27 @@ LAYERS: list[set[str]] = [
         "types",
         "chunks",
         "chroma",
+        "chroma_lock",
         "_middleware",
     }
     | {"citations", "fence", "ecs", "version"},
     CLIENTS,
     {"retrieval", "prompt", "extract", "markup", "store", "ingest", "remote", "evaluate"}
-    | {"shipper", "guard", "blocklist", "verdict", "rerank", "condense", "calibrate", "metrics"},
+    | {"shipper", "guard", "blocklist", "verdict", "rerank", "condense", "calibrate", "metrics"}
+    | {"tls"},
     {"answer", "parts", "health", "services"},
-    {"sse", "endpoints", "protocol"},
+    {"doctor"},
+    {"sse", "endpoints", "protocol", "redirect"},
     {"app"},
-    {"run", "cli", "cli_logs", "demo", "logs", "__init__", "__main__"},
+    {"chroma_local", "chroma_process", "notify", "reload", "server", "workers"}
+    | {"run", "cli", "cli_doctor", "cli_logs", "demo", "logs", "__init__", "__main__"},
 ]
 
 OWNERS: dict[str, set[str]] = {
-    "aiohttp": {"ollama", "chroma_server", "remote"},
+    "aiohttp": {"ollama", "chroma_server", "remote", "doctor"},
     "chromadb": {"chroma_embedded"},
+    "chromadb_rust_bindings": {"chroma_process"},
+    "cryptography": {"tls"},
     "dotenv": {"config"},
     "elasticsearch": {"elastic"},
     "elastic_transport": {"elastic"},
@@ -58,18 +64,22 @@ OWNERS: dict[str, set[str]] = {
     "prometheus_client": {"metrics"},
     "pypdf": {"extract"},
     "pythonjsonlogger": {"logs", "chatlog"},
-    "rich": {"cli", "cli_logs"},
+    "rich": {"cli", "cli_doctor", "cli_logs"},
     "snowballstemmer": {"embedding"},
     "sqlalchemy": {"keys"},
     "sse_starlette": {"sse"},
-    "typer": {"cli", "cli_logs"},
-    "uvicorn": {"protocol", "run"},
+    "typer": {"cli", "cli_doctor", "cli_logs"},
+    "uvicorn": {"protocol", "run", "server"},
     "yaml": {"config"},
-    "starlette": {"__init__", "app", "endpoints", "middleware", "run", "sse"},
+    "starlette": {"__init__", "app", "endpoints", "middleware", "redirect", "run", "server", "sse"},
 }
 COMMON = {"anyio", "orjson", "pydantic", "pydantic_core"}
 
-HEAVY = {"chromadb", "elasticsearch", "pypdf", "bs4", "markdown_it"}
+HEAVY = {"chromadb", "chromadb_rust_bindings", "cryptography", "elasticsearch"} | {
+    "pypdf",
+    "bs4",
+    "markdown_it",
+}
 
 
 def sources() -> dict[str, Path]:
