@@ -26,7 +26,7 @@ from orbit_server.errors import ConfigError, KeysUnavailable, OrbitError
 from orbit_server.metrics import shared_by_workers
 from orbit_server.notify import Notify
 from orbit_server.redirect import redirect_app
-from orbit_server.reload import reload
+from orbit_server.reload import reload, taken_over
 from orbit_server.server import Server, uvicorn_settings
 from orbit_server.services import Services
 from orbit_server.settings import ChromaConfig
@@ -116,6 +116,7 @@ def serve_with_workers(
             chroma = stack.enter_context(LocalChroma(path, address=address(config), log=log))
             overrides = {**overrides, **where_is(chroma)}
         again: Load = partial(load, options.config, overrides=overrides)
+        config = again()
 
         def ready() -> None:
             print(
@@ -123,30 +124,38 @@ def serve_with_workers(
                 flush=True,
             )
 
-        def set_level() -> None:
+        def take_up() -> None:
+            nonlocal config
             with contextlib.suppress(ConfigError):  # which the workers complain about
-                logs.set_level(again())
+                config = taken_over(config, again())
+                logs.set_level(config)
 
         workers = Workers(
             options.workers,
-            partial(work, again),
+            # One that comes later works as the others do, whatever the file says by then.
+            lambda: partial(work, config, again),
             sockets,
             chroma=chroma,
             drain=config.general.drain_seconds,
             notify=notify,
             ready=ready,
-            reload=set_level,
+            reload=take_up,
         )
         return workers.run()
 
 
-def work(again: Load, number: int, pair: socket.socket, sockets: Sequence[socket.socket]) -> None:
+def work(
+    config: Config,
+    again: Load,
+    number: int,
+    pair: socket.socket,
+    sockets: Sequence[socket.socket],
+) -> None:
     """Be worker ``number``: serve on ``sockets`` until the parent at the end of ``pair`` says so.
 
     Ends the process as ``main`` does.
     """
     with told():
-        config = again()
         logs.configure(config, worker=number)
         allow_many_connections()
         parent = Parent(pair)

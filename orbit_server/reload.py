@@ -35,10 +35,17 @@ async def reload(services: Services, load: Callable[[], Config]) -> None:
 
     ``load`` returns the configuration anew. The files that it names (prompts, blocklist) and the
     certificate are read again, and keys are looked up again. When something in it is wrong, the log
-    says what, and all of it stays as it was.
+    says what, and all of it stays as it was. Raises nothing.
     """
+    try:
+        await _reload(services, load)
+    except Exception:
+        logger.exception("the configuration is not taken up")
+
+
+async def _reload(services: Services, load: Callable[[], Config]) -> None:
     if services.certificate is not None:
-        logger.info("%s", await asyncio.to_thread(services.certificate.refresh))
+        await asyncio.to_thread(services.certificate.refresh)
     services.keys.forget()
     try:
         wanted = await asyncio.to_thread(load)

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 
 from .config import Config
 from .protocol import LimitedProtocol
+from .workers import ECHO_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Server(uvicorn.Server):
         notify: dict[str, Any] = {"callback_notify": tick, "timeout_notify": _TICK}
         super().__init__(uvicorn.Config(app, lifespan="off", **settings, **notify))
         self.stopped_by: int | None = None
+        self._asked_at = 0.0
         self._hurry = hurry
         self._reload = reload
         self._ready = ready
@@ -93,7 +96,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at the first signal; at a second one, at once."""
-        again = self.should_exit
+        before, self._asked_at = self._asked_at, time.monotonic()
+        again = self.should_exit and self._asked_at - before > ECHO_SECONDS
         # This is the method of uvicorn that sse-starlette puts its own in front of: the streams
         # learn from there that the server stops.
         super().handle_exit(signal.SIGTERM, frame)

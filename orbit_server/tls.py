@@ -72,17 +72,21 @@ class Certificate:
         """Return the whole days until then; below zero, it has expired."""
         return (self.expires - datetime.now(UTC)).days
 
-    def refresh(self) -> str:
-        """Look at the files now, and return what came of it: one sentence for the log.
+    def refresh(self) -> None:
+        """Look at the files now, and log what came of it.
 
         Reads files, so an event loop calls it in a thread. Raises nothing.
         """
-        try:
-            with self._lock:
+        with self._lock:
+            stamps = self._stamps()
+            try:
                 taken = self._take_up()
-        except ConfigError as error:
-            return f"{_REFUSED}: {error}"
-        return f"{'a new' if taken else 'still the same'} certificate is shown: {self._newest}"
+            except ConfigError as error:
+                logger.error("%s: %s", _REFUSED, error)
+                return
+            self._seen, self._patience = stamps, 0
+            what = "a new" if taken else "still the same"
+            logger.info("%s certificate is shown: %s", what, self._newest)
 
     async def _watch(self) -> None:
         while True:

@@ -27,6 +27,8 @@ READY, BEAT = b"R", b"."
 
 Work = Callable[[int, socket.socket, Sequence[socket.socket]], None]
 
+# timeout(1) and some shells signal a process and then its group: that is one signal, not two.
+ECHO_SECONDS = 0.1
 _TICK = 0.2
 _SILENCE_SECONDS = 30.0
 _STOP_SECONDS = 8.0
@@ -39,16 +41,16 @@ _SPAWN = multiprocessing.get_context("spawn")
 class Workers:
     """Keeps ``number`` workers running, and Chroma with them, until a signal says to stop.
 
-    A worker runs ``work(number of the worker, its end of the pair, sockets)`` in a new process; one
-    that ends or falls silent is replaced. SIGTERM and SIGINT let answers finish for ``drain``
-    seconds, a second one ends them at once; SIGHUP is passed on, and calls ``reload`` here.
-    ``ready`` is called when all answer for the first time.
+    A new worker runs what ``work()`` returns, with its number, its end of the pair and ``sockets``,
+    in a new process; one that ends or falls silent is replaced. SIGTERM and SIGINT let answers
+    finish for ``drain`` seconds, a second one ends them at once; SIGHUP is passed on, and calls
+    ``reload`` here. ``ready`` is called when all answer for the first time.
     """
 
     def __init__(
         self,
         number: int,
-        work: Work,
+        work: Callable[[], Work],
         sockets: Sequence[socket.socket],
         *,
         chroma: LocalChroma | None,
@@ -65,7 +67,9 @@ class Workers:
         self._ready = ready
         self._reload = reload
         self._places = [_Place(place) for place in range(1, number + 1)]
-        self._signals: list[int] = []
+        self._asked: list[int] = []
+        self._asked_at = 0.0
+        self._hung_up = False
 
     def run(self) -> int:
         """Work until a signal comes or the first start fails; return the exit code.
@@ -85,10 +89,10 @@ class Workers:
         deadline = time.monotonic() + _START_SECONDS
         for waited_for in (self._places[:1], self._places):
             for place in waited_for:
-                place.start(self._work, self._sockets)
+                place.start(self._work(), self._sockets)
             while not all(place.ready for place in waited_for):
                 self._listen()
-                if self._stopping:
+                if self._asked:
                     return 0
                 failed = [place for place in waited_for if not place.running]
                 if failed or time.monotonic() > deadline:
@@ -98,10 +102,10 @@ class Workers:
         return 0
 
     def _watch(self) -> int:
-        while not self._stopping:
+        while not self._asked:
             self._listen()
-            if signal.SIGHUP in self._signals:
-                self._signals.remove(signal.SIGHUP)
+            if self._hung_up:
+                self._hung_up = False
                 self._reload()
                 self._tell(RELOAD)
             for place in self._places:
@@ -116,7 +120,6 @@ class Workers:
         # Here too, or the kernel would go on to accept connections that nobody serves.
         for listener in self._sockets:
             listener.close()
-        asked = self._asked()
         working = [place for place in self._places if place.running]
         self._tell(DRAIN)
         deadline = time.monotonic() + self._drain + _STOP_SECONDS
@@ -124,8 +127,8 @@ class Workers:
         while any(place.running for place in working):
             self._listen()
             self._notify.alive()
-            if len(self._asked()) > len(asked) and not hurried:
-                hurried = self._asked()[-1]
+            if len(self._asked) > 1 and not hurried:
+                hurried = self._asked[-1]
                 self._tell(STOP)
                 deadline = time.monotonic() + _STOP_SECONDS
             if time.monotonic() > deadline:
@@ -144,17 +147,15 @@ class Workers:
         for place in self._places:
             place.tell(order)
 
-    @property
-    def _stopping(self) -> bool:
-        return bool(self._asked())
-
-    def _asked(self) -> list[int]:
-        return [number for number in self._signals if number != signal.SIGHUP]
-
     @contextmanager
     def _caught_signals(self) -> Iterator[None]:
         def caught(number: int, frame: FrameType | None) -> None:
-            self._signals.append(number)
+            if number == signal.SIGHUP:
+                self._hung_up = True
+                return
+            before, self._asked_at = self._asked_at, time.monotonic()
+            if self._asked_at - before > ECHO_SECONDS:
+                self._asked.append(number)
 
         handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, caught) for number in handled}
@@ -201,7 +202,7 @@ class _Place:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         self._heard = time.monotonic()
 
-    def keep_running(self, work: Work, sockets: Sequence[socket.socket]) -> None:
+    def keep_running(self, work: Callable[[], Work], sockets: Sequence[socket.socket]) -> None:
         now = time.monotonic()
         patience = _SILENCE_SECONDS if self.ready else _START_SECONDS
         if self.running and now - self._heard > patience:
@@ -217,7 +218,7 @@ class _Place:
             logger.error("worker %d (%s) ended with %s", self.number, self._pid, self.code)
         if now >= self._again:
             self._again = 0.0
-            self.start(work, sockets)
+            self.start(work(), sockets)
             logger.info("worker %d is started again (%s)", self.number, self._pid)
 
     def hear(self) -> None:
