@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from .chatlog import FILE_NAME
@@ -20,11 +19,9 @@ from .config import load
 from .errors import OrbitError
 from .parts import make_shipper
 from .shipper import Shipper
+from .terminal import out
 
 app = typer.Typer(no_args_is_help=True, help="Follow the chat log, and send it to Elasticsearch.")
-# What people asked is printed as it is: to rich, [b] in it would be an order.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-
 _COLOURS = {"completed": "green", "disconnected": "yellow", "failed": "red"}
 _LOOK_EVERY = 0.5
 _RECORD_START = b'{"timestamp"'

@@ -9,13 +9,14 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from .errors import EmbedderMismatch, ModelError
+from .words import folded, is_cjk, words
 
 _SEARCH_TASK = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
@@ -148,12 +149,6 @@ _STOP_WORDS = frozenset(
     s t d m ll re ve don doesn didn isn aren wasn weren won wouldn couldn shouldn cannot
     please get got let want like need one ones""".split()  # noqa: SIM905 - easier to read as words
 )
-_CJK = (
-    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_RUNS = re.compile(f"[{_CJK}]+|[^{_CJK}]+")
-_IS_CJK = re.compile(f"[{_CJK}]")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 
 
@@ -187,10 +182,10 @@ def hashed_words(text: str) -> list[float]:
     Stop words count only where there is nothing else, and a text without any word gets one fixed
     vector, because an all-zero vector has no direction and cosine distance is undefined for it.
     """
-    words = Counter(_words(text))
-    telling = {word: count for word, count in words.items() if word not in _STOP_WORDS}
+    counts = Counter(words(_without_accents(folded(text))))
+    telling = {word: count for word, count in counts.items() if word not in _STOP_WORDS}
     sums = [0.0] * DIMENSION
-    for word, count in (telling or words).items():
+    for word, count in (telling or counts).items():
         weight = 1 + math.log(count)
         # Strangers choose the words: long ones would fill memory if they were kept.
         features = _features if len(word) <= _LONGEST_KEPT else _features.__wrapped__
@@ -203,30 +198,14 @@ def hashed_words(text: str) -> list[float]:
     return [value / length for value in sums]
 
 
-def _words(text: str) -> Iterator[str]:
-    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
-    folded = unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
-    for word in "".join(map(_of_a_word, folded)).split():
-        for run in _RUNS.findall(word):
-            if _IS_CJK.match(run) and len(run) > 2:
-                yield from map("".join, pairwise(run))
-            else:
-                yield run
-
-
-@lru_cache(maxsize=4096)
-def _of_a_word(character: str) -> str:
-    """Keep what words consist of, drop what is invisible inside them, part them at the rest."""
-    category = unicodedata.category(character)
-    if category[0] in "LNM":
-        return character
-    return "" if category == "Cf" else " "
+def _without_accents(text: str) -> str:
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 @lru_cache(maxsize=8192)
 def _features(word: str) -> tuple[tuple[int, float], ...]:
     """Return (bucket, value) of the stem, and of the n-grams, which together weigh as much."""
-    if _IS_CJK.match(word):
+    if is_cjk(word):
         return (_hashed("w" + word),)
     # Here for the time of its import; this module, because the package prefers a C library where
     # one is installed; one object a call, because a stemmer keeps its word in itself.

@@ -11,18 +11,16 @@ import math
 import re
 import sqlite3
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Self, TypeVar
 
 from .errors import NotStarted, SearchError, SearchUnavailable
+from .words import folded, words
 
 T = TypeVar("T")
 
@@ -46,11 +44,6 @@ _PATIENCE = 10.0
 _THREADS = 4
 _MOST_OPEN = 16  # a thread keeps so many files open
 _BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_CJK = (
-    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_CJK_RUN = re.compile(f"[{_CJK}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,18 +380,4 @@ def _shares(idf: dict[str, float], passages: Sequence[str]) -> list[float]:
 
 
 def _words(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return _CJK_RUN.sub(_bigrams, "".join(map(_of_a_word, folded))).split()
-
-
-def _bigrams(run: re.Match[str]) -> str:
-    return f" {' '.join(map(''.join, pairwise(run[0]))) or run[0]} "
-
-
-@lru_cache(maxsize=4096)
-def _of_a_word(character: str) -> str:
-    """Keep what words consist of, drop what is invisible inside them, part them at the rest."""
-    category = unicodedata.category(character)
-    if category[0] in "LNM":
-        return character
-    return "" if category == "Cf" else " "
+    return words(folded(text))

@@ -22,7 +22,6 @@ import chromadb.errors
 import orjson
 import pytest
 from aiohttp import web
-from chromadb.config import Settings
 
 from orbit_server import chroma as chroma_module
 from orbit_server import chroma_embedded, chroma_server
@@ -43,48 +42,9 @@ from orbit_server.errors import (
 from .chroma_run import RunningChroma, chroma_run
 
 pytestmark = pytest.mark.anyio
+pytest_plugins = ["tests.chroma_fixtures"]
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="session")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningChroma]:
-    async with chroma_run(tmp_path_factory.mktemp("chroma")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("embedded")
-
-
-@pytest.fixture(params=["server", "embedded"])
-async def chroma(
-    request: pytest.FixtureRequest, server: RunningChroma, folder: Path
-) -> AsyncIterator[Chroma]:
-    client: Chroma
-    if request.param == "server":
-        client = ChromaServer(server.host, server.port, timeout=60)
-    else:
-        client = ChromaEmbedded(folder)
-    async with client:
-        yield client
-
-
-@pytest.fixture
-def elsewhere(chroma: Chroma, server: RunningChroma, folder: Path) -> Iterator[Any]:
-    """The same Chroma as another program sees it, through chromadb's own client."""
-    client: Any
-    if isinstance(chroma, ChromaServer):
-        client = chromadb.HttpClient(server.host, server.port)
-        yield client
-        for each in (client, client._admin_client):
-            each._server._session.close()  # which chromadb forgets
-    else:
-        settings = Settings.model_construct(anonymized_telemetry=False)
-        client = chromadb.PersistentClient(folder, settings=settings)
-        yield client
-    client.close()
 
 
 @pytest.fixture

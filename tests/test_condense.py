@@ -12,6 +12,8 @@ from orbit_server.condense import condense, joined, messages, read_question
 from orbit_server.errors import ModelNotFound, ModelUnreachable
 from orbit_server.types import Question, Turn
 
+from .scripted import Scripted
+
 pytestmark = pytest.mark.anyio
 
 MESSAGE = "and on Sundays?"
@@ -190,41 +192,8 @@ def test_long_histories_are_cut() -> None:
 # ── condensing ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Rewriter:
-    """A model that gives one reply, fails, or hangs for ever (None)."""
-
-    def __init__(self, reply: str | Exception | None) -> None:
-        self.reply = reply
-        self.calls: list[dict[str, Any]] = []
-        self.asked = asyncio.Event()
-        self.cancelled = 0
-
-    async def __call__(
-        self,
-        messages: list[dict[str, str]],
-        /,
-        *,
-        model: str,
-        options: dict[str, Any] | None = None,
-        think: bool | None = None,
-    ) -> str:
-        self.calls.append(
-            {"messages": messages, "model": model, "options": options, "think": think}
-        )
-        self.asked.set()
-        if self.reply is None:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-        if isinstance(self.reply, Exception):
-            raise self.reply
-        return self.reply or ""
-
-
 async def condensed(
-    question: Question, complete: Rewriter | None, *, timeout: float = 60.0, **options: Any
+    question: Question, complete: Scripted | None, *, timeout: float = 60.0, **options: Any
 ) -> str:
     """What is searched for, with time enough."""
     return await condense(
@@ -234,7 +203,7 @@ async def condensed(
 
 async def test_the_model_words_the_question() -> None:
     """A follow-up is searched for as the model understands it, and its call is our own."""
-    model = Rewriter(f'Standalone question: "{WHOLE}"')
+    model = Scripted(f'Standalone question: "{WHOLE}"')
     assert await condensed(LIBRARY, model, num_ctx=8192, num_predict=-1, temperature=0.9) == WHOLE
     (call,) = model.calls
     assert "At nine on weekdays." in call["messages"][1]["content"]
@@ -246,7 +215,7 @@ async def test_the_model_words_the_question() -> None:
 @pytest.mark.parametrize("question", [follow_up(), follow_up("", " \n")])
 async def test_without_history_nobody_is_asked(question: Question) -> None:
     """A first question is its own, unchanged, and costs no call."""
-    model = Rewriter("something else")
+    model = Scripted("something else")
     assert await condensed(question, model) == MESSAGE
     assert model.calls == []
 
@@ -259,7 +228,7 @@ async def test_without_a_model_the_questions_are_joined(caplog: pytest.LogCaptur
 
 async def test_very_long_message_speaks_for_itself() -> None:
     """Nobody waits for a model to repeat a page of text."""
-    model = Rewriter(WHOLE)
+    model = Scripted(WHOLE)
     question = follow_up("A?", "1", message="m" * 3000)
     assert await condensed(question, model) == question.message
     assert model.calls == []
@@ -279,7 +248,7 @@ async def test_very_long_message_speaks_for_itself() -> None:
 )
 async def test_failures_fall_back(reply: str | Exception, caplog: pytest.LogCaptureFixture) -> None:
     """An unusable reply or none costs the answer nothing; one warning says so, without the text."""
-    model = Rewriter(reply)
+    model = Scripted(reply)
     assert await condensed(LIBRARY, model) == joined(LIBRARY)
     assert len(model.calls) == 1
     (message,) = caplog.messages
@@ -291,7 +260,7 @@ async def test_failures_fall_back(reply: str | Exception, caplog: pytest.LogCapt
 
 async def test_slow_model_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     """After 50 ms the call is cancelled and the questions are joined."""
-    model = Rewriter(None)
+    model = Scripted(None)
     assert await condensed(LIBRARY, model, timeout=0.05) == joined(LIBRARY)
     assert model.cancelled == 1
     assert caplog.messages == ["no standalone question from gemma3:4b: 0.05 s were not enough"]
@@ -299,7 +268,7 @@ async def test_slow_model_is_not_waited_for(caplog: pytest.LogCaptureFixture) ->
 
 async def test_leaving_caller_stops_the_model() -> None:
     """Cancelling cancels the call; it is no failure to recover from."""
-    model = Rewriter(None)
+    model = Scripted(None)
     task = asyncio.create_task(condensed(LIBRARY, model))
     await model.asked.wait()
     task.cancel()
@@ -311,4 +280,4 @@ async def test_leaving_caller_stops_the_model() -> None:
 async def test_mistakes_in_the_program_are_not_swallowed() -> None:
     """What is no failure of the model comes out."""
     with pytest.raises(KeyError):
-        await condensed(LIBRARY, Rewriter(KeyError("x")))
+        await condensed(LIBRARY, Scripted(KeyError("x")))

@@ -35,6 +35,7 @@ from orbit_server.verdict import (
 )
 
 from .moderator import HARMLESS, HOSTILE, LONG_HARMLESS, LONG_HOSTILE, Moderator, long_text
+from .scripted import Scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -647,40 +648,6 @@ def test_text_cannot_speak_as_another_role(family: Family, token: str) -> None:
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class Script:
-    """A model that replies, fails or hangs as written, one entry a call; the last one repeats."""
-
-    def __init__(self, *entries: str | Exception | None) -> None:
-        self.entries = entries
-        self.calls: list[dict[str, Any]] = []
-        self.asked = asyncio.Event()
-        self.cancelled = 0
-
-    async def __call__(
-        self,
-        messages: list[dict[str, str]],
-        /,
-        *,
-        model: str,
-        options: dict[str, Any] | None = None,
-        think: bool | None = None,
-    ) -> str:
-        self.calls.append(
-            {"messages": messages, "model": model, "options": options, "think": think}
-        )
-        self.asked.set()
-        entry = self.entries[min(len(self.calls), len(self.entries)) - 1]
-        if entry is None:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-        if isinstance(entry, Exception):
-            raise entry
-        return entry or ""
-
-
 def guard(complete: Callable[..., Awaitable[str]], **settings: Any) -> Guard:
     """A strict guard that loses no time between tries."""
     defaults = {"mode": "strict", "model": "gemma3:12b", "retry_delay": 0.0}
@@ -708,7 +675,7 @@ async def test_right_verdict_on_known_prompts(family: Family, mode: Mode) -> Non
 
 async def test_verdict_shows_reply_and_time() -> None:
     """The verdict carries the moderator's words and the time it took."""
-    verdict = await guard(Script("\n\nunsafe\nS10"), model="llama-guard3").check("…")
+    verdict = await guard(Scripted("\n\nunsafe\nS10"), model="llama-guard3").check("…")
     assert outcome(verdict) == (False, "category S10")
     assert verdict.raw == "\n\nunsafe\nS10"
     assert verdict.seconds > 0
@@ -719,7 +686,7 @@ async def test_model_gets_options_and_think() -> None:
     """Options arrive as configured; only guardians that think by themselves are told not to."""
     options = {"temperature": 0.0, "num_predict": 20, "num_ctx": 8192}
     for family, think in [(ORDINARY, None), (GRANITE, None), (GRANITE_SCORE, False)]:
-        model = Script("?")
+        model = Scripted("?")
         await guard(model, model=MODELS[family], options=options).check("Hello?")
         assert model.calls[0]["options"] == options
         assert model.calls[0]["model"] == MODELS[family]
@@ -729,7 +696,7 @@ async def test_model_gets_options_and_think() -> None:
 async def test_long_text_is_moderated_whole() -> None:
     """A text of 12,000 characters reaches the model in one piece when the context holds it."""
     for options in ({}, {"num_ctx": 8192, "num_predict": 20}):
-        model = Script("SAFE: true")
+        model = Scripted("SAFE: true")
         await guard(model, options=options).check(text := long_text())
         assert [text in call["messages"][-1]["content"] for call in model.calls] == [True]
 
@@ -738,7 +705,7 @@ async def test_long_text_is_moderated_whole() -> None:
 async def test_text_beyond_the_context_is_moderated_in_parts(language: str) -> None:
     """What Ollama would cut is asked in parts that overlap; one bad part blocks the whole."""
     numbered = " ".join(f"{word} {number}" for number, word in enumerate(long_text(language)))
-    model = Script("SAFE: true")
+    model = Scripted("SAFE: true")
     assert (await guard(model, options={"num_ctx": 2048}).check(numbered)).safe
     parts = [call["messages"][-1]["content"].split("\n")[1] for call in model.calls]
     assert len(parts) > 1
@@ -764,7 +731,7 @@ async def test_text_beyond_the_context_is_moderated_in_parts(language: str) -> N
 )
 async def test_failures_are_tried_again(failure: Exception) -> None:
     """A busy, broken or unreachable model is asked again, and its verdict then counts."""
-    model = Script(failure, failure, "SAFE: true")
+    model = Scripted(failure, failure, "SAFE: true")
     assert outcome(await guard(model, max_retries=2).check("Hello?")) == (True, "")
     assert len(model.calls) == 3
 
@@ -774,7 +741,7 @@ async def test_without_a_verdict_the_configuration_decides(
     allow: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When all tries fail the text is refused, or let through if so configured; the log tells."""
-    model = Script(ModelUnreachable("nothing answers at http://127.0.0.1:11434"))
+    model = Scripted(ModelUnreachable("nothing answers at http://127.0.0.1:11434"))
     checked = guard(model, max_retries=1, allow_on_timeout=allow)
     with caplog.at_level(logging.WARNING):
         verdict = await checked.check("a private question")
@@ -788,7 +755,7 @@ async def test_without_a_verdict_the_configuration_decides(
 
 async def test_missing_model_is_not_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     """A model that was never pulled is a failure at once."""
-    model = Script(ModelNotFound("model 'gemma3:12b' not found"))
+    model = Scripted(ModelNotFound("model 'gemma3:12b' not found"))
     assert outcome(await guard(model).check("Hello?")) == (False, "service")
     assert len(model.calls) == 1
     assert "ModelNotFound" in caplog.text
@@ -796,7 +763,7 @@ async def test_missing_model_is_not_asked_again(caplog: pytest.LogCaptureFixture
 
 async def test_slow_model_is_given_up_after_each_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """A model that hangs is cancelled after 50 ms, once a try."""
-    model = Script(None)
+    model = Scripted(None)
     checked = guard(model, request_timeout=0.05, max_retries=1)
     assert outcome(await checked.check("Hello?")) == (False, "service")
     assert (len(model.calls), model.cancelled) == (2, 2)
@@ -805,13 +772,13 @@ async def test_slow_model_is_given_up_after_each_timeout(caplog: pytest.LogCaptu
 
 async def test_slow_try_is_followed_by_a_good_one() -> None:
     """The time of one try is not taken from the next."""
-    model = Script(None, "SAFE: true")
+    model = Scripted(None, "SAFE: true")
     assert (await guard(model, request_timeout=0.05).check("Hello?")).safe
 
 
 async def test_leaving_caller_stops_the_model() -> None:
     """Cancelling a check cancels the call; it is no failure that is tried again."""
-    model = Script(None)
+    model = Scripted(None)
     task = asyncio.create_task(guard(model).check("Hello?"))
     await model.asked.wait()
     task.cancel()
@@ -823,12 +790,12 @@ async def test_leaving_caller_stops_the_model() -> None:
 async def test_unknown_errors_are_not_swallowed() -> None:
     """A mistake in the program is no service failure and never lets a text through."""
     with pytest.raises(KeyError):
-        await guard(Script(KeyError("x")), allow_on_timeout=True).check("Hello?")
+        await guard(Scripted(KeyError("x")), allow_on_timeout=True).check("Hello?")
 
 
 async def test_unreadable_reply_blocks(caplog: pytest.LogCaptureFixture) -> None:
     """A reply without a verdict blocks, is not tried again and is logged."""
-    model = Script("I like turtles.")
+    model = Scripted("I like turtles.")
     verdict = await guard(model, allow_on_timeout=True).check("Hello?")
     assert outcome(verdict) == (False, "unreadable")
     assert len(model.calls) == 1
@@ -841,7 +808,7 @@ async def test_unreadable_reply_blocks(caplog: pytest.LogCaptureFixture) -> None
 @pytest.mark.parametrize("reply", ["SAFE: true", "SAFE: false"])
 async def test_verdicts_are_remembered(reply: str) -> None:
     """The same text costs one call, and the second verdict says that it is remembered."""
-    model = Script(reply)
+    model = Scripted(reply)
     checked = guard(model)
     first, second = await checked.check("Hello?"), await checked.check("Hello?")
     assert (first.cached, second.cached) == (False, True)
@@ -855,14 +822,14 @@ async def test_verdicts_are_remembered(reply: str) -> None:
 @pytest.mark.parametrize("failure", [ModelBusy(), "I like turtles."])
 async def test_failures_are_not_remembered(failure: str | Exception) -> None:
     """After a failure the same text is judged afresh."""
-    checked = guard(Script(failure, "SAFE: true"), max_retries=0)
+    checked = guard(Scripted(failure, "SAFE: true"), max_retries=0)
     assert not (await checked.check("Hello?")).safe
     assert (await checked.check("Hello?")).safe
 
 
 async def test_remembered_verdicts_are_bounded_and_the_oldest_used_goes() -> None:
     """The cache holds no more than its size; what was asked lately stays."""
-    model = Script("SAFE: true")
+    model = Scripted("SAFE: true")
     checked = guard(model, cache_size=2)
     for text in ("a", "b", "a", "c"):
         await checked.check(text)
@@ -876,7 +843,7 @@ async def test_remembered_verdicts_are_bounded_and_the_oldest_used_goes() -> Non
 async def test_remembered_verdicts_expire() -> None:
     """A verdict is asked for anew when its time is over."""
     now = 100.0
-    checked = guard(Script("SAFE: true", "SAFE: false"), cache_seconds=60, clock=lambda: now)
+    checked = guard(Scripted("SAFE: true", "SAFE: false"), cache_seconds=60, clock=lambda: now)
     assert (await checked.check("Hello?")).safe
     now = 159.0
     assert (await checked.check("Hello?")).cached
@@ -886,7 +853,7 @@ async def test_remembered_verdicts_expire() -> None:
 
 async def test_modes_and_models_do_not_share_verdicts() -> None:
     """What fuzzy let pass is judged anew by strict, another model or other rules."""
-    model = Script("safe: true.")
+    model = Scripted("safe: true.")
     settings: list[dict[str, Any]] = [
         {"mode": "fuzzy"},
         {"mode": "strict"},
@@ -903,7 +870,7 @@ async def test_modes_and_models_do_not_share_verdicts() -> None:
 
 async def test_lone_surrogates_are_judged_like_anything_else() -> None:
     """A text that JSON can carry but UTF-8 cannot still gets its verdict."""
-    checked = guard(Script("SAFE: true"), options={"num_ctx": 2048})
+    checked = guard(Scripted("SAFE: true"), options={"num_ctx": 2048})
     assert (await checked.check("Hello \ud83d?")).safe
 
 
@@ -920,14 +887,14 @@ def test_refusals_tell_a_failure_from_a_verdict() -> None:
 
 async def test_categories_are_configured_in_any_case() -> None:
     """Configured codes decide which findings of llama-guard3 block."""
-    checked = guard(Script("unsafe\nS6"), model="llama-guard3", categories=["s1", " S9 "])
+    checked = guard(Scripted("unsafe\nS6"), model="llama-guard3", categories=["s1", " S9 "])
     assert outcome(await checked.check("Is ibuprofen good for a cold?")) == (True, "")
 
 
 def test_unknown_category_is_a_mistake() -> None:
     """A code that no guard model returns would block nothing, so it is refused at the start."""
     with pytest.raises(ConfigError, match="HATE"):
-        guard(Script("safe"), model="llama-guard3", categories=["S1", "hate"])
+        guard(Scripted("safe"), model="llama-guard3", categories=["S1", "hate"])
 
 
 # ── the blocklist ───────────────────────────────────────────────────────────────────────────────
@@ -1094,7 +1061,7 @@ def test_missing_blocklist_is_a_mistake(tmp_path: Path) -> None:
 
 async def test_blocklist_costs_no_model_call() -> None:
     """A listed text is refused before the model, and the verdict names the entry."""
-    model = Script("SAFE: true")
+    model = Scripted("SAFE: true")
     checked = guard(model, blocklist=Blocklist([("here", "bomb")]))
     verdict = await checked.check(long_text(end=" A bomb!"))
     assert outcome(verdict) == (False, "blocklist")

@@ -26,6 +26,9 @@ CLIENTS = {
     "lexical",
     "ollama",
 } | {"backlog", "elastic"}
+COMMANDS = {"cli", "cli_collections", "cli_doctor", "cli_keys", "cli_logs", "cli_quality"} | {
+    "terminal"
+}
 LAYERS: list[set[str]] = [
     {
         "errors",
@@ -39,7 +42,7 @@ LAYERS: list[set[str]] = [
         "chroma_lock",
         "_middleware",
     }
-    | {"citations", "fence", "ecs", "version"},
+    | {"citations", "fence", "ecs", "version", "words"},
     CLIENTS,
     {"retrieval", "prompt", "extract", "markup", "store", "ingest", "remote", "evaluate"}
     | {"shipper", "guard", "blocklist", "verdict", "rerank", "condense", "calibrate", "metrics"}
@@ -49,7 +52,8 @@ LAYERS: list[set[str]] = [
     {"sse", "endpoints", "protocol", "redirect"},
     {"app"},
     {"chroma_local", "chroma_process", "notify", "reload", "server", "workers"}
-    | {"run", "cli", "cli_doctor", "cli_logs", "demo", "logs", "__init__", "__main__"},
+    | {"run", "demo", "logs", "__init__", "__main__"}
+    | COMMANDS,
 ]
 
 OWNERS: dict[str, set[str]] = {
@@ -64,11 +68,11 @@ OWNERS: dict[str, set[str]] = {
     "prometheus_client": {"metrics"},
     "pypdf": {"extract"},
     "pythonjsonlogger": {"logs", "chatlog"},
-    "rich": {"cli", "cli_doctor", "cli_logs"},
+    "rich": COMMANDS,
     "snowballstemmer": {"embedding"},
     "sqlalchemy": {"keys"},
     "sse_starlette": {"sse"},
-    "typer": {"cli", "cli_doctor", "cli_logs"},
+    "typer": COMMANDS,
     "uvicorn": {"protocol", "run", "server"},
     "yaml": {"config"},
     "starlette": {"__init__", "app", "endpoints", "middleware", "redirect", "run", "server", "sse"},

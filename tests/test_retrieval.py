@@ -1,21 +1,17 @@
 """Retrieval: how candidates are ordered, when nothing is relevant, and what must not upset it."""
 
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import chromadb
 import pytest
-from chromadb.config import Settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_server import embedding
 from orbit_server.chroma import Chroma
-from orbit_server.chroma_embedded import ChromaEmbedded
-from orbit_server.chroma_server import ChromaServer
 from orbit_server.chunks import Chunk
 from orbit_server.embedding import LexicalEmbedder, hashed_words
 from orbit_server.errors import CollectionNotFound, EmbedderMismatch
@@ -27,10 +23,10 @@ from orbit_server.services import Services
 from orbit_server.store import LocalStore
 from orbit_server.types import Passage, Question
 
-from .chroma_run import RunningChroma, chroma_run
 from .server import lexical
 
 pytestmark = pytest.mark.anyio
+pytest_plugins = ["tests.chroma_fixtures"]
 
 ROOT = Path(__file__).parents[1]
 PAIRS = {
@@ -79,46 +75,6 @@ class Town:
     async def answers(self, question: str, **settings: Any) -> list[str | None]:
         found = await self.retrieval(**settings)(Question(message=question), self.name)
         return [passage.answer for passage in found.passages]
-
-
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningChroma]:
-    async with chroma_run(tmp_path_factory.mktemp("chroma")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("embedded")
-
-
-@pytest.fixture(params=["server", "embedded"])
-async def chroma(
-    request: pytest.FixtureRequest, server: RunningChroma, folder: Path
-) -> AsyncIterator[Chroma]:
-    client: Chroma
-    if request.param == "server":
-        client = ChromaServer(server.host, server.port, timeout=60)
-    else:
-        client = ChromaEmbedded(folder)
-    async with client:
-        yield client
-
-
-@pytest.fixture
-def elsewhere(chroma: Chroma, server: RunningChroma, folder: Path) -> Iterator[Any]:
-    """The same Chroma as another program sees it, through chromadb's own client."""
-    client: Any
-    if isinstance(chroma, ChromaServer):
-        client = chromadb.HttpClient(server.host, server.port)
-        yield client
-        for each in (client, client._admin_client):
-            each._server._session.close()  # which chromadb forgets
-    else:
-        settings = Settings.model_construct(anonymized_telemetry=False)
-        client = chromadb.PersistentClient(folder, settings=settings)
-        yield client
-    client.close()
 
 
 @pytest.fixture
