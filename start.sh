@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Start the ORBIT server; the first time, set up its Python environment in .venv.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+called_from=$PWD
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
 usage() {
     cat <<'USAGE'
@@ -22,15 +23,27 @@ refuse() {
     exit 2
 }
 
+# The server runs in this folder, whoever calls it from another one.
+from_there() {
+    case "$1" in
+        /*) printf %s "$1" ;;
+        *) printf %s "$called_from/$1" ;;
+    esac
+}
+
 # Checked here, before anything is installed for a command line that cannot work.
-arguments=("$@")
+arguments=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --help | -h) usage; exit 0 ;;
-        --demo | --reload) ;;
-        --host=?* | --port=?* | --workers=?* | --config=?*) ;;
+        --demo | --reload | --host=?* | --port=?* | --workers=?*)
+            arguments+=("$1") ;;
+        --config=?*)
+            arguments+=("--config=$(from_there "${1#*=}")") ;;
         --host | --port | --workers | --config)
             [ $# -gt 1 ] && [ -n "$2" ] || refuse "$1 needs a value"
+            [ "$1" != --config ] || set -- "$1" "$(from_there "$2")" "${@:3}"
+            arguments+=("$1" "$2")
             shift ;;
         *) refuse "unknown option: $1" ;;
     esac

@@ -6,11 +6,14 @@ its field reads it, so that a value means the same in the file and in a variable
 """
 
 import difflib
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +83,9 @@ def load(
     is one. ``environ`` (``os.environ`` unless given, never changed) wins over the ``.env`` beside
     the file or, where there is none, in the working directory. ``overrides`` maps dotted keys to
     values that win over the file and are taken as they are, without ``${VAR}``.
+
+    Only regular files are read. A pipe may keep its reader waiting for ever, and gives what it has
+    once; each worker reads the configuration, and a reload reads it again.
     """
     environ = os.environ if environ is None else environ
     named = path or environ.get("ORBIT_CONFIG")
@@ -269,7 +275,8 @@ class _Loading:
     def _explain(self, error: ErrorDetails) -> None:
         key = error.get("ctx", {}).get("key")
         path = ".".join(map(str, [*error["loc"], *([key] if key else [])]))
-        given = self.values.get(path) or _Given(error["input"], self._nearest_place(path))
+        value = attrgetter(path)(Config()) if key else error["input"]
+        given = self.values.get(path) or _Given(value, self._nearest_place(path))
         if error["type"] == "secret":
             what = "the value (not shown)"
         elif given.variables:
@@ -298,6 +305,13 @@ class _Loading:
                 f"{self.file}: {' and '.join(thresholds)} used as written. A threshold fits one"
                 " embedding model; common values such as 0.85 and 0.7 refuse most right answers"
                 " with most models. `calibrate` measures what fits yours."
+            )
+        https = config.general.https
+        if config.general.acme_dir and https.enabled and not https.redirect_http:
+            yield (
+                f"{self.file}: general.acme_dir is of no use: with HTTPS nobody listens on"
+                " general.port, where the proofs are asked for, unless general.https.redirect_http"
+                " is true"
             )
         if not config.logging.file.enabled:
             yield f"{self.file}: logging.file.enabled is false, but the chat log is always written"
@@ -361,7 +375,9 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 def _read(path: Path, *, absent: tuple[type[OSError], ...] = ()) -> str | None:
     name = _printable(str(path))
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=_open_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a file")
             data = stream.read(_FILE_LIMIT + 1)
     except absent:
         return None
@@ -375,6 +391,10 @@ def _read(path: Path, *, absent: tuple[type[OSError], ...] = ()) -> str | None:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{name}:{line}: cannot be read: not UTF-8 text"]) from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe opens without its other end, too
 
 
 def _read_dotenv(folder: Path) -> dict[str, str]:

@@ -110,6 +110,14 @@ class GeneralConfig(Section):
     )
     https: HttpsConfig = section(HttpsConfig)
 
+    @field_validator("https", mode="after")
+    @classmethod
+    def _redirects_from_another_port(cls, https: HttpsConfig, info: ValidationInfo) -> HttpsConfig:
+        if https.enabled and https.redirect_http and https.port == info.data.get("port"):
+            words = "another port than general.port, where redirect_http listens"
+            raise refusal(words, key="port")
+        return https
+
 
 class LogFileConfig(Section):
     """Log files."""

@@ -272,6 +272,18 @@ def test_path_that_is_no_file_is_an_error(name: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_pipe_is_refused_instead_of_waited_for() -> None:
+    """The file, the .env and a text that the file names: each is an error at once."""
+    os.mkfifo("pipe")
+    with pytest.raises(ConfigError, match=r"^pipe: cannot be read: it is not a file$"):
+        load(Path("pipe"), environ={})
+    message = "pipe: cannot be read: it is not a file"
+    assert message in mistake("general: {no_results_message_file: pipe}")
+    os.mkfifo(".env")
+    with pytest.raises(ConfigError, match=r"^\.env: cannot be read: it is not a file$"):
+        load(environ={})
+
+
 def test_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     """Without permission there is one clear line; root is another user meanwhile."""
     file = tmp_path / "secret.yaml"
@@ -590,6 +602,34 @@ unknown: {a: 1}
     assert "general.port: is given twice, in line 2 already" in told[4]
 
 
+@pytest.mark.parametrize(
+    ("general", "line", "overrides"),
+    [
+        ("port: 3000\n  https: {enabled: true, port: 3000, redirect_http: true}", 3, {}),
+        ("port: 3443\n  https: {enabled: true, redirect_http: true}", 3, {}),
+        ("https:\n    redirect_http: on\n    enabled: on\n    port: 80", 5, {"general.port": 80}),
+    ],
+    ids=["written", "default", "command line"],
+)
+def test_http_and_https_on_one_port_is_an_error(
+    general: str, line: int, overrides: dict[str, Any]
+) -> None:
+    """Where both are served; whether the port was written or is the default, it is named."""
+    found = mistake(f"general:\n  {general}\n", overrides=overrides)
+    port = overrides.get("general.port") or (3000 if "3000" in general else 3443)
+    assert found == (
+        f"config.yaml:{line}: general.https.port: {port} is not allowed;"
+        " it must be another port than general.port, where redirect_http listens"
+    )
+
+
+@pytest.mark.parametrize("https", ["enabled: true", "redirect_http: true"])
+def test_one_port_is_right_where_only_one_is_served(https: str) -> None:
+    """Without HTTPS its port means nothing; without the redirect general.port does not."""
+    config = read(f"general: {{port: 3443, https: {{{https}}}}}")
+    assert config.general.port == config.general.https.port
+
+
 def test_models_refuse_what_the_file_may_not_say() -> None:
     """Made in code, sections are checked alike, frozen, and say nothing secret."""
     with pytest.raises(ValidationError, match="a whole number from 1 to 65535"):
@@ -817,6 +857,16 @@ def test_chat_log_cannot_be_switched_off_unnoticed() -> None:
     """Whoever switches log files off reads that chats are written all the same."""
     (warning,) = read("logging: {file: {enabled: false}}").warnings
     assert "the chat log is always written" in warning
+
+
+def test_proofs_that_nobody_can_ask_for_are_told() -> None:
+    """The folder of the authority's proofs is shown over HTTP, and HTTPS alone has none."""
+    acme = "general: {acme_dir: proofs, https: {enabled: %s, redirect_http: %s}}"
+    (warning,) = read(acme % ("true", "false")).warnings
+    assert warning.startswith("config.yaml: general.acme_dir is of no use")
+    assert "general.port" in warning and "general.https.redirect_http" in warning
+    for enabled, redirect in (("true", "true"), ("false", "false")):
+        assert read(acme % (enabled, redirect)).warnings == ()
 
 
 # Secrets

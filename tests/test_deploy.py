@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 import yaml
 
-import run
+from orbit_server import main as run
 from orbit_server.config import Config, load
 
 from .program import ROOT, command, configure, environment, free_port, server
@@ -262,6 +262,27 @@ def test_the_hook_makes_the_folder_and_copies(machine: Machine) -> None:
     assert machine.copies == copied("first")
     assert stat.S_IMODE(machine.target.stat().st_mode) == 0o750
     assert machine.asked == ["--quiet is-active orbit", "reload orbit"]
+
+
+def test_the_hook_mends_what_a_failed_run_left(machine: Machine) -> None:
+    """Without its group nothing is made; a folder nobody may enter is opened for the group."""
+    failed = machine.hook(ORBIT_TLS_GROUP="no-such-group")
+    assert failed.returncode != 0
+    assert "no-such-group" in failed.stderr
+    assert not machine.target.exists()
+    machine.target.mkdir(parents=True)
+    machine.target.chmod(0o700)
+    group = 65534 if os.geteuid() == 0 else os.getgid()
+    assert machine.hook(ORBIT_TLS_GROUP=str(group)).returncode == 0
+    made = machine.target.stat()
+    assert (stat.S_IMODE(made.st_mode), made.st_gid) == (0o750, group)
+    assert machine.copies == copied("first")
+
+
+def test_the_server_can_enter_what_the_hook_makes(machine: Machine) -> None:
+    """The folders above, too: they are not shut as the key is."""
+    assert machine.hook().returncode == 0
+    assert stat.S_IMODE(machine.target.parent.stat().st_mode) == 0o755
 
 
 def test_the_hook_replaces(machine: Machine) -> None:

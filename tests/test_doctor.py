@@ -427,6 +427,59 @@ async def test_a_certificate_that_ends_soon(
     assert (code, found["certificate"][0]["status"]) == (1, "fail")
 
 
+async def test_a_certificate_that_begins_later(tmp_path: Path) -> None:
+    """Browsers refuse it until then, and the day is told."""
+    issued = Authority().issue(1, begin=timedelta(days=30))
+    issued.write(tmp_path / "cert.pem", tmp_path / "key.pem")
+    configure(tmp_path, general={"https": {"enabled": True, "port": free_port()}})
+    code, found = await doctor(tmp_path)
+    begins = issued.certificate.not_valid_before_utc
+    finding = one(found, "certificate", f"not valid before {begins:%Y-%m-%d %H:%M} UTC")
+    assert (finding["status"], code) == ("warn", 0)
+
+
+async def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    """A disk that is not mounted is red, as the server could not start, and nothing is made."""
+    configure(tmp_path, **free(retrieval={"path": "round"}))
+    nowhere = tmp_path / "nowhere"
+    (tmp_path / "data").symlink_to(nowhere / "data")
+    (tmp_path / "logs").symlink_to(nowhere / "logs")
+    (tmp_path / "round").symlink_to("round")
+    code, found = await doctor(tmp_path)
+    assert code == 1
+    for key, name in (("chroma.path", "data"), ("logging.file.directory", "logs")):
+        finding = one(found, "folders", f"{key}: {tmp_path / name} leads to {nowhere / name}")
+        assert finding["status"] == "fail" and key in finding["remedy"]
+    assert one(found, "folders", "retrieval.path")["status"] == "fail"
+    assert not nowhere.exists()
+
+
+async def test_the_disk_is_that_of_the_link(tmp_path: Path) -> None:
+    """A link to another disk counts there, be it to a folder that is not there."""
+    configure(tmp_path, **free())
+    (tmp_path / "logs").symlink_to(tmp_path / "disk" / "logs")
+    with small_disk(tmp_path / "disk", "size=64m"):
+        _, found = await doctor(tmp_path)
+        assert one(found, "disk", "free for logs.")["status"] == "fail"
+        (tmp_path / "disk" / "logs").mkdir()
+        _, found = await doctor(tmp_path)
+        assert one(found, "disk", "free for logs.")["status"] == "fail"
+        assert found["folders"][0]["status"] == "ok"
+
+
+async def test_the_folder_of_proofs(tmp_path: Path) -> None:
+    """The remedy makes the folder that certbot needs; with it all is well."""
+    configure(tmp_path, general={"port": free_port(), "acme_dir": "a webroot"})
+    code, found = await doctor(tmp_path)
+    finding = one(found, "folders", "general.acme_dir: a webroot")
+    assert (finding["status"], code) == ("warn", 0)
+    make = finding["remedy"].removeprefix("sudo ")
+    making = await asyncio.create_subprocess_shell(make, cwd=tmp_path)
+    assert await making.wait() == 0
+    _, found = await doctor(tmp_path)
+    assert [each["status"] for each in found["folders"]] == ["ok"]
+
+
 @contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[None]:
     """Mount a disk on ``folder``, or skip the test."""
@@ -506,7 +559,38 @@ async def test_elasticsearch_that_is_away_or_shut(tmp_path: Path) -> None:
     assert (await found(f"http://127.0.0.1:{free_port()}"))["status"] == "warn"
 
 
+async def test_a_remedy_names_files_that_are_there(public: Path) -> None:
+    """A shell hands on a pattern that nothing matches, and chown fails."""
+    configure(public, **free(retrieval={"path": "words"}))
+    for name in ("words", "logs", "data"):
+        (public / name).mkdir(mode=0o555)
+    (public / "logs" / "server.log").touch()
+    _, found = read(await asyncio.to_thread(as_nobody, public, "--json"))
+    commands = [re.sub(r"chown \S+|  *if .*", "", each["remedy"]) for each in found["folders"]]
+    assert {"sudo  words", "sudo  logs logs/*.log*"} <= set(commands)
+
+
 # -- the configuration ------------------------------------------------------------------------
+
+
+async def test_the_remedy_is_for_what_is_wrong(tmp_path: Path) -> None:
+    """Not every mistake is corrected in the configuration file."""
+
+    async def remedy(token: str = ADMIN_TOKEN) -> str:
+        code, found = await doctor(tmp_path, token=token)
+        [finding] = found["configuration"]
+        assert (code, finding["status"]) == (2, "fail")
+        return finding["remedy"]
+
+    configure(tmp_path, **free())
+    assert "in the environment or in .env" in await remedy(token="short")
+    os.mkfifo(tmp_path / ".env")
+    assert "Put a text file there" in await remedy()
+    (tmp_path / ".env").unlink()
+    configure(tmp_path, general={"no_results_message_file": "absent.txt"})
+    assert "Put a text file there" in await remedy()
+    configure(tmp_path, general={"port": 0})
+    assert "Correct it in config.yaml" in await remedy()
 
 
 async def test_a_configuration_that_cannot_be_used(public: Path) -> None:

@@ -86,8 +86,7 @@ def _configuration(path: Path | None, file: Path) -> tuple[Config | None, list[F
     try:
         config = load(path)
     except ConfigError as error:
-        remedy = f"Correct it in {file}; docs/configuration.md has every key."
-        return None, [fail("configuration", mistake, remedy) for mistake in error.mistakes]
+        return None, [fail("configuration", each, _remedy(each, file)) for each in error.mistakes]
     findings = [
         warn("configuration", warning, "docs/configuration.md tells what each key does.")
         for warning in config.warnings
@@ -98,6 +97,13 @@ def _configuration(path: Path | None, file: Path) -> tuple[Config | None, list[F
         findings.append(warn("configuration", message, f'echo "ADMIN_TOKEN=$({token})" >> .env'))
     name = str(file) if file.exists() else "all defaults"
     return config, findings or [ok("configuration", f"{name}, without a mistake.")]
+
+
+def _remedy(mistake: str, file: Path) -> str:
+    if ": cannot be read: " in mistake:
+        return "Put a text file there that the server's user may read."
+    where = "the environment or in .env" if mistake.startswith("environment: ") else file
+    return f"Correct it in {where}; docs/configuration.md has every key."
 
 
 def _judges(config: Config) -> Iterator[Finding]:

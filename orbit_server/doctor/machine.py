@@ -12,6 +12,7 @@ import shlex
 import socket
 import stat
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -89,7 +90,11 @@ def folders(config: Config) -> Iterator[Finding]:
     if not problems:
         named = dict.fromkeys(str(place.folder) for place in places(config))
         yield ok("folders", f"{_user()} can write in {', '.join(named)}.")
-    owners = {_existing(place.folder).stat().st_uid for place in places(config)} - {0}
+    webroot = config.general.acme_dir
+    if webroot and not (_is_folder(Path(webroot)) and os.access(webroot, os.X_OK)):
+        message = f"general.acme_dir: {webroot} is no folder that {_user()} can enter."
+        yield warn("folders", message, f"sudo install -d -m 0755 {shlex.quote(webroot)}")
+    owners = {_target(place.folder).stat().st_uid for place in places(config)} - {0}
     if os.geteuid() == 0 and owners:
         owner = _user(min(owners))
         yield warn(
@@ -137,7 +142,7 @@ def disks(config: Config) -> Iterator[Finding]:
     """Look how much room is left where the server writes, once for every file system."""
     by_device: dict[int, tuple[Path, list[str]]] = {}
     for place in places(config):
-        there = _existing(place.folder)
+        there = _target(place.folder)
         names = by_device.setdefault(there.stat().st_dev, (there, []))[1]
         if str(place.folder) not in names:
             names.append(str(place.folder))
@@ -175,6 +180,10 @@ def certificate(config: Config) -> Iterator[Finding]:
     day, left = f"{shown.expires:%Y-%m-%d}", shown.days_left()
     if left < 0:
         yield fail("certificate", f"{https.cert_file} has expired on {day}.", remedy)
+    elif shown.begins > datetime.now(UTC):
+        message = f"{https.cert_file} is not valid before {shown.begins:%Y-%m-%d %H:%M} UTC."
+        later = "Wait until then, or name another in general.https.cert_file; see the clock too."
+        yield warn("certificate", message, later)
     elif left <= _DAYS_TO_RENEW:
         yield warn("certificate", f"{https.cert_file} expires in {left} days, on {day}.", remedy)
     else:
@@ -195,30 +204,50 @@ def cannot_listen(host: str, port: int) -> OSError | None:
 
 def _unwritable(place: Place) -> Iterator[Finding]:
     folder, there, user = place.folder, _existing(place.folder), _user()
-    name = shlex.quote(str(folder))
+    if not _is_folder(there):
+        what, remedy = "is not a folder.", "Remove it"
+        if there.is_symlink():
+            what = f"leads to {os.path.realpath(there)}, which is no folder that {user} can see."
+            remedy = "Make that folder"
+        message = f"{place.key}: {there} {what}"
+        yield fail("folders", message, f"{remedy}, or name another folder in {place.key}.")
+        return
+    name, exists = shlex.quote(str(folder)), there == folder.absolute()
+    found = sorted(folder.glob(place.pattern)) if exists else []
     files = f"{name}/{place.pattern}"
+    shut = [each for each in found if not os.access(each, _READ_WRITE)]
     elsewhere = f"if the server runs as {user}; else look as its user."
-    if not there.is_dir():
-        message = f"{place.key}: {there} is not a folder."
-        yield fail("folders", message, f"Remove it, or name another folder in {place.key}.")
-    elif not os.access(there, os.W_OK | os.X_OK) and there == folder.absolute():
-        message = f"{place.key}: the folder {folder} cannot be written by {user}."
-        yield fail("folders", message, f"sudo chown {user} {name} {files} {elsewhere}")
-    elif not os.access(there, os.W_OK | os.X_OK):
-        message = f"{place.key}: {folder} is not there, and {user} cannot make it in {there}."
-        yield fail("folders", message, f"sudo install -d -o {user} {name} {elsewhere}")
-    elif there == folder.absolute():
-        shut = [each for each in folder.glob(place.pattern) if not os.access(each, _READ_WRITE)]
+    if os.access(there, os.W_OK | os.X_OK):
         if shut:
-            names = ", ".join(map(str, sorted(shut)[:3])) + (", …" if len(shut) > 3 else "")
+            names = ", ".join(map(str, shut[:3])) + (", …" if len(shut) > 3 else "")
             message = f"{place.key}: {names} cannot be written by {user}."
             yield fail("folders", message, f"sudo chown -R {user} {files} {elsewhere}")
+    elif exists:
+        message = f"{place.key}: the folder {folder} cannot be written by {user}."
+        names = f"{name} {files}" if found else name
+        yield fail("folders", message, f"sudo chown {user} {names} {elsewhere}")
+    else:
+        message = f"{place.key}: {folder} is not there, and {user} cannot make it in {there}."
+        yield fail("folders", message, f"sudo install -d -o {user} {name} {elsewhere}")
 
 
 def _existing(path: Path) -> Path:
-    """Return ``path``, or the nearest folder above it that is there."""
+    """Return ``path``, or the nearest folder above it that is there, be it a link to nothing."""
     path = path.absolute()
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def _target(path: Path) -> Path:
+    """Return where ``path`` leads, or the nearest folder above that which is there."""
+    path = Path(os.path.realpath(path))
     return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:  # a link leads where we may not look
+        return False
 
 
 def _holds_secrets(file: Path, config: Config) -> bool:
