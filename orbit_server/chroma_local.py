@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from .chroma_lock import lock
 from .errors import SearchError
@@ -25,7 +25,8 @@ _SCRIPT = Path(__file__).with_name("chroma_process.py")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _ATTEMPTS = 3
-_PAUSE = 5.0
+_LOOK_SECONDS = 5.0
+_SILENCE_SECONDS = 30.0
 # What Python needs to find its packages, and what any program may want; no secrets, and none of the
 # many variables that would change how Chroma works.
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TMPDIR", "TZ")
@@ -37,17 +38,18 @@ class LocalChroma:
     It holds the lock of the folder; ``address``, where this server can be asked, is written into
     it. Entering returns when Chroma answers, at ``port``; it raises ``ChromaLocked`` when another
     process has the folder, ``SearchError`` when Chroma does not start. What Chroma says is added to
-    the file ``log``. The process ends when this one does.
+    the file ``log``, if there is one. The process ends when this one does.
     """
 
-    def __init__(self, path: Path, *, address: str, log: Path) -> None:
+    def __init__(self, path: Path, *, address: str, log: Path | None) -> None:
         self.path = path.absolute()
         self.port = 0
         self._address = address
         self._log = log
         self._lock_fd = -1
         self._process: subprocess.Popen[bytes] | None = None
-        self._again = 0.0
+        self._due = 0.0
+        self._heard = 0.0
 
     def __enter__(self) -> Self:
         self._lock_fd = lock(self.path, self._address)
@@ -56,7 +58,7 @@ class LocalChroma:
                 self.port = _free_port()
                 if self._starts():
                     return self
-            raise SearchError(f"Chroma on {self.path} does not start; {self._log} says why.")
+            raise SearchError(f"Chroma on {self.path} does not start{self._see_log}.")
         except BaseException:
             self.__exit__()
             raise
@@ -75,16 +77,31 @@ class LocalChroma:
             self._lock_fd = -1
 
     def keep_running(self) -> None:
-        """Start Chroma again, on the same port, when it has ended; at most every few seconds."""
-        if self._process is not None:
-            code = self._process.poll()
-            if code is None:
-                return
-            logger.error("Chroma ended with %s and is started again; see %s", code, self._log)
+        """Start Chroma again, on the same port, when it has ended or fallen silent.
+
+        To be called often. Takes a second at most; what cannot be done is logged, and tried again.
+        """
+        now = time.monotonic()
+        process = self._process
+        if process is not None and process.poll() is None:
+            if now >= self._due:
+                self._due = now + _LOOK_SECONDS
+                if self._answers():
+                    self._heard = now
+                elif now - self._heard > _SILENCE_SECONDS:
+                    logger.error("Chroma does not answer and is killed")
+                    process.kill()
+            return
+        if process is not None:
+            code = process.wait()
+            logger.error("Chroma ended with %s and is started again%s", code, self._see_log)
             self._forget()
-        if time.monotonic() >= self._again:
-            self._again = time.monotonic() + _PAUSE
-            self._spawn()
+        if now >= self._due:
+            self._due = now + _LOOK_SECONDS
+            try:
+                self._spawn()
+            except SearchError as error:
+                logger.error("%s", error)
 
     @property
     def pid(self) -> int | None:
@@ -107,8 +124,7 @@ class LocalChroma:
         arguments = ["run", "--path", str(self.path), "--host", HOST, "--port", str(self.port)]
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            with self._log.open("ab") as log:
+            with self._opened_log() as log:
                 self._process = subprocess.Popen(  # noqa: S603
                     [sys.executable, "-P", str(_SCRIPT), *arguments],
                     stdin=subprocess.PIPE,
@@ -123,7 +139,21 @@ class LocalChroma:
                 )
         except OSError as error:
             raise SearchError(f"Chroma on {self.path} cannot be started: {error}") from error
+        self._heard = time.monotonic()
         return self._process
+
+    def _opened_log(self) -> BinaryIO:
+        if self._log is not None:
+            try:
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+                return self._log.open("ab")
+            except OSError as error:
+                logger.warning("running without %s: %s", self._log, error)
+        return Path(os.devnull).open("wb")
+
+    @property
+    def _see_log(self) -> str:
+        return f"; {self._log} says why" if self._log is not None else ""
 
     def _forget(self) -> None:
         if self._process is not None and self._process.stdin is not None:

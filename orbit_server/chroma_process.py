@@ -8,6 +8,9 @@ import os
 import signal
 import sys
 import threading
+import time
+
+_PATIENCE_SECONDS = 5.0
 
 
 def main(arguments: list[str]) -> None:
@@ -24,6 +27,9 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    # It waits for whoever owes it the rest of a request, however long that takes.
+    time.sleep(_PATIENCE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ def set_level(config: Config) -> None:
     # At DEBUG these would write answers, vectors and every database call.
     for noisy in ("sse_starlette", "aiosqlite", "asyncio", "chromadb", "httpx", "markdown_it"):
         logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    # With --reload it would report each line of server.log as a change, in server.log.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     # A line a request at INFO, and whole questions at DEBUG.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
 

@@ -9,6 +9,7 @@ of them is asked adds them up.
 
 import asyncio
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """The media type of ``Metrics.text``."""
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "orbit-metrics-"
 # The library decides for good when it is imported where it counts.
 _SHARED = os.environ.get(_DIRECTORY)
 _WATCH_SECONDS = 0.5
@@ -197,10 +199,15 @@ class _Figures(Collector):
 def shared_by_workers() -> Iterator[None]:
     """Let the processes that are started inside add up their figures.
 
-    It gives them a new directory to count in, and removes it at the end.
+    It gives them a new directory to count in, and removes it at the end; also those of others that
+    were killed before they could.
     """
     before = os.environ.get(_DIRECTORY)
-    with tempfile.TemporaryDirectory(prefix="orbit-metrics-") as directory:
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        process = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if process.isdecimal() and left.stat().st_uid == os.getuid() and not _runs(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as directory:
         os.environ[_DIRECTORY] = directory
         try:
             yield
@@ -214,10 +221,18 @@ def _forget_the_dead(directory: Path) -> None:
     """Drop the gauges of workers that were killed; what they have counted stays."""
     for path in directory.glob("gauge_live*.db"):
         process = int(path.stem.rpartition("_")[2])
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
+        if not _runs(process):
             mark_process_dead(process, str(directory))  # type: ignore[no-untyped-call]
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True
 
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)

@@ -23,9 +23,11 @@ class Notify:
         # Half of the time after which the manager takes the process for dead.
         self._interval = int(microseconds) / 2_000_000 if ours else None
         self._due = 0.0
+        self._ready = False
 
     def __call__(self, state: str) -> None:
         """Send ``state``, lines such as ``READY=1``; a manager that is gone is no error."""
+        self._ready = self._ready or state == "READY=1"
         if not self._address:
             return
         address = self._address
@@ -39,7 +41,7 @@ class Notify:
             sender.sendto(state.encode(), address)
 
     def alive(self) -> None:
-        """Feed the watchdog, as often as it wants it; call this at least once a second."""
-        if self._interval is not None and time.monotonic() >= self._due:
+        """Feed the watchdog, once all is ready; call this at least once a second."""
+        if self._ready and self._interval is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._interval
             self("WATCHDOG=1")

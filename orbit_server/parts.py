@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .blocklist import Blocklist
@@ -101,11 +101,33 @@ def make_elastic(config: Config) -> Elastic:
     return Elastic(config.elasticsearch.node, **_access(config))
 
 
-def make_guard(config: Config, ollama: Ollama) -> Guard | None:
-    """Return the safety check, or ``None`` when it is switched off; may raise ``ConfigError``."""
+class SafetyRules(NamedTuple):
+    """What the files of the safety check say: how the model is asked, what needs no model."""
+
+    prompt: str | None = None
+    blocklist: Blocklist | None = None
+
+
+def read_safety_rules(config: Config) -> SafetyRules:
+    """Read the files that the safety check names, if it is on; may raise ``ConfigError``."""
+    safety = config.safety
+    if not safety.active:
+        return SafetyRules()
+    return SafetyRules(
+        prompt=_prompt(safety.prompt_file) if safety.prompt_file else None,
+        blocklist=Blocklist.load(safety.blocklist) if safety.blocklist else None,
+    )
+
+
+def make_guard(config: Config, ollama: Ollama, rules: SafetyRules | None = None) -> Guard | None:
+    """Return the safety check, or ``None`` when it is switched off; may raise ``ConfigError``.
+
+    Without ``rules`` they are read from their files.
+    """
     safety = config.safety
     if not safety.active:
         return None
+    rules = rules or read_safety_rules(config)
     options = {
         "temperature": safety.temperature,
         "top_p": safety.top_p,
@@ -117,13 +139,13 @@ def make_guard(config: Config, ollama: Ollama) -> Guard | None:
         ollama.complete,
         mode="strict" if safety.mode == "strict" else "fuzzy",
         model=safety.model,
-        prompt=_prompt(safety.prompt_file) if safety.prompt_file else None,
+        prompt=rules.prompt,
         options={**config.ollama.options, **options},
         max_retries=safety.max_retries,
         retry_delay=safety.retry_delay,
         request_timeout=safety.request_timeout,
         allow_on_timeout=safety.allow_on_timeout,
-        blocklist=Blocklist.load(safety.blocklist) if safety.blocklist else None,
+        blocklist=rules.blocklist,
         categories=safety.categories,
     )
 

@@ -10,6 +10,7 @@ from .errors import HeadersTooLarge, InvalidRequest, OrbitError
 
 HEAD_LIMIT = 64 * 1024
 HEAD_SECONDS = 20.0
+ARRIVAL_SECONDS = 0.5
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -69,6 +70,14 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self._in_head and not self.transport.is_closing():
             self._set_deadline()
+
+    def shutdown(self) -> None:
+        """Let the answer under way end; a client that has just come may still ask."""
+        if cast(Any, self.cycle) is None:
+            # Its request may be on the way already; to close now would be a reset, not an answer.
+            self.loop.call_later(ARRIVAL_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""

@@ -4,14 +4,15 @@ Chroma in process belongs to one process. While the server runs, the command lin
 instead of opening the folder a second time; the server embeds and stores them.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from io import BytesIO
+from ipaddress import ip_address
 from pathlib import Path
-from ssl import PEM_cert_to_DER_cert
+from ssl import SSLCertVerificationError
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
@@ -22,14 +23,19 @@ from .retrieval import Candidate
 from .store import Reindexed
 from .types import Passage
 
+# The server looks at its files every second, and this may have been quicker.
+_RENEWAL_SECONDS = 2.0
+
 
 class RemoteStore:
     """A ``Store`` behind the admin routes of the server at ``url``, opened by ``async with``.
 
     ``cert_file`` (PEM) is the server's own certificate, where this machine has it: then that one is
-    believed and no other, whatever host it names, because no certificate names 127.0.0.1.
+    believed and no other, whatever host it names, because no certificate names 127.0.0.1. It may be
+    renewed meanwhile.
 
-    Raises ``Forbidden`` for a wrong admin token, ``SearchUnavailable`` when nothing answers, and
+    Raises ``ConfigError`` when ``cert_file`` cannot be used, ``Forbidden`` for a wrong admin token,
+    ``SearchUnavailable`` when nothing answers or the certificate is not believed, and
     ``SearchError`` with the server's own words for everything else.
     """
 
@@ -38,11 +44,11 @@ class RemoteStore:
         self._token = token
         self._cert_file = cert_file
         self._session: aiohttp.ClientSession | None = None
+        self._believed: aiohttp.Fingerprint | bool = True
 
     async def __aenter__(self) -> Self:
-        ssl = True if self._cert_file is None else _fingerprint(self._cert_file)
+        self._believe()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=ssl),
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
             # Embedding a batch takes as long as the model takes.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=900),
@@ -113,42 +119,86 @@ class RemoteStore:
         body: dict[str, Any] | None = None,
         query: dict[str, str] | None = None,
     ) -> Any:
-        if self._session is None:
-            raise NotStarted("the remote store is used before it is opened")
-        data = None if body is None else BytesIO(orjson.dumps(body))
-        url = f"{self.url}/admin/collections{path}"
-        try:
-            async with self._session.request(method, url, data=data, params=query) as response:
-                text = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SearchUnavailable(f"no answer from the server at {self.url}: {error}") from error
+        data = None if body is None else orjson.dumps(body)
+        status, text = await self._ask(method, f"{self.url}/admin/collections{path}", data, query)
         try:
             reply = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise SearchError(f"{self.url} is not an ORBIT server: {text[:80]!r}") from error
-        if response.status == 200:
+        if status == 200:
             return reply
         if not isinstance(reply, dict):
             raise SearchError(f"{self.url} is not an ORBIT server: {text[:80]!r}")
-        cause = str(reply.get("cause") or reply.get("detail") or f"status {response.status}")
-        if response.status in (401, 403):
+        cause = str(reply.get("cause") or reply.get("detail") or f"status {status}")
+        if status in (401, 403):
             raise Forbidden(cause=f"the server at {self.url} says: {cause}")
         if reply.get("code") == "collection_not_found":
             raise CollectionNotFound(cause)
         raise SearchError(cause)
 
+    async def _ask(
+        self, method: str, url: str, data: bytes | None, query: dict[str, str] | None
+    ) -> tuple[int, bytes]:
+        try:
+            try:
+                return await self._send(method, url, data, query)
+            except aiohttp.ServerFingerprintMismatch:  # before anything was sent
+                await asyncio.sleep(_RENEWAL_SECONDS)
+                self._believe()
+                return await self._send(method, url, data, query)
+        except aiohttp.ServerFingerprintMismatch as error:
+            raise SearchUnavailable(
+                f"{self.url} shows another certificate than the one in general.https.cert_file "
+                f"({self._cert_file}). Either the server refuses that one, and its log says why; "
+                "or it has another configuration; or something else answers there."
+            ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            refused = error.certificate_error
+            why = refused.verify_message if isinstance(refused, SSLCertVerificationError) else ""
+            raise SearchUnavailable(
+                f"the certificate of {self.url} cannot be verified ({why.rstrip('.')}). Use the "
+                "name that it is made out to; for an authority of your own, set SSL_CERT_FILE to "
+                "its PEM file; on the server's own machine, use its configuration (--config)."
+            ) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SearchUnavailable(f"no answer from the server at {self.url}: {error}") from error
 
-def _fingerprint(cert_file: str) -> aiohttp.Fingerprint:
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    async def _send(
+        self, method: str, url: str, data: bytes | None, query: dict[str, str] | None
+    ) -> tuple[int, bytes]:
+        if self._session is None:
+            raise NotStarted("the remote store is used before it is opened")
+        body = None if data is None else BytesIO(data)
+        async with self._session.request(
+            method, url, data=body, params=query, ssl=self._believed
+        ) as response:
+            return response.status, await response.read()
+
+    def _believe(self) -> None:
+        if self._cert_file is not None:
+            from .pem import fingerprint  # loads a large library
+
+            self._believed = _Pin(fingerprint(Path(self._cert_file)))
+
+
+class _Pin(aiohttp.Fingerprint):
+    """A fingerprint that breaks a connection off: a farewell would outlive the command."""
+
+    def check(self, transport: asyncio.Transport) -> None:
+        try:
+            super().check(transport)
+        except aiohttp.ServerFingerprintMismatch:
+            asyncio.get_running_loop().call_soon(transport.abort)
+            raise
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether ``url`` leads to this machine: to localhost, 127.0.0.0/8 or ::1."""
     try:
-        # The server's own comes first in the file, those that vouch for it behind.
-        first = Path(cert_file).read_text().partition(begin)[2].partition(end)[0]
-        der = PEM_cert_to_DER_cert(f"{begin}{first}{end}")
-    except (OSError, ValueError) as error:
-        raise SearchError(
-            f"general.https.cert_file: {cert_file} cannot be read: {error}"
-        ) from error
-    return aiohttp.Fingerprint(sha256(der).digest())
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _segment(name: str) -> str:

@@ -22,6 +22,7 @@ from .lexical import LexicalIndex
 from .metrics import Metrics
 from .ollama import ChatStream
 from .parts import (
+    SafetyRules,
     make_chatlog,
     make_chroma,
     make_embedder,
@@ -49,7 +50,8 @@ class Services:
     ``async with services`` opens all of it, in order, and closes all of it, even when one fails.
     Used outside of that, everything raises ``NotStarted``. ``address`` is where this server can be
     reached; it is written into the lock of an in-process Chroma for the command line to find.
-    ``certificate`` is what it shows to browsers, where it serves HTTPS itself.
+    ``certificate`` is what it shows to browsers, where it serves HTTPS itself. ``rules`` are those
+    of the safety check, where they were read before.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Services:
         *,
         address: str | None = None,
         certificate: "Certificate | None" = None,
+        rules: SafetyRules | None = None,
     ) -> None:
         self.config = config
         self.certificate = certificate
@@ -88,7 +91,7 @@ class Services:
             confidence=config.chroma.confidence_threshold,
             relevance=config.chroma.relevance_threshold,
         )
-        self.guard = make_guard(config, self.ollama)
+        self.guard = make_guard(config, self.ollama, rules)
         self.reranker = make_reranker(config, self.ollama)
         self.store = LocalStore(
             chroma=self.chroma,

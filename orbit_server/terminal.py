@@ -67,10 +67,11 @@ async def open_store(
 
     Raises ``OrbitError`` with the remedy when a server holds it and there is no way to go through.
     """
-    https, cert_file = config.general.https, None
+    from .remote import RemoteStore, is_loopback
+
+    ours = server is not None and is_loopback(server)
     if server is None and config.chroma.host is None and (held := holder(config.chroma.path)):
-        server = held.get("address")
-        cert_file = https.cert_file if https.enabled else None
+        server, ours = held.get("address"), True
         if server is None:
             raise OrbitError(
                 f"{config.chroma.path} is in use by process {held.get('pid')}, which has not said "
@@ -86,9 +87,8 @@ async def open_store(
             cause=f"going through the server at {server} needs its admin token: set ADMIN_TOKEN in "
             "the environment or in .env. Nothing was changed."
         )
-    from .remote import RemoteStore
-
-    token = config.admin_token.get_secret_value()
+    https, token = config.general.https, config.admin_token.get_secret_value()
+    cert_file = https.cert_file if ours and https.enabled else None
     async with RemoteStore(server, token, cert_file=cert_file) as store:
         yield store
 

@@ -14,11 +14,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
 
 from .chroma_local import LocalChroma
-from .notify import Notify
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,11 @@ Work = Callable[[int, socket.socket, Sequence[socket.socket]], None]
 ECHO_SECONDS = 0.1
 _TICK = 0.2
 _SILENCE_SECONDS = 30.0
-_STOP_SECONDS = 8.0
+_STOP_SECONDS = 20.0
 _START_SECONDS = 120.0
+_STEADY_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
+_FOR_THE_PARENT = {signal.SIGINT, signal.SIGHUP}
 # A new process instead of a copy of this one, which has threads and open connections.
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -44,7 +46,8 @@ class Workers:
     A new worker runs what ``work()`` returns, with its number, its end of the pair and ``sockets``,
     in a new process; one that ends or falls silent is replaced. SIGTERM and SIGINT let answers
     finish for ``drain`` seconds, a second one ends them at once; SIGHUP is passed on, and calls
-    ``reload`` here. ``ready`` is called when all answer for the first time.
+    ``reload`` here. ``ready`` is called when all answer for the first time, ``alive`` all the time,
+    ``stopping`` when the end begins.
     """
 
     def __init__(
@@ -55,16 +58,18 @@ class Workers:
         *,
         chroma: LocalChroma | None,
         drain: float,
-        notify: Notify,
         ready: Callable[[], None],
+        alive: Callable[[], None],
+        stopping: Callable[[], None],
         reload: Callable[[], None],
     ) -> None:
         self._work = work
         self._sockets = sockets
         self._chroma = chroma
         self._drain = drain
-        self._notify = notify
         self._ready = ready
+        self._alive = alive
+        self._stopping = stopping
         self._reload = reload
         self._places = [_Place(place) for place in range(1, number + 1)]
         self._asked: list[int] = []
@@ -94,14 +99,17 @@ class Workers:
                 self._listen()
                 if self._asked:
                     return 0
-                failed = [place for place in waited_for if not place.running]
-                if failed or time.monotonic() > deadline:
-                    return failed[0].code or 1 if failed else 1
-        self._notify("READY=1")
+                for place in waited_for:
+                    if not place.running:
+                        return place.failed()
+                if time.monotonic() > deadline:
+                    logger.error("the workers did not start within %d seconds", _START_SECONDS)
+                    return 1
         self._ready()
         return 0
 
     def _watch(self) -> int:
+        answering = time.monotonic()
         while not self._asked:
             self._listen()
             if self._hung_up:
@@ -112,11 +120,17 @@ class Workers:
                 place.keep_running(self._work, self._sockets)
             if self._chroma is not None:
                 self._chroma.keep_running()
-            self._notify.alive()
+            self._alive()
+            if any(place.ready and place.running for place in self._places):
+                answering = time.monotonic()
+            elif time.monotonic() - answering > _START_SECONDS:
+                # Better no server than one that takes connections and never answers.
+                logger.error("no worker can be started any more")
+                return 1
         return 0
 
     def _stop(self) -> int:
-        self._notify("STOPPING=1")
+        self._stopping()
         # Here too, or the kernel would go on to accept connections that nobody serves.
         for listener in self._sockets:
             listener.close()
@@ -126,7 +140,7 @@ class Workers:
         hurried = 0
         while any(place.running for place in working):
             self._listen()
-            self._notify.alive()
+            self._alive()
             if len(self._asked) > 1 and not hurried:
                 hurried = self._asked[-1]
                 self._tell(STOP)
@@ -153,17 +167,19 @@ class Workers:
             if number == signal.SIGHUP:
                 self._hung_up = True
                 return
-            before, self._asked_at = self._asked_at, time.monotonic()
-            if self._asked_at - before > ECHO_SECONDS:
+            now = time.monotonic()
+            if now - self._asked_at > ECHO_SECONDS:
                 self._asked.append(number)
+                self._asked_at = now
 
         handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, caught) for number in handled}
+        for number in handled:
+            signal.signal(number, caught)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in handled:  # the exit code says it all by now
+                signal.signal(number, signal.SIG_IGN)
 
 
 class _Place:
@@ -174,6 +190,7 @@ class _Place:
         self.ready = False
         self.pair: socket.socket | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
+        self._began = 0.0
         self._heard = 0.0
         self._again = 0.0
         self._pause = 0.0
@@ -194,13 +211,17 @@ class _Place:
         self.pair, theirs = socket.socketpair()
         self.pair.setblocking(False)
         self._process = _SPAWN.Process(target=work, args=(self.number, theirs, sockets))
-        # Ctrl-C reaches the whole group of processes, and a worker at any moment of its life. It
-        # inherits the blocked signal; here a signal that comes now is delivered afterwards.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        with theirs:
-            self._process.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        self._heard = time.monotonic()
+        # A worker follows its parent alone, at every moment of its life: it inherits these signals
+        # blocked. One that comes here meanwhile is delivered afterwards.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+        try:
+            with theirs:
+                resource_tracker.ensure_running()  # which lets SIGINT through when it returns
+                signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+                self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_THE_PARENT)
+        self._began = self._heard = time.monotonic()
 
     def keep_running(self, work: Callable[[], Work], sockets: Sequence[socket.socket]) -> None:
         now = time.monotonic()
@@ -211,15 +232,27 @@ class _Place:
         if self.running:
             return
         if self._again == 0.0:
-            # One that worked is replaced at once; one that did not start, after a longer and longer
-            # while.
-            self._pause = 0.0 if self.ready else min(max(1.0, self._pause * 2), _LONGEST_PAUSE)
+            # One that worked for a while is replaced at once, others after a longer and longer one.
+            steady = self.ready and now - self._began > _STEADY_SECONDS
+            self._pause = 0.0 if steady else min(max(1.0, self._pause * 2), _LONGEST_PAUSE)
             self._again = now + self._pause
             logger.error("worker %d (%s) ended with %s", self.number, self._pid, self.code)
         if now >= self._again:
             self._again = 0.0
-            self.start(work(), sockets)
-            logger.info("worker %d is started again (%s)", self.number, self._pid)
+            try:
+                self.start(work(), sockets)
+            except OSError as error:  # too many processes or files, no memory: it may pass
+                self.ready = False
+                logger.error("worker %d cannot be started: %s", self.number, error)
+            else:
+                logger.info("worker %d is started again (%s)", self.number, self._pid)
+
+    def failed(self) -> int:
+        """Return the exit code of a first start that did not succeed; a killed one says nothing."""
+        code = self.code or 0
+        if code < 0:
+            logger.error("worker %d (%s) ended with %d", self.number, self._pid, code)
+        return code if code > 0 else 1
 
     def hear(self) -> None:
         heard = b""
@@ -236,7 +269,6 @@ class _Place:
         self._heard = time.monotonic()
         if READY in heard:
             self.ready = True
-            self._pause = 0.0
 
     def tell(self, order: bytes) -> None:
         if self.pair is not None:

@@ -46,18 +46,28 @@ class Issued:
 
 
 class Authority:
-    """Issues certificates that its own clients trust."""
+    """Issues certificates that its own clients trust, and those of the authority above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, above: "Authority | None" = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("an authority for tests")
+        self._name = _name("an authority for tests" if above is None else "one between")
+        above = above or self
         self._certificate = (
             _unsigned(self._name, self._key, serial=1, begin=BEGIN, end=END)
-            .issuer_name(self._name)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .issuer_name(above._name)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(ca=True), critical=True)
-            .sign(self._key, SHA256())
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(above._key.public_key()),
+                critical=False,
+            )
+            .sign(above._key, SHA256())
         )
+
+    @property
+    def pem(self) -> bytes:
+        """The authority's own certificate in PEM."""
+        return self._certificate.public_bytes(Encoding.PEM)
 
     def issue(
         self,
@@ -84,8 +94,7 @@ class Authority:
 
     def client(self) -> ssl.SSLContext:
         """Return what a client needs that trusts this authority and no other."""
-        pem = self._certificate.public_bytes(Encoding.PEM).decode()
-        return ssl.create_default_context(cadata=pem)
+        return ssl.create_default_context(cadata=self.pem.decode())
 
 
 def _unsigned(

@@ -142,6 +142,8 @@ async def refused(url: str) -> bool:
                 return False
         except aiohttp.ClientConnectorError:
             return True
+        except aiohttp.ClientConnectionError:
+            return False  # in the very moment of the stop
 
 
 async def stopped_listening(server: Server) -> None:

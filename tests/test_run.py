@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-import run
+from orbit_server import main as run
 from orbit_server.chroma_lock import holder
 from orbit_server.config import load
+from orbit_server.serving import address
 
 from .ollama_standin import OllamaStandIn, quote_passage
 from .program import (
@@ -47,7 +49,7 @@ NOBODY = 65534
 PYTHONS = ("python", "python3", *(f"python3.{minor}" for minor in range(11, 15)))
 FAKE_PYTHON = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/called"
-case "$*" in *pip*) exit $(cat "$(dirname "$0")/pip" 2>/dev/null || echo 0) ;; esac
+case "$*" in *install*) exit $(cat "$(dirname "$0")/pip" 2>/dev/null || echo 0) ;; esac
 """
 
 
@@ -66,10 +68,30 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
-def start_sh(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = f"{clone.parent / 'stubs'}:/usr/bin:/bin"
+@pytest.fixture
+def called(clone: Path) -> Path:
+    """What the Python of a ``.venv`` in the clone was called with, a line each."""
+    binaries = clone / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "activate").touch()
+    (binaries / "python").write_text(FAKE_PYTHON)
+    (binaries / "python").chmod(0o755)
+    return binaries / "called"
+
+
+def with_stubs(clone: Path) -> dict[str, str]:
+    return {"PATH": f"{clone.parent / 'stubs'}:/usr/bin:/bin"}
+
+
+def start_sh(
+    clone: Path, *arguments: str, program: Path | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [clone / "start.sh", *arguments], env={"PATH": path}, capture_output=True, text=True
+        [program or clone / "start.sh", *arguments],
+        cwd=cwd,
+        env=with_stubs(clone),
+        capture_output=True,
+        text=True,
     )
 
 
@@ -112,13 +134,8 @@ def test_without_a_python_there_is_a_sentence(clone: Path) -> None:
     assert "needs Python 3.11 or newer" in result.stderr
 
 
-def test_packages_are_installed_once(clone: Path) -> None:
+def test_packages_are_installed_once(clone: Path, called: Path) -> None:
     """The second start goes straight to ``run.py``; new requirements are installed again."""
-    python = clone / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(FAKE_PYTHON)
-    python.chmod(0o755)
-    called = python.with_name("called")
 
     def calls(*arguments: str) -> list[str]:
         called.write_text("")
@@ -126,17 +143,80 @@ def test_packages_are_installed_once(clone: Path) -> None:
         return called.read_text().splitlines()
 
     install = "-m pip install --disable-pip-version-check -r requirements.txt"
-    assert calls("--demo", "--port", "3001") == [install, "run.py --demo --port 3001"]
+    looked = "-m pip --version"
+    assert calls("--demo", "--port", "3001") == [looked, install, "run.py --demo --port 3001"]
     assert calls("--host=::1", "--reload") == ["run.py --host=::1 --reload"]
     with (clone / "requirements.txt").open("a") as requirements:
         requirements.write("another\n")
-    python.with_name("pip").write_text("1")
+    called.with_name("pip").write_text("1")
     failed = start_sh(clone)
     assert failed.returncode == 1
     assert "could not be installed" in failed.stderr
-    python.with_name("pip").write_text("0")
-    assert calls() == [install, "run.py"]
+    called.with_name("pip").write_text("0")
+    assert calls() == [looked, install, "run.py"]
     assert calls() == ["run.py"]
+
+
+@pytest.mark.parametrize("options", [["--config=a b.yaml"], ["--config", "a b.yaml"]], ids=" ".join)
+def test_a_configuration_is_where_the_caller_is(
+    clone: Path, called: Path, tmp_path: Path, options: list[str]
+) -> None:
+    """Also through a link to ``start.sh``, which prepares its own folder."""
+    there, link = tmp_path / "there", tmp_path / "orbit"
+    there.mkdir()
+    link.symlink_to(clone / "start.sh")
+    done = start_sh(clone, *options, "--reload", program=link, cwd=there)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(options).replace("a b", f"{there}/a b")
+    assert called.read_text().splitlines()[-1] == f"run.py {said} --reload"
+    assert start_sh(clone, "--config=/etc/x.yaml", cwd=there).returncode == 0
+    assert called.read_text().splitlines()[-1] == "run.py --config=/etc/x.yaml"
+
+
+def test_starts_that_meet_or_were_killed(clone: Path) -> None:
+    """What a killed start left is made anew, once, though two need it at the same moment."""
+    (clone.parent / "stubs" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (clone / "requirements.txt").write_text("")
+    (clone / "run.py").write_text("print('it runs')\n")
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [clone / "start.sh"],
+            env=with_stubs(clone),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    with start() as killed:
+        deadline = time.monotonic() + 60
+        while not (clone / ".venv" / "bin" / "python").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert not (clone / ".venv" / "bin" / "activate").exists()
+    starts = [start(), start()]
+    said = [each.communicate(timeout=120)[0] for each in starts]
+    assert [each.returncode for each in starts] == [0, 0], said
+    assert all(each.endswith("it runs\n") for each in said)
+    assert sum(each.count("Making a Python environment") for each in said) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(clone: Path, public: Path) -> None:
+    """Nothing is to be installed on the system because of it."""
+    copy = public / "copy"
+    shutil.copytree(clone, copy)
+    copy.chmod(0o555)
+    done = subprocess.run(
+        [copy / "start.sh"],
+        env={"PATH": "/usr/bin:/bin"},
+        user=NOBODY if os.geteuid() == 0 else None,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"cannot write in {copy}" in done.stderr
+    assert "apt" not in done.stderr
 
 
 # -- run.py, refusing -------------------------------------------------------------------------
@@ -171,6 +251,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         ["--po", "3000"],
         ["--workers=0"],
         ["--workers=two"],
+        ["--workers=257"],
         ["--demo", "--reload"],
         ["--demo", "--workers=2"],
         ["--reload", "--workers=2"],
@@ -225,9 +306,10 @@ def test_all_mistakes_of_the_configuration_are_told(
     assert (code, "missing.yaml: cannot be read" in said) == (2, True)
 
 
+@pytest.mark.parametrize("more", [(), ("--workers=2",), ("--reload",)], ids=" ".join)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_taken_port_is_a_sentence(
-    folder: Path, capsys: pytest.CaptureFixture[str], host: str
+    folder: Path, capsys: pytest.CaptureFixture[str], host: str, more: Sequence[str]
 ) -> None:
     """Exit 1, the address, and that it is in use; nothing was opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -235,7 +317,7 @@ def test_a_taken_port_is_a_sentence(
         taken.bind((host, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, said = refused(capsys, f"--host={host}", f"--port={port}")
+        code, said = refused(capsys, f"--host={host}", f"--port={port}", *more)
     assert (code, len(said.splitlines())) == (1, 1)
     assert f"{host}:{port}" in said
     assert "in use" in said.lower()
@@ -263,7 +345,7 @@ def test_a_host_that_is_not_ours_is_a_sentence(
 )
 def test_the_address_can_be_used_on_this_machine(folder: Path, host: str, url: str) -> None:
     """What is printed and written into the lock is a URL, also where the server listens to all."""
-    assert run.address(load(overrides={"general.host": host})) == url
+    assert address(load(overrides={"general.host": host})) == url
 
 
 # Opens everything once, to import it, because another user may not be able to; then becomes that
@@ -272,7 +354,7 @@ AS_NOBODY = """
 import asyncio, os, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import run
+from orbit_server import main as run
 from orbit_server.config import load
 from orbit_server.services import Services
 from tests.server import lexical

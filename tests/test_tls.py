@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from orbit_server import tls
+from orbit_server import pem, tls
 from orbit_server.app import create_app
 from orbit_server.errors import ConfigError
 from orbit_server.services import Services
@@ -82,7 +85,7 @@ def files(tmp_path: Path) -> Files:
 def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Look at the files twenty times a second; how often that was done so far."""
     count = 0
-    look = Certificate._look
+    look = Certificate.look
 
     def counted(certificate: Certificate) -> None:
         nonlocal count
@@ -90,7 +93,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         count += 1
 
     monkeypatch.setattr(tls, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(Certificate, "_look", counted)
+    monkeypatch.setattr(tls, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(tls, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(Certificate, "look", counted)
     return lambda: count
 
 
@@ -274,6 +279,26 @@ def halve(path: Callable[[Files], Path]) -> Callable[[Files], None]:
     return cut
 
 
+def fill(path: Callable[[Files], Path]) -> Callable[[Files], None]:
+    def grow(files: Files) -> None:
+        path(files).write_bytes(path(files).read_bytes().ljust(pem.LARGEST + 1, b"\n"))
+
+    return grow
+
+
+def pipe_for(path: Callable[[Files], Path]) -> Callable[[Files], None]:
+    def replace(files: Files) -> None:
+        path(files).unlink()
+        os.mkfifo(path(files))
+
+    return replace
+
+
+def device(files: Files) -> None:
+    files.key.unlink()
+    files.key.symlink_to("/dev/zero")
+
+
 def weak_key(files: Files) -> None:
     key = rsa.generate_private_key(65537, 1024)
     AUTHORITY.issue(1, key=key).write(files.cert, files.key)
@@ -288,6 +313,11 @@ REFUSALS: list[tuple[Callable[[Files], object], str]] = [
     (lambda files: files.key.unlink(), f"{KEY}cannot be read: No such file or directory{NAMED}"),
     (folder_for(lambda files: files.cert), f"{CERT}cannot be read: Is a directory{NAMED}"),
     (folder_for(lambda files: files.key), f"{KEY}cannot be read: Is a directory{NAMED}"),
+    (pipe_for(lambda files: files.cert), f"{CERT}is no regular file{NAMED}"),
+    (pipe_for(lambda files: files.key), f"{KEY}is no regular file{NAMED}"),
+    (device, f"{KEY}is no regular file{NAMED}"),
+    (fill(lambda files: files.cert), f"{CERT}is larger than 64 KiB{NAMED}"),
+    (fill(lambda files: files.key), f"{KEY}is larger than 64 KiB{NAMED}"),
     (link_to_itself, f"{KEY}cannot be read: Too many levels of symbolic links{NAMED}"),
     (lambda files: files.cert.write_bytes(b""), f"{CERT}{NO_CERTIFICATE}"),
     (lambda files: files.cert.write_bytes(b"\0\xff" * 99), f"{CERT}{NO_CERTIFICATE}"),
@@ -317,15 +347,57 @@ def test_refused_at_the_start(
 
 def test_a_file_that_may_not_be_read(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence names it. The tests may run as root, whom no permission stops."""
-    read_bytes = Path.read_bytes
+    opened = os.open
 
-    def read(path: Path) -> bytes:
-        if path == files.key:
+    def refused(path: str, flags: int) -> int:
+        if Path(path) == files.key:
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return opened(path, flags)
 
-    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(os, "open", refused)
     assert files.refusal() == f"{KEY}cannot be read: Permission denied{NAMED}"
+
+
+def descriptors() -> int:
+    """Return how many files and sockets are open."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.mark.parametrize("key", [RSA, None], ids=["rsa", "ec"])
+async def test_what_was_checked_is_shown(
+    files: Files, key: PrivateKey | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are replaced in between change nothing, and no descriptor stays open."""
+    issued = AUTHORITY.issue(5, key=key)
+    issued.write(files.cert, files.key)
+    load = serialization.load_pem_private_key
+
+    def replaced(*arguments: Any, **more: Any) -> Any:
+        AUTHORITY.issue(6).write(files.cert, files.key)
+        return load(*arguments, **more)
+
+    monkeypatch.setattr(pem, "load_pem_private_key", replaced)
+    before = descriptors()
+    certificate = files.certificate()
+    assert descriptors() == before
+    assert certificate.accepted == (issued.chain, issued.key_pem())
+    async with listening(certificate) as port:
+        assert await shown(port) == 5
+
+
+@pytest.mark.parametrize("key", [RSA, None], ids=["rsa", "ec"])
+async def test_the_chain_is_shown(files: Files, key: PrivateKey | None) -> None:
+    """A client that trusts the root alone is content, however long the file is."""
+    between = Authority(AUTHORITY)
+    issued = between.issue(5, key=key)
+    files.key.write_bytes(issued.key_pem())
+    files.cert.write_bytes((issued.chain + between.pem).ljust(pem.LARGEST, b"\n"))
+    async with listening(files.certificate()) as port:
+        assert await shown(port, AUTHORITY.client()) == 5
+    files.cert.write_bytes(issued.chain)
+    async with listening(files.certificate()) as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await shown(port, AUTHORITY.client())
 
 
 @pytest.mark.parametrize("key", [RSA, None], ids=["rsa", "ec"])
@@ -343,6 +415,10 @@ def test_one_file_for_both(files: Files, key: PrivateKey | None) -> None:
     [
         (-90 * DAY, 15.5 * DAY, 15, None),
         (-90 * DAY, 14.5 * DAY, 14, "the certificate expires (days left: 14): serial 0A, valid"),
+        (-1.5 * DAY, 4.5 * DAY, 4, None),
+        (-4.1 * DAY, 1.9 * DAY, 1, "the certificate expires (days left: 1): serial 0A, valid"),
+        (-20 * DAY, 10.5 * DAY, 10, None),
+        (-21 * DAY, 9.5 * DAY, 9, "the certificate expires (days left: 9): serial 0A, valid"),
         (-90 * DAY, 0.5 * DAY, 0, "the certificate expires (days left: 0): serial 0A, valid"),
         (-90 * DAY, -0.5 * DAY, -1, "browsers refuse the certificate, it has expired: serial 0A"),
         (1 * DAY, 90.5 * DAY, 90, "browsers refuse the certificate before "),
@@ -356,7 +432,10 @@ async def test_validity(
     days: int,
     said: str | None,
 ) -> None:
-    """Two weeks before the end, and after it, the log says so; the certificate is served."""
+    """Two weeks before the end, or in its last third, and after it, the log says so.
+
+    The certificate is served.
+    """
     AUTHORITY.issue(10, begin=begin, end=end).write(files.cert, files.key)
     certificate = files.certificate()
     assert certificate.days_left() == days
@@ -374,14 +453,14 @@ async def test_the_warning_comes_once_a_day(
     """Not at each look, but again on the next day, and when a new one is as short."""
     now = 1000.0
     monkeypatch.setattr("orbit_server.tls.time", SimpleNamespace(monotonic=lambda: now))
-    AUTHORITY.issue(10, end=3.5 * DAY).write(files.cert, files.key)
+    AUTHORITY.issue(10, begin=-90 * DAY, end=3.5 * DAY).write(files.cert, files.key)
     async with files.certificate():
         await until(lambda: looks() > 3)
         assert len(log()) == 1
         now += DAY.total_seconds()
         await until(lambda: len(log()) > 1)
         assert log()[0] == log()[1]
-        AUTHORITY.issue(11, end=2.5 * DAY).write(files.cert, files.key)
+        AUTHORITY.issue(11, begin=-90 * DAY, end=2.5 * DAY).write(files.cert, files.key)
         await until(lambda: len(log()) > 3)
         assert [line.split()[0] for line in log()] == ["WARNING", "WARNING", "INFO", "WARNING"]
 
@@ -408,7 +487,7 @@ async def test_links_are_swapped_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As certbot renews: what does not fit for a moment is neither shown nor complained about."""
-    monkeypatch.setattr(tls, "PATIENCE", 1000)
+    monkeypatch.setattr(tls, "PATIENCE_SECONDS", 1000)
     archive = files.folder / "archive"
     archive.mkdir()
     versions = [AUTHORITY.issue(number) for number in (1, 2, 3)]
@@ -455,13 +534,141 @@ async def test_a_bad_pair_leaves_the_old_one(
         await until(log)
         assert await shown(port) == 1
         told = looks()
-        await until(lambda: looks() > told + tls.PATIENCE)
+        await until(lambda: looks() > told + 10)
         (line,) = log()
         assert line.startswith(
             f"ERROR the new certificate is refused and the old one stays: {said}"
         )
         AUTHORITY.issue(2).write(files.cert, files.key)
         await until(lambda: len(log()) == 2)
+        assert await shown(port) == 2
+
+
+async def test_what_was_short_for_a_while(
+    files: Files,
+    looks: Callable[[], int],
+    log: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Good files that could not be read, even for long, are taken up without a change of them."""
+
+    def short() -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    async with files.certificate() as certificate, listening(certificate) as port:
+        with monkeypatch.context() as shortage:
+            shortage.setattr(os, "pipe", short)
+            AUTHORITY.issue(2).write(files.cert, files.key)
+            await until(log)
+        assert "cannot be handed to OpenSSL: Too many open files; " in log()[0]
+        await until(lambda: len(log()) > 1)
+        assert await shown(port) == 2
+    assert [line.split()[0] for line in log()] == ["ERROR", "INFO"]
+
+
+async def test_the_watcher_survives(
+    files: Files,
+    looks: Callable[[], int],
+    log: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a look raises, the next one is made."""
+
+    def short(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with files.certificate() as certificate, listening(certificate) as port:
+        with monkeypatch.context() as shortage:
+            shortage.setattr(Certificate, "look", short)
+            await until(log)
+        AUTHORITY.issue(2).write(files.cert, files.key)
+        await until(lambda: log()[-1].startswith("INFO a new certificate is shown"))
+        assert await shown(port) == 2
+
+
+def test_a_refused_pair_is_told_once_a_day(
+    files: Files, log: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error when it has lain there for a while, a warning each day, and nothing in between."""
+    now = 1000.0
+    monkeypatch.setattr("orbit_server.tls.time", SimpleNamespace(monotonic=lambda: now))
+    certificate = files.certificate()
+    another_key(files)
+    for _ in range(3 * 24 * 60):
+        certificate.look()
+        now += 60.0
+    assert [line.partition(":")[0] for line in log()] == [
+        "ERROR the new certificate is refused and the old one stays",
+        "WARNING still, the new certificate is refused and the old one stays",
+        "WARNING still, the new certificate is refused and the old one stays",
+    ]
+
+
+def test_a_process_that_only_looks(
+    files: Files, log: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a loop it has the newest pair that is good, and can be quiet about it."""
+    now = 1000.0
+    monkeypatch.setattr("orbit_server.tls.time", SimpleNamespace(monotonic=lambda: now))
+    certificate = files.certificate()
+    first = certificate.accepted
+    assert first == (files.cert.read_bytes(), files.key.read_bytes())
+    for spoiled in (another_key, halve(lambda files: files.cert)):
+        spoiled(files)
+        for _ in range(20):
+            certificate.look(quiet=True)
+            now += 1.0
+        assert certificate.accepted == first
+    issued = AUTHORITY.issue(2)
+    issued.write(files.cert, files.key)
+    certificate.look(quiet=True)
+    assert certificate.accepted == (issued.chain, issued.key_pem())
+    assert log() == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [another_key, halve(lambda files: files.cert), lambda files: files.key.unlink(), weak_key],
+    ids=["mismatch", "half-written", "gone", "weak"],
+)
+async def test_a_later_process_starts_with_the_accepted_pair(
+    files: Files,
+    looks: Callable[[], int],
+    log: Callable[[], list[str]],
+    spoil: Callable[[Files], object],
+) -> None:
+    """It complains of the files once, as one does that runs, and takes up what is good again."""
+    accepted = files.certificate().accepted
+    spoil(files)
+    files.refusal()
+    certificate = Certificate(files.cert, files.key, accepted=accepted)
+    assert certificate.accepted == accepted
+    assert log() == []
+    async with certificate, listening(certificate) as port:
+        assert await shown(port) == 1
+        await until(log)
+        told = looks()
+        await until(lambda: looks() > told + 10)
+        assert len(log()) == 1
+        assert log()[0].startswith("ERROR the new certificate is refused and the old one stays: ")
+        assert await shown(port) == 1
+        AUTHORITY.issue(2).write(files.cert, files.key)
+        await until(lambda: len(log()) == 2)
+        assert await shown(port) == 2
+    assert log()[1].startswith("INFO a new certificate is shown: serial 02, ")
+
+
+async def test_a_later_process_prefers_the_files(
+    files: Files, log: Callable[[], list[str]]
+) -> None:
+    """Where they are good they are shown at once, also when they are newer."""
+    accepted = files.certificate().accepted
+    assert Certificate(files.cert, files.key, accepted=accepted).accepted == accepted
+    assert log() == []
+    AUTHORITY.issue(2).write(files.cert, files.key)
+    certificate = Certificate(files.cert, files.key, accepted=accepted)
+    assert [line.split(":")[0] for line in log()] == ["INFO a new certificate is shown"]
+    async with listening(certificate) as port:
         assert await shown(port) == 2
 
 
@@ -490,7 +697,7 @@ async def test_refresh(files: Files, log: Callable[[], list[str]]) -> None:
     certificate.refresh()
     AUTHORITY.issue(2).write(files.cert, files.key)
     certificate.refresh()
-    certificate._look()
+    certificate.look()
     same, refused, new = log()
     assert same.startswith(f"INFO still the same certificate is shown: serial 01, {until_then}")
     assert refused.startswith("ERROR the new certificate is refused and the old one stays: general")

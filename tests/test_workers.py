@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
+import ssl
+import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import yaml
 
 from orbit_server.chroma_lock import holder
 
+from .certificates import Authority
 from .ollama_standin import Hang, OllamaStandIn
 from .processes import (
     QUESTION,
@@ -182,8 +187,36 @@ async def test_a_stop_while_it_starts(tmp_path: Path, number: int) -> None:
         await gone(below)
     finally:
         process.kill()
+        process.wait()
     assert "Traceback" not in (tmp_path / "console").read_text()
     assert holder(tmp_path / "data" / "chroma") is None
+
+
+async def test_silent_tls_clients_hold_up_nobody(tmp_path: Path) -> None:
+    """A stop does not wait for the farewell of clients that are gone; handshakes take seconds."""
+    port = free_port()
+    Authority().issue(1).write(tmp_path / "cert.pem", tmp_path / "key.pem")
+    configure(tmp_path, general={"https": {"enabled": True, "port": port}})
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    process = start(tmp_path, "--host=127.0.0.1")
+    running = Server(f"https://127.0.0.1:{port}", tmp_path, process)
+    try:
+        await said(running, "answers at", 1)
+        with closing(socket.create_connection(("127.0.0.1", port))) as dumb:
+            silent = await asyncio.to_thread(
+                lambda: trust.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+            )
+            dumb.settimeout(30)
+            assert await asyncio.to_thread(dumb.recv, 1) == b"", "a handshake took for ever"
+        with closing(silent):
+            began = time.monotonic()
+            assert await running.ended() == 0
+            assert time.monotonic() - began < 15, "a stop waited for a client that is gone"
+        assert "timeout graceful shutdown" not in running.log
+    finally:
+        process.kill()
+        process.wait()
 
 
 # -- deaths -----------------------------------------------------------------------------------
@@ -263,10 +296,10 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     impatient.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "from orbit_server import workers\n"
-        "import run\n"
+        "from orbit_server.main import main\n"
         "workers._SILENCE_SECONDS = 3.0\n"
         "if __name__ == '__main__':\n"
-        "    run.main(sys.argv[1:])\n"
+        "    main(sys.argv[1:])\n"
     )
     configure(tmp_path)
     port = free_port()
@@ -293,6 +326,7 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
 
 
 # -- one set of data ---------------------------------------------------------------------------
@@ -463,6 +497,225 @@ async def said(running: Server, words: str, times: int) -> None:
             await asyncio.sleep(0.05)
 
 
+# -- what goes wrong at the wrong moment ------------------------------------------------------
+
+
+async def test_a_parent_that_can_start_nothing_lives_on(tmp_path: Path) -> None:
+    """No file descriptors, no place for Chroma's words: others answer, and later all is mended."""
+    async with set_up(tmp_path, 3) as town:
+        parent = town.server.process.pid
+        town.ollama.piece_delay = 0.5
+        streams = town.streams()
+        await streams.open(12)
+        held = {pid: served_by(pid) for pid in workers(town.server)}
+        _, most = resource.prlimit(parent, resource.RLIMIT_NOFILE)
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, (open_files(parent), most))
+        victim = min(held, key=lambda pid: len(held[pid]))
+        os.kill(victim, signal.SIGKILL)
+        await said(town.server, "cannot be started", 1)
+        endings = await streams.ended()
+        for stream, ending in zip(streams.all, endings, strict=True):
+            assert ending == ("cut" if stream.port in held[victim] else "whole")
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, (most, most))
+        await said(town.server, "is started again", 1)
+        log = tmp_path / "logs" / "chroma.log"
+        log.unlink()
+        log.mkdir()
+        os.kill(chroma(town.server), signal.SIGKILL)
+        await said(town.server, "running without", 1)
+        town.ollama.piece_delay = 0
+        async with aiohttp.ClientSession() as http, asyncio.timeout(60):
+            while (await town.ask(http))["status"] != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert await town.server.ended() == 0
+
+
+@each_number
+async def test_the_last_of_many_hangups_counts(tmp_path: Path, number: int) -> None:
+    """What is written while a reload is under way is used as well, by every process."""
+    phrases = "".join(f"forbidden phrase number {each}\n" for each in range(3000))
+    (tmp_path / "blocked").write_text(phrases)
+    sections = {"safety": {"mode": "fuzzy", "blocklist": "blocked", "model": "gemma3:4b"}}
+    async with set_up(tmp_path, number, **sections) as town:
+        town.ollama.reply = reply
+        for _ in range(3):
+            (tmp_path / "blocked").write_text(phrases)
+            town.server.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.1)
+            (tmp_path / "blocked").write_text(f"{phrases}library\n")
+            before = town.server.log.count("is taken up")
+            town.server.process.send_signal(signal.SIGHUP)
+            await said(town.server, "is taken up", before + number)
+            await asyncio.sleep(1)
+            for _ in range(2 * number):
+                async with aiohttp.ClientSession() as http:
+                    assert (await town.ask(http)).get("blocked") is True
+
+
+async def test_a_later_worker_gets_what_the_others_work_with(tmp_path: Path) -> None:
+    """Files that were broken since, and refused by all, keep no worker from being replaced."""
+    (tmp_path / "blocked").write_text("library\n")
+    sections = {"safety": {"mode": "fuzzy", "blocklist": "blocked", "model": "gemma3:4b"}}
+    async with set_up(tmp_path, 2, **sections) as town:
+        (tmp_path / "blocked").write_text("/(/\n")
+        (tmp_path / "config.yaml").write_text("nonsense: 1\n")
+        town.server.process.send_signal(signal.SIGHUP)
+        await said(town.server, "not taken up", 2)
+        before = workers(town.server)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        await said(town.server, "is started again", 2)
+        async with aiohttp.ClientSession() as http:
+            assert (await town.ask(http))["blocked"] is True
+        assert not set(before) & set(workers(town.server))
+        assert await town.server.ended() == 0
+
+
+async def test_a_later_worker_shows_the_old_certificate(tmp_path: Path) -> None:
+    """A pair on disk that was refused keeps no worker from being replaced."""
+    port, authority = free_port(), Authority()
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority.issue(1).write(*files)
+    configure(tmp_path, general={"https": {"enabled": True, "port": port}})
+    process = start(tmp_path, "--host=127.0.0.1", "--workers=2")
+    running = Server(f"https://localhost:{port}", tmp_path, process)
+    try:
+        await said(running, "2 workers", 1)
+        authority.issue(2).write(*files)
+        await said(running, "a new certificate is shown: serial 02", 2)
+        files[1].write_text("no key")
+        for times, pid in enumerate(workers(running), start=1):
+            os.kill(pid, signal.SIGKILL)
+            await said(running, "is started again", times)
+        async with asyncio.timeout(60):
+            for _ in range(6):
+                _, writer = await asyncio.open_connection("localhost", port, ssl=authority.client())
+                assert writer.get_extra_info("peercert")["serialNumber"] == "02"
+                writer.transport.abort()
+        assert await running.ended() == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_chroma_waits_for_nobody_when_its_parent_is_gone(tmp_path: Path) -> None:
+    """Somebody owes it the rest of a request: it ends all the same."""
+    async with set_up(tmp_path, 2) as town:
+        port = int(proc(chroma(town.server))["cmdline"].split("\0")[-2])
+        before = descendants(town.server.process.pid)
+        with closing(socket.create_connection(("127.0.0.1", port))) as half:
+            half.sendall(b"POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na")
+            town.server.process.kill()
+            await gone(before)
+    assert holder(tmp_path / "data" / "chroma") is None
+
+
+@each_number
+async def test_a_hangup_never_ends_a_server(tmp_path: Path, number: int) -> None:
+    """At any moment of its start and its end, also when it reaches all processes."""
+    configure(tmp_path)
+    process = start(tmp_path, f"--port={free_port()}", f"--workers={number}")
+    running = Server("", tmp_path, process)
+    try:
+        await asyncio.sleep(0.2)  # Python itself has to begin
+        async with asyncio.timeout(60):
+            while "answers at" not in running.log:
+                for pid in (*descendants(process.pid), process.pid):
+                    os.kill(pid, signal.SIGHUP)
+                assert process.poll() is None, running.log
+                await asyncio.sleep(0.05)
+        process.terminate()
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.01)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in running.log
+
+
+async def test_signals_without_end_are_two(tmp_path: Path) -> None:
+    """Ctrl-C held down stops a server at once, like a second one."""
+    async with set_up(tmp_path, 1) as town:
+        town.ollama.fault = Hang(after=2)
+        streams = town.streams()
+        await streams.open(2)
+        async with asyncio.timeout(20):
+            while town.server.process.poll() is None:
+                town.server.process.send_signal(signal.SIGINT)
+                await asyncio.sleep(0.03)
+        assert town.server.process.returncode == 128 + signal.SIGINT
+        assert await streams.ended() == ["shutting_down"] * 2
+
+
+async def test_ignored_children_are_noticed(tmp_path: Path) -> None:
+    """A wrapper that ignores the end of children passes that on; workers are replaced still."""
+    configure(tmp_path)
+    process = start_by_shell(tmp_path, 'trap "" CHLD', f"--port={free_port()}", "--workers=2")
+    running = Server("", tmp_path, process)
+    try:
+        await said(running, "2 workers", 1)
+        os.kill(workers(running)[0], signal.SIGKILL)
+        await said(running, "is started again", 1)
+        assert await running.ended() == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_worker_killed_at_the_first_start_is_a_sentence(tmp_path: Path) -> None:
+    """Whoever started the server learns why it is not there, and the code is 1."""
+    configure(tmp_path)
+    process = start(tmp_path, f"--port={free_port()}", "--workers=2")
+    running = Server("", tmp_path, process)
+    try:
+        async with asyncio.timeout(60):
+            while not (found := workers(running)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        os.kill(found[0], signal.SIGKILL)
+        assert await asyncio.to_thread(process.wait, 30) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "worker 1" in running.log and "ended with -9" in running.log
+
+
+async def test_a_reader_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
+    """When all answers are made, what a client does not take is dropped after seconds."""
+    async with set_up(tmp_path, 1, general={"drain_seconds": 2}) as town:
+        town.ollama.reply = ["x" * 40_000] * 400
+        body = b'{"message": "When does the library open?"}'
+        with closing(socket.socket()) as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", int(town.server.url.rpartition(":")[2])))
+            head = (
+                "POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                f"X-API-Key: {town.headers['X-API-Key']}\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            deaf.sendall(head.encode() + body)
+            await town.ollama.until(lambda: bool(town.ollama.bodies("/api/chat")))
+            began = time.monotonic()
+            assert await town.server.ended() == 0
+            assert time.monotonic() - began < 20
+    assert "Traceback" not in town.server.log
+
+
+def start_by_shell(folder: Path, before: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start ``run.py`` by a shell that does ``before`` first."""
+    script = f"{before}; exec {sys.executable} {ROOT}/run.py {' '.join(arguments)}"
+    variables = environment() | {"PYTHONUNBUFFERED": "1"}
+    with (folder / "console").open("ab") as console:
+        return subprocess.Popen(
+            ["sh", "-c", script], cwd=folder, env=variables, stdout=console, stderr=console
+        )
+
+
+def open_files(pid: int) -> int:
+    """Return one more than the highest file descriptor of a process."""
+    return max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()) + 1
+
+
 # -- systemd ----------------------------------------------------------------------------------
 
 
@@ -498,6 +751,7 @@ async def test_the_service_manager_is_told(tmp_path: Path, number: int) -> None:
             assert await asyncio.to_thread(process.wait, 30) == 0
         finally:
             process.kill()
+            process.wait()
 
 
 async def test_a_worker_that_cannot_start_says_why_once(tmp_path: Path) -> None:

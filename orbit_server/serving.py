@@ -1,0 +1,191 @@
+"""One process that serves: from opening the services to the last line of the log."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from .app import create_app
+from .config import Config
+from .parts import SafetyRules
+from .redirect import redirect_app
+from .reload import reload
+from .server import Server, uvicorn_settings
+from .services import Services
+from .workers import DRAIN, RELOAD, STOP, Parent
+
+if TYPE_CHECKING:
+    from .tls import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a process works with, whatever the files say by now.
+
+    ``rules`` and ``pair`` (PEM of certificate chain and key) are read where they are ``None``.
+    """
+
+    config: Config
+    rules: SafetyRules | None = None
+    pair: tuple[bytes, bytes] | None = None
+
+
+Load = Callable[[], Config]
+Prepare = Callable[[Services, str], Awaitable[str]]
+
+
+async def answer(
+    accepted: Accepted,
+    again: Load,
+    sockets: Sequence[socket.socket],
+    *,
+    ready: Callable[[str], None],
+    alive: Callable[[], None],
+    stopping: Callable[[], None] = lambda: None,
+    prepare: Prepare | None = None,
+    parent: Parent | None = None,
+) -> int:
+    """Open the services and answer requests until told to stop; the exit code.
+
+    ``ready`` gets a banner once the server listens; ``alive`` is called every second, as long as
+    the event loop is not held up; ``stopping`` when the end begins.
+    """
+    config = accepted.config
+    server: Server | None = None
+    with giving_up() as give_up:
+        if parent is not None:
+            parent.follow(
+                {
+                    DRAIN: lambda: server.stop() if server else give_up(),
+                    STOP: lambda: server.hurry_up() if server else give_up(),
+                    RELOAD: lambda: server.reload() if server else None,
+                }
+            )
+        certificate = load_certificate(config, accepted.pair)
+        settings = uvicorn_settings(config)
+        if certificate is not None:
+            settings["ssl_context_factory"] = lambda *_: certificate.context
+        services = Services(
+            config, address=address(config), certificate=certificate, rules=accepted.rules
+        )
+        try:
+            async with beating(alive), services:
+                banner = f"ORBIT server answers at {address(config)}"
+                if prepare is not None:
+                    banner = await prepare(services, address(config))
+                app = create_app(services=services)
+                listener, *plain = sockets
+                server = Server(
+                    app,
+                    settings,
+                    hurry=app.state.shutdown.hurry,
+                    reload=partial(reload, services, again),
+                    ready=partial(ready, banner),
+                    stopping=stopping,
+                    patient=parent is not None,
+                    plain_app=redirect_app(config) if plain else None,
+                    plain_sockets=plain,
+                )
+                await server.serve(sockets=[listener])
+        except asyncio.CancelledError:
+            if give_up.signal is None:
+                raise
+            if server is not None:
+                return 128 + give_up.signal
+            if give_up.signal == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            return 0
+        return 128 + server.stopped_by if server.stopped_by else 0
+
+
+def run_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Run ``work`` in the fastest loop there is; its result, or the code it was stopped with."""
+    loop_factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work)
+
+
+@contextlib.asynccontextmanager
+async def beating(alive: Callable[[], None]) -> AsyncIterator[None]:
+    """Call ``alive`` every second while the block lasts."""
+
+    async def beat() -> None:
+        while True:
+            alive()
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+class GivingUp:
+    """Cancels ``task`` when it is called, and remembers with which signal it was."""
+
+    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
+        self.task = task
+        self.signal: int | None = None
+
+    def __call__(self, number: int = signal.SIGTERM) -> None:
+        self.signal = number
+        if self.task is not None:
+            self.task.cancel()
+
+
+@contextlib.contextmanager
+def giving_up() -> Iterator[GivingUp]:
+    """Cancel the running task when a signal comes that no server handles; yields what does it.
+
+    Before the server listens, that is a stop like any other. Afterwards it is a second signal, and
+    the closing of the services is not waited for either.
+    """
+    give_up = GivingUp(asyncio.current_task())
+    loop = asyncio.get_running_loop()
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(give_up, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, caught)
+    try:
+        yield give_up
+    finally:
+        # What comes now is too late to change anything, least of all the exit code.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def load_certificate(
+    config: Config, accepted: tuple[bytes, bytes] | None = None
+) -> "Certificate | None":
+    """Return the certificate of HTTPS, ``None`` where it is off.
+
+    ``accepted`` is shown as long as the files cannot be used; without it that is a ``ConfigError``.
+    """
+    https = config.general.https
+    if not https.enabled:
+        return None
+    from .tls import Certificate  # loads a large library
+
+    return Certificate(Path(https.cert_file), Path(https.key_file), accepted=accepted)
+
+
+def address(config: Config) -> str:
+    """Return the URL at which this machine reaches the server."""
+    general = config.general
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(general.host, general.host)
+    if ":" in host:
+        host = f"[{host}]"
+    if general.https.enabled:
+        return f"https://{host}:{general.https.port}"
+    return f"http://{host}:{general.port}"
