@@ -27,7 +27,6 @@ _REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"
 _GIB, _MIB = 1 << 30, 1 << 20
 _FEW_FILES, _FEWER_FILES = 10_000, 1_000
 _FEW_DESCRIPTORS = 4096
-_DAYS_TO_RENEW = 14
 _READ_WRITE = os.R_OK | os.W_OK
 
 
@@ -184,7 +183,7 @@ def certificate(config: Config) -> Iterator[Finding]:
         message = f"{https.cert_file} is not valid before {shown.begins:%Y-%m-%d %H:%M} UTC."
         later = "Wait until then, or name another in general.https.cert_file; see the clock too."
         yield warn("certificate", message, later)
-    elif left <= _DAYS_TO_RENEW:
+    elif shown.due():
         yield warn("certificate", f"{https.cert_file} expires in {left} days, on {day}.", remedy)
     else:
         yield ok("certificate", f"{https.cert_file} is good until {day}.")
