@@ -416,8 +416,8 @@ async def test_documents_that_do_not_fit(tmp_path: Path) -> None:
 async def test_a_certificate_that_ends_soon(
     tmp_path: Path, days: int, status: str, words: str
 ) -> None:
-    """Two weeks before the end there is a warning."""
-    issued = Authority().issue(1, end=timedelta(days=days))
+    """In its last two weeks there is a warning."""
+    issued = Authority().issue(1, begin=timedelta(days=-60), end=timedelta(days=days))
     issued.write(tmp_path / "cert.pem", tmp_path / "key.pem")
     configure(tmp_path, general={"https": {"enabled": True, "port": free_port()}})
     _, found = await doctor(tmp_path)
