@@ -49,7 +49,9 @@ class LocalChroma:
         self._lock_fd = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._due = 0.0
+        self._began = 0.0
         self._heard = 0.0
+        self._patience = _START_SECONDS
 
     def __enter__(self) -> Self:
         self._lock_fd = lock(self.path, self._address)
@@ -87,8 +89,8 @@ class LocalChroma:
             if now >= self._due:
                 self._due = now + _LOOK_SECONDS
                 if self._answers():
-                    self._heard = now
-                elif now - self._heard > _SILENCE_SECONDS:
+                    self._heard, self._patience = now, _SILENCE_SECONDS
+                elif now - self._heard > self._patience:
                     logger.error("Chroma does not answer and is killed")
                     process.kill()
             return
@@ -96,6 +98,7 @@ class LocalChroma:
             code = process.wait()
             logger.error("Chroma ended with %s and is started again%s", code, self._see_log)
             self._forget()
+            self._due = self._began + _LOOK_SECONDS
         if now >= self._due:
             self._due = now + _LOOK_SECONDS
             try:
@@ -139,7 +142,8 @@ class LocalChroma:
                 )
         except OSError as error:
             raise SearchError(f"Chroma on {self.path} cannot be started: {error}") from error
-        self._heard = time.monotonic()
+        self._began = self._heard = time.monotonic()
+        self._patience = _START_SECONDS
         return self._process
 
     def _opened_log(self) -> BinaryIO:
@@ -153,7 +157,8 @@ class LocalChroma:
 
     @property
     def _see_log(self) -> str:
-        return f"; {self._log} says why" if self._log is not None else ""
+        where = "with logging.file.enabled, chroma.log would say why"
+        return f"; {where if self._log is None else f'{self._log} says why'}"
 
     def _forget(self) -> None:
         if self._process is not None and self._process.stdin is not None:

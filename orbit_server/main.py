@@ -197,6 +197,7 @@ def serve_reloading(config: Config, path: Path | None) -> None:
     """Let uvicorn run the server in a process that it starts anew when the code changes."""
     from uvicorn.supervisors import ChangeReload  # loads what watches files
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it ends with the terminal it belongs to
     if path is not None:
         os.environ["ORBIT_CONFIG"] = str(path.resolve())
     os.environ["ORBIT_ADDRESS"] = address(config)

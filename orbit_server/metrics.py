@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -205,8 +205,10 @@ def shared_by_workers() -> Iterator[None]:
     before = os.environ.get(_DIRECTORY)
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         process = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if process.isdecimal() and left.stat().st_uid == os.getuid() and not _runs(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # another server may clean up at the same time
+            ours = process.isdecimal() and left.lstat().st_uid == os.getuid()
+            if ours and not _runs(int(process)):
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as directory:
         os.environ[_DIRECTORY] = directory
         try:

@@ -113,9 +113,11 @@ class Server(uvicorn.Server):
 
     async def _abandon_the_slow(self) -> None:
         """Drop connections when every answer was made, and some are still not taken."""
-        while self.server_state.tasks:  # noqa: ASYNC110
+        since = time.monotonic()
+        while time.monotonic() - since < _SLOW_SECONDS:
             await asyncio.sleep(0.1)
-        await asyncio.sleep(_SLOW_SECONDS)
+            if self.server_state.tasks:
+                since = time.monotonic()
         for connection in list(self.server_state.connections):
             if transport := getattr(connection, "transport", None):
                 transport.abort()

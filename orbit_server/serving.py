@@ -59,16 +59,9 @@ async def answer(
     the event loop is not held up; ``stopping`` when the end begins.
     """
     config = accepted.config
-    server: Server | None = None
-    with giving_up() as give_up:
+    with caught_signals() as signals:
         if parent is not None:
-            parent.follow(
-                {
-                    DRAIN: lambda: server.stop() if server else give_up(),
-                    STOP: lambda: server.hurry_up() if server else give_up(),
-                    RELOAD: lambda: server.reload() if server else None,
-                }
-            )
+            parent.follow({DRAIN: signals.stop, STOP: signals.hurry, RELOAD: signals.reload})
         certificate = load_certificate(config, accepted.pair)
         settings = uvicorn_settings(config)
         if certificate is not None:
@@ -94,13 +87,14 @@ async def answer(
                     plain_app=redirect_app(config) if plain else None,
                     plain_sockets=plain,
                 )
-                await server.serve(sockets=[listener])
+                with signals.handled_by(server):
+                    await server.serve(sockets=[listener])
         except asyncio.CancelledError:
-            if give_up.signal is None:
+            if signals.cancelled_by is None:
                 raise
-            if server is not None:
-                return 128 + give_up.signal
-            if give_up.signal == signal.SIGINT:
+            if signals.served:
+                return 128 + signals.cancelled_by
+            if signals.cancelled_by == signal.SIGINT:
                 raise KeyboardInterrupt from None
             return 0
         return 128 + server.stopped_by if server.stopped_by else 0
@@ -129,39 +123,73 @@ async def beating(alive: Callable[[], None]) -> AsyncIterator[None]:
         task.cancel()
 
 
-class GivingUp:
-    """Cancels ``task`` when it is called, and remembers with which signal it was."""
+class Signals:
+    """What a process is told, by signals or by its parent, at any moment of its life.
 
-    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
-        self.task = task
-        self.signal: int | None = None
+    Before there is a server, to stop is to give up, and a reload is put off. While it serves, it is
+    told itself. Afterwards, a stop is a second one: the closing of the services is not waited for.
+    """
 
-    def __call__(self, number: int = signal.SIGTERM) -> None:
-        self.signal = number
-        if self.task is not None:
-            self.task.cancel()
+    def __init__(self) -> None:
+        self.cancelled_by: int | None = None
+        self.served = False
+        self._server: Server | None = None
+        self._outdated = False
+        self._task = asyncio.current_task()
+
+    @contextlib.contextmanager
+    def handled_by(self, server: Server) -> Iterator[None]:
+        """Pass everything on to ``server`` while the block lasts."""
+        self._server, self.served = server, True
+        if self._outdated:
+            server.reload()
+        try:
+            yield
+        finally:
+            self._server = None
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stop, when what is under way is finished."""
+        if self._server is not None:
+            self._server.handle_exit(number, None)
+        elif self._task is not None:
+            self.cancelled_by = number
+            self._task.cancel()
+
+    def hurry(self) -> None:
+        """Stop at once."""
+        if self._server is not None:
+            self._server.hurry_up()
+        else:
+            self.stop()
+
+    def reload(self) -> None:
+        """Take up the configuration anew."""
+        self._outdated = True
+        if self._server is not None:
+            self._server.reload()
 
 
 @contextlib.contextmanager
-def giving_up() -> Iterator[GivingUp]:
-    """Cancel the running task when a signal comes that no server handles; yields what does it.
-
-    Before the server listens, that is a stop like any other. Afterwards it is a second signal, and
-    the closing of the services is not waited for either.
-    """
-    give_up = GivingUp(asyncio.current_task())
+def caught_signals() -> Iterator[Signals]:
+    """Handle signals while the block lasts; yields what does it, for others to call."""
+    signals = Signals()
     loop = asyncio.get_running_loop()
 
     def caught(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(give_up, number)
+        if number == signal.SIGHUP:
+            loop.call_soon_threadsafe(signals.reload)
+        else:
+            loop.call_soon_threadsafe(signals.stop, number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in handled:
         signal.signal(number, caught)
     try:
-        yield give_up
+        yield signals
     finally:
         # What comes now is too late to change anything, least of all the exit code.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handled:
             signal.signal(number, signal.SIG_IGN)
 
 

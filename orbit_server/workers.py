@@ -9,14 +9,17 @@ Signals are no part of this, so one that reaches a whole group of processes says
 import asyncio
 import logging
 import multiprocessing
+import pickle
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from multiprocessing import reduction, resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
+from typing import Any, cast
 
 from .chroma_local import LocalChroma
 
@@ -94,7 +97,11 @@ class Workers:
         deadline = time.monotonic() + _START_SECONDS
         for waited_for in (self._places[:1], self._places):
             for place in waited_for:
-                place.start(self._work(), self._sockets)
+                try:
+                    place.start(self._work(), self._sockets)
+                except OSError as error:
+                    logger.error("worker %d cannot be started: %s", place.number, error)
+                    return 1
             while not all(place.ready for place in waited_for):
                 self._listen()
                 if self._asked:
@@ -210,7 +217,10 @@ class _Place:
         self._close()
         self.pair, theirs = socket.socketpair()
         self.pair.setblocking(False)
-        self._process = _SPAWN.Process(target=work, args=(self.number, theirs, sockets))
+        parcel = _Parcel(work)
+        self._process = _SPAWN.Process(
+            target=cast(Work, parcel), args=(self.number, theirs, sockets)
+        )
         # A worker follows its parent alone, at every moment of its life: it inherits these signals
         # blocked. One that comes here meanwhile is delivered afterwards.
         signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
@@ -220,6 +230,7 @@ class _Place:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
                 self._process.start()
         finally:
+            parcel.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_THE_PARENT)
         self._began = self._heard = time.monotonic()
 
@@ -248,9 +259,12 @@ class _Place:
                 logger.info("worker %d is started again (%s)", self.number, self._pid)
 
     def failed(self) -> int:
-        """Return the exit code of a first start that did not succeed; a killed one says nothing."""
+        """Return the exit code of a first start that did not succeed.
+
+        A worker that ends by itself has said why; one that was ended from outside has not.
+        """
         code = self.code or 0
-        if code < 0:
+        if code <= 0:
             logger.error("worker %d (%s) ended with %d", self.number, self._pid, code)
         return code if code > 0 else 1
 
@@ -291,6 +305,31 @@ class _Place:
     @property
     def _pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+
+class _Parcel:
+    """Something of any size that a new process shall have; there, it is the thing itself.
+
+    Python writes what a new process is given into a pipe, and keeps the other end of it open. When
+    the process dies before it has read more than the pipe holds, its parent waits for ever.
+    """
+
+    def __init__(self, thing: object) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open until it is handed over
+        pickle.dump(thing, self._file)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __reduce__(self) -> tuple[Callable[[Any], object], tuple[Any]]:
+        return _unpacked, (reduction.DupFd(self._file.fileno()),)
+
+
+def _unpacked(handle: Any) -> object:
+    with open(handle.detach(), "rb") as file:  # noqa: PTH123 - a descriptor
+        file.seek(0)
+        return pickle.load(file)  # noqa: S301 - from our own parent
 
 
 class Parent:

@@ -144,6 +144,29 @@ async def test_a_stop_gives_every_reader_an_end(tmp_path: Path, number: int) -> 
 
 
 @each_number
+async def test_who_has_just_come_may_still_ask(tmp_path: Path, number: int) -> None:
+    """A connection made before the stop, a question after it: the whole, slow answer."""
+    async with set_up(tmp_path, number) as town:
+        town.ollama.piece_delay = 1.5
+        port = int(town.server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.2)  # until somebody has accepted it
+        town.server.process.terminate()
+        await asyncio.sleep(0.3)
+        body = b'{"message": "When does the library open?"}'
+        head = (
+            "POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"X-API-Key: {town.headers['X-API-Key']}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        async with asyncio.timeout(60):
+            answer = await reader.read()
+        writer.close()
+        assert b'"finish_reason":"stop"' in answer
+        assert await asyncio.to_thread(town.server.process.wait, 30) == 0
+
+
+@each_number
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: int) -> None:
     """Exit 128 + SIGTERM within seconds; readers are told, and nothing is missing in the log."""
     async with set_up(tmp_path, number) as town:
@@ -552,6 +575,23 @@ async def test_the_last_of_many_hangups_counts(tmp_path: Path, number: int) -> N
                     assert (await town.ask(http)).get("blocked") is True
 
 
+async def test_a_hangup_reaches_a_worker_that_starts(tmp_path: Path) -> None:
+    """It was given what held before; what was asked for meanwhile is taken up when it is ready."""
+    (tmp_path / "blocked").write_text("gunpowder\n")
+    sections = {"safety": {"mode": "fuzzy", "blocklist": "blocked", "model": "gemma3:4b"}}
+    async with set_up(tmp_path, 2, **sections) as town:
+        town.ollama.reply = reply
+        os.kill(workers(town.server)[0], signal.SIGKILL)
+        await said(town.server, "is started again", 1)
+        await asyncio.sleep(0.3)
+        (tmp_path / "blocked").write_text("library\n")
+        town.server.process.send_signal(signal.SIGHUP)
+        await said(town.server, "is taken up", 2)
+        for _ in range(12):
+            async with aiohttp.ClientSession() as http:
+                assert (await town.ask(http)).get("blocked") is True
+
+
 async def test_a_later_worker_gets_what_the_others_work_with(tmp_path: Path) -> None:
     """Files that were broken since, and refused by all, keep no worker from being replaced."""
     (tmp_path / "blocked").write_text("library\n")
@@ -665,8 +705,13 @@ async def test_ignored_children_are_noticed(tmp_path: Path) -> None:
 
 
 async def test_a_worker_killed_at_the_first_start_is_a_sentence(tmp_path: Path) -> None:
-    """Whoever started the server learns why it is not there, and the code is 1."""
-    configure(tmp_path)
+    """Whoever started the server learns why it is not there, and the code is 1.
+
+    What the worker was to be given is more than a pipe holds: its parent must not wait for it.
+    """
+    phrases = "".join(f"a rather long forbidden phrase, number {n}\n" for n in range(6000))
+    (tmp_path / "blocked").write_text(phrases)
+    configure(tmp_path, safety={"mode": "fuzzy", "blocklist": "blocked"})
     process = start(tmp_path, f"--port={free_port()}", "--workers=2")
     running = Server("", tmp_path, process)
     try:
