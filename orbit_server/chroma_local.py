@@ -106,11 +106,6 @@ class LocalChroma:
             except SearchError as error:
                 logger.error("%s", error)
 
-    @property
-    def pid(self) -> int | None:
-        """The process id of Chroma, ``None`` while there is none."""
-        return self._process.pid if self._process else None
-
     def _starts(self) -> bool:
         process = self._spawn()
         patience = time.monotonic() + _START_SECONDS
