@@ -202,7 +202,12 @@ class _Kept:
                 known[1].close()
             if stat is None or not path.is_file():
                 return None
-            known = (stat.st_dev, stat.st_ino), _connected(path, "rw")
+            try:
+                known = (stat.st_dev, stat.st_ino), _connected(path, "rw")
+            except sqlite3.OperationalError:
+                if path.exists():
+                    raise
+                return None  # its collection was deleted in this very moment
         self.indexes[path] = known
         if len(self.indexes) > _MOST_OPEN:
             self.indexes.popitem(last=False)[1][1].close()

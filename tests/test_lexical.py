@@ -321,3 +321,19 @@ async def test_processes_share_a_file(index: LexicalIndex) -> None:
     assert await finished == [0, 0, 0]
     assert await index.count("town") == 3 * 20 * 4
     assert [hit.id[:4] for hit in await index.search("town", "blue", n=1)] == ["blue"]
+
+
+async def test_an_index_that_is_deleted_while_it_is_opened(
+    index: LexicalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the file and its opening it goes: that is no index, and no error."""
+    await index.add("town", [("a", "the library")])
+    open_really = lexical._connected
+
+    def open_too_late(path: Path | str, mode: str) -> sqlite3.Connection:
+        if isinstance(path, Path) and mode == "rw":
+            path.unlink(missing_ok=True)
+        return open_really(path, mode)
+
+    monkeypatch.setattr(lexical, "_connected", open_too_late)
+    assert await index.search("town", "library", n=5) == []
