@@ -50,7 +50,10 @@ from .program import (
 )
 from .server import ADMIN_TOKEN, records_in
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, as Linux has it"),
+]
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 REPLY = ["The", " library", " opens", " at", " nine."]
