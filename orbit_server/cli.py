@@ -1,16 +1,16 @@
 """``python -m orbit_server``: keys, documents and questions from the command line."""
 
 import asyncio
-import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from . import cli_collections, cli_doctor, cli_keys, cli_logs, cli_quality
 from .config import load
-from .errors import ConfigError, KeysUnavailable, ModelUnreachable, OrbitError
+from .errors import ModelUnreachable, OrbitError
+from .exits import fail, told
 from .guard import Verdict
 from .services import Services
 from .store import Store
@@ -85,21 +85,9 @@ def options(context: typer.Context, config: ConfigFile = None) -> None:
 
 def main() -> None:
     """Run one command; exit with 1 and a sentence, or with 2 for a wrong call or configuration."""
-    try:
-        app()
-    except ConfigError as error:
-        _fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
-    except ModelUnreachable as error:
-        remedy = "Start it, or work without it: embedding.provider: lexical"
-        _fail(f"Ollama cannot be reached: {error}. {remedy}", 1)
-    except KeysUnavailable as error:
-        _fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
-    except OrbitError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    print(f"orbit: {sentence}", file=sys.stderr)
-    raise SystemExit(code)
+    with told():
+        try:
+            app()
+        except ModelUnreachable as error:
+            remedy = "Start it, or work without it: embedding.provider: lexical"
+            fail(f"Ollama cannot be reached: {error}. {remedy}", 1)

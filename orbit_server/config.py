@@ -6,10 +6,8 @@ its field reads it, so that a value means the same in the file and in a variable
 """
 
 import difflib
-import errno
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -27,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from .allowed import WORDS_OF_TRUTH, masked, truth
 from .errors import ConfigError
+from .files import TooLarge, read_file
 from .settings import Config, Section
 
 __all__ = ["Config", "load"]
@@ -375,26 +374,20 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 def _read(path: Path, *, absent: tuple[type[OSError], ...] = ()) -> str | None:
     name = _printable(str(path))
     try:
-        with open(path, "rb", opener=_open_at_once) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "it is not a file")
-            data = stream.read(_FILE_LIMIT + 1)
+        data = read_file(path, limit=_FILE_LIMIT)
     except absent:
         return None
+    except TooLarge:
+        message = f"{name}: cannot be read: larger than {_FILE_LIMIT >> 20} MiB"
+        raise ConfigError([message]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise ConfigError([f"{name}: cannot be read: {reason}"]) from None
-    if len(data) > _FILE_LIMIT:
-        raise ConfigError([f"{name}: cannot be read: larger than {_FILE_LIMIT >> 20} MiB"])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{name}:{line}: cannot be read: not UTF-8 text"]) from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe opens without its other end, too
 
 
 def _read_dotenv(folder: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,8 @@ from . import logs
 from .app import create_app
 from .chroma_local import HOST, LocalChroma
 from .config import Config, load
-from .errors import ConfigError, KeysUnavailable, OrbitError
+from .errors import ConfigError
+from .exits import fail, told
 from .metrics import shared_by_workers
 from .notify import Notify
 from .parts import make_guard, make_ollama, read_safety_rules
@@ -210,8 +210,7 @@ def serve_reloading(config: Config, path: Path | None) -> None:
             "ssl_keyfile": general.https.key_file,
         }
     reloading = uvicorn.Config("orbit_server.main:create", factory=True, reload=True, **settings)
-    port = general.https.port if general.https.enabled else general.port
-    with bind(general.host, port) as listener:
+    with bind(general.host, main_port(config)) as listener:
         ChangeReload(reloading, uvicorn.Server(reloading).run, [listener]).run()
 
 
@@ -244,11 +243,17 @@ def listening(config: Config) -> Iterator[list[socket.socket]]:
     Ends the process with one clear sentence when that cannot be.
     """
     https = config.general.https
-    ports = [https.port if https.enabled else config.general.port]
+    ports = [main_port(config)]
     if https.enabled and https.redirect_http:
         ports.append(config.general.port)
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(bind(config.general.host, port)) for port in ports]
+
+
+def main_port(config: Config) -> int:
+    """Return the port at which requests are answered."""
+    general = config.general
+    return general.https.port if general.https.enabled else general.port
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -264,27 +269,6 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         fail(f"cannot listen on {host}:{port}: {error.strerror or error}", 1)
     return listener
-
-
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Turn what goes wrong on purpose into a sentence and an exit code."""
-    try:
-        yield
-    except ConfigError as error:
-        fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
-    except KeysUnavailable as error:
-        fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
-    except OrbitError as error:
-        fail(str(error), 1)
-    except KeyboardInterrupt:
-        fail("stopped", 130)
-
-
-def fail(sentence: str, code: int) -> NoReturn:
-    """End the process with a sentence for whoever started it."""
-    print(f"orbit: {sentence}", file=sys.stderr)
-    raise SystemExit(code)
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

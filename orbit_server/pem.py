@@ -3,7 +3,6 @@
 import errno
 import os
 import ssl
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from .errors import ConfigError
+from .files import NotAFile, TooLarge, read_file
 
 LARGEST = 64 * 1024  # what a pipe holds; chains have a tenth of it
 _CERT_FILE = "general.https.cert_file"
@@ -121,22 +121,15 @@ def _leaf(chain: bytes, cert_file: Path) -> x509.Certificate:
 
 
 def _read(key: str, file: Path) -> bytes:
-    what = ""
     try:
-        with open(file, "rb", opener=_open_at_once) as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                what = "is no regular file"
-            elif len(content := opened.read(LARGEST + 1)) > LARGEST:
-                what = f"is larger than {LARGEST // 1024} KiB"
-            else:
-                return content
+        return read_file(file, limit=LARGEST)
+    except NotAFile:
+        what = "is no regular file"
+    except TooLarge:
+        what = f"is larger than {LARGEST // 1024} KiB"
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
     raise _mistake(key, file, f"{what}; name a PEM file that the server's user may read")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe opens without its other end, too
 
 
 @contextmanager

@@ -28,9 +28,9 @@ _SLOW_SECONDS = 5.0
 class Server(uvicorn.Server):
     """Serves ``app`` on ``sockets``, and ``plain_app`` without TLS on ``plain_sockets``.
 
-    SIGTERM and SIGINT stop it: nothing new is accepted, and what is under way may finish. A second
-    one calls ``hurry``, which has to end what is under way; with ``patient`` only ``hurry_up()``
-    does. SIGHUP calls ``reload``. ``ready`` is called once it listens, ``stopping`` when it ends.
+    ``handle_exit`` stops it: nothing new is accepted, what is under way may finish. A second one
+    calls ``hurry``, which has to end what is under way; with ``patient`` only ``hurry_up()`` does.
+    ``reload()`` calls ``reload``. ``ready`` is called once it listens, ``stopping`` when it ends.
 
     uvicorn ends the process by the signal that has stopped it; this one returns from ``serve``, so
     that services are closed and logs written.
@@ -90,13 +90,9 @@ class Server(uvicorn.Server):
             for task in self.server_state.tasks:
                 task.cancel()
 
-    def stop(self) -> None:
-        """Accept nothing new, and return from ``serve`` when all is finished."""
-        self.handle_exit(signal.SIGTERM, None)
-
     def hurry_up(self) -> None:
         """Stop, and wait for nobody."""
-        self.stop()
+        self.handle_exit(signal.SIGTERM, None)
         self.force_exit = True
         self._hurry()
 
@@ -138,23 +134,8 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle SIGINT, SIGTERM and SIGHUP while serving, and give them back afterwards."""
-        loop = asyncio.get_running_loop()
-
-        def hang_up(sig: int, frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self.reload)
-
-        handlers = {
-            signal.SIGINT: self.handle_exit,
-            signal.SIGTERM: self.handle_exit,
-            signal.SIGHUP: hang_up,
-        }
-        before = {sig: signal.signal(sig, handler) for sig, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for sig, handler in before.items():
-                signal.signal(sig, handler)
+        """Leave signals to who runs this server: they come before it, and after it, as well."""
+        yield
 
     async def _listen(self, listener: socket.socket, config: uvicorn.Config) -> None:
         def protocol() -> asyncio.Protocol:

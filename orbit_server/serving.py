@@ -136,6 +136,7 @@ class Signals:
         self._server: Server | None = None
         self._outdated = False
         self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
 
     @contextlib.contextmanager
     def handled_by(self, server: Server) -> Iterator[None]:
@@ -149,8 +150,14 @@ class Signals:
             self._server = None
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop, when what is under way is finished."""
+        """Stop, when what is under way is finished; a signal handler may call it."""
         if self._server is not None:
+            self._server.handle_exit(number, None)
+        else:
+            self._loop.call_soon_threadsafe(self._give_up, number)
+
+    def _give_up(self, number: int) -> None:
+        if self._server is not None:  # by now
             self._server.handle_exit(number, None)
         elif self._task is not None:
             self.cancelled_by = number
@@ -180,7 +187,7 @@ def caught_signals() -> Iterator[Signals]:
         if number == signal.SIGHUP:
             loop.call_soon_threadsafe(signals.reload)
         else:
-            loop.call_soon_threadsafe(signals.stop, number)
+            signals.stop(number)
 
     handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in handled:

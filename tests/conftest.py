@@ -1,6 +1,10 @@
 """Fixtures that every test file shares, and an eye on what is skipped."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +23,15 @@ skipped: list[str] = []
 def anyio_backend() -> str:
     """Run async tests on asyncio, the loop the server runs on."""
     return "asyncio"
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -83,15 +82,6 @@ def one(found: Found, name: str, words: str) -> dict[str, str]:
 def tree(folder: Path) -> list[str]:
     """Return everything below ``folder``."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that other users may enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 # -- all is well ------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ LAYERS: list[set[str]] = [
         "chunks",
         "chroma",
         "chroma_lock",
+        "exits",
+        "files",
         "_middleware",
     }
     | {"citations", "fence", "ecs", "version", "words"},

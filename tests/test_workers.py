@@ -467,10 +467,7 @@ async def test_a_hangup_takes_up_what_can_change(tmp_path: Path, number: int) ->
         town.ollama.piece_delay = 0
         asked = len(town.ollama.bodies("/api/chat"))
         async with asyncio.timeout(60):
-            for _ in range(8):
-                async with aiohttp.ClientSession() as http:
-                    blocked = await town.ask(http)
-                    assert blocked["blocked"] is True, "the new blocklist is not used"
+            await blocked_by_all(town, 8)
         assert len(town.ollama.bodies("/api/chat")) == asked
         quiet = len(town.server.log)
         (tmp_path / "blocked").write_text("gunpowder\n")
@@ -482,6 +479,13 @@ async def test_a_hangup_takes_up_what_can_change(tmp_path: Path, number: int) ->
         assert any(prompt.startswith("Be long.") for prompt in prompts)
         assert "INFO" not in town.server.log[quiet:]
         assert await town.server.ended() == 0
+
+
+async def blocked_by_all(town: Set, times: int) -> None:
+    """Ask so often, each time on a new connection; no process lets the question through."""
+    for _ in range(times):
+        async with aiohttp.ClientSession() as http:
+            assert (await town.ask(http)).get("blocked") is True
 
 
 def reply(body: Any) -> list[str]:
@@ -573,9 +577,7 @@ async def test_the_last_of_many_hangups_counts(tmp_path: Path, number: int) -> N
             town.server.process.send_signal(signal.SIGHUP)
             await said(town.server, "is taken up", before + number)
             await asyncio.sleep(1)
-            for _ in range(2 * number):
-                async with aiohttp.ClientSession() as http:
-                    assert (await town.ask(http)).get("blocked") is True
+            await blocked_by_all(town, 2 * number)
 
 
 async def test_a_hangup_reaches_a_worker_that_starts(tmp_path: Path) -> None:
@@ -590,9 +592,7 @@ async def test_a_hangup_reaches_a_worker_that_starts(tmp_path: Path) -> None:
         (tmp_path / "blocked").write_text("library\n")
         town.server.process.send_signal(signal.SIGHUP)
         await said(town.server, "is taken up", 2)
-        for _ in range(12):
-            async with aiohttp.ClientSession() as http:
-                assert (await town.ask(http)).get("blocked") is True
+        await blocked_by_all(town, 12)
 
 
 async def test_a_later_worker_gets_what_the_others_work_with(tmp_path: Path) -> None:
