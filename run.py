@@ -12,7 +12,7 @@ def main() -> NoReturn:
     # Some supervisors ignore this one, and so would we: nobody would hear of a worker that died.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        from orbit_server.main import main
+        from orbit_server.cli.serve import main
 
         main()
     except KeyboardInterrupt:

@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orbit_server.chunks import Chunk
-from orbit_server.config import load
+from orbit_server.config.loader import load
+from orbit_server.documents.chunking import Chunk
 from orbit_server.services import Services
 
 from .figures import Sample, Workload, median

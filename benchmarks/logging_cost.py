@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orbit_server.chatlog import ChatLog
-from orbit_server.redact import redactor
+from orbit_server.observability.chatlog import ChatLog
+from orbit_server.observability.redaction import redactor
 
 ANSWER = "The library opens at nine and lends books, films and games to everybody. " * 8
 

@@ -5,13 +5,13 @@ Importing this package has no effect; ``create_app`` imports what it needs when 
 
 from typing import TYPE_CHECKING
 
-from .version import __version__
-
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from .config import Config
+    from .config.loader import Config
     from .services import Services
+
+__version__ = "0.1.0"
 
 __all__ = ["__version__", "create_app"]
 

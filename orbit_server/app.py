@@ -16,19 +16,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from ._middleware.api_key import ApiKeyMiddleware
-from ._middleware.request_log import RequestLogMiddleware
-from ._middleware.safety import SafetyMiddleware
-from .config import Config, load
-from .endpoints import admin
-from .endpoints.acme import acme_route
-from .endpoints.chat import Refusal, chat, question_reader
-from .endpoints.health import ByVerbosity, health, live, ready
-from .endpoints.metrics import metrics
+from .api import admin
+from .api._middleware.api_key import ApiKeyMiddleware
+from .api._middleware.request_log import RequestLogMiddleware
+from .api._middleware.safety import SafetyMiddleware
+from .api.acme import acme_route
+from .api.chat import Refusal, chat, question_reader
+from .api.event_stream import Shutdown
+from .api.health import ByVerbosity, health, live, ready
+from .api.metrics import metrics
+from .config.loader import Config, load
 from .errors import OrbitError
-from .metrics import Metrics
+from .observability.metrics import Metrics
 from .services import ADMIN, Services
-from .sse import Shutdown
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("orbit_server.requests")

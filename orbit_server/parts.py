@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from .blocklist import Blocklist
-from .chatlog import ChatLog
-from .chroma import Chroma
-from .chroma_embedded import ChromaEmbedded
-from .chroma_server import ChromaServer
-from .config import Config
-from .elastic import Elastic
-from .embedding import Embedder, LexicalEmbedder, OllamaEmbedder
+from .config.loader import Config
 from .errors import ConfigError
-from .guard import Guard
-from .ollama import Ollama
-from .redact import redactor
-from .rerank import Reranker, refuse_embedders
-from .shipper import Shipper
+from .llm.ollama import Ollama
+from .observability.chatlog import ChatLog
+from .observability.elasticsearch import Elastic
+from .observability.redaction import redactor
+from .observability.shipper import Shipper
+from .retrieval.chroma.client import Chroma
+from .retrieval.chroma.embedded import ChromaEmbedded
+from .retrieval.chroma.rest import ChromaServer
+from .retrieval.embedders import Embedder, LexicalEmbedder, OllamaEmbedder
+from .retrieval.rerank import Reranker, refuse_embedders
+from .safety.blocklist import Blocklist
+from .safety.guard import Guard
 
 
 def make_ollama(config: Config) -> Ollama:

@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from . import prompt
-from .answer import Answer, Generate, Retrieve, quotation
-from .condense import condense
-from .config import Config
+from . import __version__
+from .answering import prompt
+from .answering.answer import Answer, Generate, Retrieve, quotation
+from .answering.condense import condense
+from .auth.keys import Key, Keys
+from .config.loader import Config
+from .documents.collection_store import LocalStore
 from .errors import CollectionNotFound, Forbidden, NotStarted, OrbitError, Unprocessable
-from .guard import Verdict
-from .health import Health
-from .keys import Key, Keys
-from .lexical import LexicalIndex
-from .metrics import Metrics
-from .ollama import ChatStream
+from .llm.ollama import ChatStream
+from .observability.health import Health
+from .observability.metrics import Metrics
 from .parts import (
     SafetyRules,
     make_chatlog,
@@ -31,13 +31,13 @@ from .parts import (
     make_reranker,
     make_shipper,
 )
-from .retrieval import Retrieval
-from .store import LocalStore
+from .retrieval.bm25 import LexicalIndex
+from .retrieval.retriever import Retrieval
+from .safety.guard import Verdict
 from .types import Passage, Question, Retrieved
-from .version import __version__
 
 if TYPE_CHECKING:
-    from .tls import Certificate
+    from .server.certificate import Certificate
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import chromadb
 import pytest
 from chromadb.config import Settings
 
-from orbit_server.chroma import Chroma
-from orbit_server.chroma_embedded import ChromaEmbedded
-from orbit_server.chroma_server import ChromaServer
+from orbit_server.retrieval.chroma.client import Chroma
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
+from orbit_server.retrieval.chroma.rest import ChromaServer
 
 from .chroma_run import RunningChroma, chroma_run
 

@@ -36,7 +36,7 @@ def workers(server: Server) -> list[int]:
 def chroma(server: Server) -> int:
     """Return the process id of the Chroma that ``server`` has started."""
     found = descendants(server.process.pid)
-    (pid,) = [pid for pid, line in found.items() if "chroma_process.py" in line]
+    (pid,) = [pid for pid, line in found.items() if "chroma_main.py" in line]
     return pid
 
 

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import aiohttp
 import yaml
 
-from orbit_server import cli
+from orbit_server.cli import main as cli
 
 from .server import ADMIN_TOKEN
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from orbit_server.api.https_redirect import redirect_app
 from orbit_server.app import create_app
-from orbit_server.protocol import LimitedProtocol
-from orbit_server.redirect import redirect_app
+from orbit_server.server.http_protocol import LimitedProtocol
 
 from . import asgi
 from .server import lexical, running, serving

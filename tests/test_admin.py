@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from orbit_server.app import create_app
-from orbit_server.config import load
+from orbit_server.config.loader import load
 from orbit_server.errors import CollectionNotFound
 from orbit_server.services import Services
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import pytest
 
-from orbit_server.answer import Answer, Written, quotation
+from orbit_server.answering.answer import Answer, Written, quotation
 from orbit_server.errors import ModelBusy, SearchUnavailable
 from orbit_server.types import Passage, Question, Retrieved
 

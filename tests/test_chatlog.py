@@ -12,8 +12,8 @@ import aiohttp
 import orjson
 import pytest
 
-from orbit_server.chatlog import ChatLog
-from orbit_server.redact import redactor
+from orbit_server.observability.chatlog import ChatLog
+from orbit_server.observability.redaction import redactor
 
 from .server import lexical, running
 

@@ -23,12 +23,6 @@ import orjson
 import pytest
 from aiohttp import web
 
-from orbit_server import chroma as chroma_module
-from orbit_server import chroma_embedded, chroma_server
-from orbit_server.chroma import Chroma, Record
-from orbit_server.chroma_embedded import ChromaEmbedded
-from orbit_server.chroma_lock import ChromaLocked, holder
-from orbit_server.chroma_server import ChromaServer
 from orbit_server.errors import (
     CollectionNotFound,
     EmbedderMismatch,
@@ -38,6 +32,13 @@ from orbit_server.errors import (
     SearchUnavailable,
     Unprocessable,
 )
+from orbit_server.retrieval.chroma import client as chroma_module
+from orbit_server.retrieval.chroma import embedded as chroma_embedded
+from orbit_server.retrieval.chroma import rest as chroma_server
+from orbit_server.retrieval.chroma.client import Chroma, Record
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
+from orbit_server.retrieval.chroma.lock import ChromaLocked, holder
+from orbit_server.retrieval.chroma.rest import ChromaServer
 
 from .chroma_run import RunningChroma, chroma_run
 
@@ -904,8 +905,8 @@ def test_settings_of_others_change_nothing(tmp_path: Path, where: str) -> None:
 def test_chromadb_is_imported_when_opened() -> None:
     """Importing the module, and making both clients, loads neither chromadb nor numpy."""
     script = (
-        "import sys; from orbit_server.chroma_embedded import ChromaEmbedded;"
-        "from orbit_server.chroma_server import ChromaServer;"
+        "import sys; from orbit_server.retrieval.chroma.embedded import ChromaEmbedded;"
+        "from orbit_server.retrieval.chroma.rest import ChromaServer;"
         "ChromaEmbedded('x'); ChromaServer('localhost', 8000);"
         "print({'chromadb', 'numpy'} & set(sys.modules))"
     )

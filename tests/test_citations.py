@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.citations import cited
+from orbit_server.answering.citations import cited
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from orbit_server import remote
 from orbit_server.app import create_app
+from orbit_server.documents import remote_store as remote
+from orbit_server.documents.remote_store import RemoteStore, is_loopback
 from orbit_server.errors import ConfigError
-from orbit_server.remote import RemoteStore, is_loopback
+from orbit_server.server.certificate import Certificate
 from orbit_server.services import Services
-from orbit_server.tls import Certificate
 
 from .certificates import Authority
 from .program import Result, command, configure, environment

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orbit_server.config import load
+from orbit_server.config.loader import load
 from orbit_server.parts import make_shipper
 
 from .elasticsearch_standin import ElasticsearchStandIn, Refuse

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.condense import condense, joined, messages, read_question
+from orbit_server.answering.condense import condense, joined, messages, read_question
 from orbit_server.errors import ModelNotFound, ModelUnreachable
 from orbit_server.types import Question, Turn
 

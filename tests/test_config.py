@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from orbit_server.config import load
-from orbit_server.errors import ConfigError
-from orbit_server.settings import (
+from orbit_server.config.loader import load
+from orbit_server.config.schema import (
     ApiKeysConfig,
     ChromaConfig,
     Config,
@@ -27,6 +26,7 @@ from orbit_server.settings import (
     SafetyConfig,
     Section,
 )
+from orbit_server.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,8 +19,8 @@ import aiohttp
 import pytest
 import yaml
 
-from orbit_server import main as run
-from orbit_server.config import Config, load
+from orbit_server.cli import serve as run
+from orbit_server.config.loader import Config, load
 
 from .program import ROOT, command, configure, environment, free_port, server
 from .server import ADMIN_TOKEN

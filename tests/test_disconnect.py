@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
+from orbit_server.api.event_stream import EventStream
 from orbit_server.app import create_app
-from orbit_server.sse import EventStream
 from tests import asgi
 from tests.chatting import QUESTION, Requests, Socket, Town, request_log
 from tests.chatting import town as open_town

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server import embedding
-from orbit_server.embedding import (
+from orbit_server.errors import EmbedderMismatch, ModelError, ModelUnreachable
+from orbit_server.retrieval import embedders as embedding
+from orbit_server.retrieval.embedders import (
     DIMENSION,
     Embedder,
     LexicalEmbedder,
@@ -28,7 +29,6 @@ from orbit_server.embedding import (
     prefixes,
     record,
 )
-from orbit_server.errors import EmbedderMismatch, ModelError, ModelUnreachable
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server import store as store_module
-from orbit_server.calibrate import (
+from orbit_server.documents import collection_store as store_module
+from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.collection_store import Store
+from orbit_server.documents.ingest import ingest
+from orbit_server.documents.remote_store import RemoteStore
+from orbit_server.errors import ModelUnreachable, OrbitError, SearchError
+from orbit_server.retrieval.calibration import (
     FEWEST,
     calibrate,
     foreign_questions,
@@ -23,14 +28,9 @@ from orbit_server.calibrate import (
     quantile,
     separating,
 )
-from orbit_server.chunks import Chunk
-from orbit_server.embedding import hashed_words
-from orbit_server.errors import ModelUnreachable, OrbitError, SearchError
-from orbit_server.evaluate import Asked, evaluate, read_questions
-from orbit_server.ingest import ingest
-from orbit_server.remote import RemoteStore
-from orbit_server.retrieval import THRESHOLD, Candidate, Rules
-from orbit_server.store import Store
+from orbit_server.retrieval.embedders import hashed_words
+from orbit_server.retrieval.evaluation import Asked, evaluate, read_questions
+from orbit_server.retrieval.retriever import THRESHOLD, Candidate, Rules
 from orbit_server.types import Passage
 
 from .ollama_standin import OllamaStandIn

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from reportlab.lib.pdfencrypt import StandardEncryption  # type: ignore[import-untyped]
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
-from orbit_server.chunks import Block, _sentences, clean, one_line, split
-from orbit_server.extract import (
+from orbit_server.documents.chunking import Block, _sentences, clean, one_line, split
+from orbit_server.documents.readers.read import (
     MAX_BYTES,
     SUFFIXES,
     Chunk,
@@ -945,7 +945,7 @@ def test_what_is_found_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_importing_loads_no_parser() -> None:
     """pypdf and markdown-it are loaded by the first file that needs them."""
-    code = "import orbit_server.extract, sys; print({'pypdf', 'markdown_it'} & set(sys.modules))"
+    code = "import orbit_server.documents.readers.read, sys; print({'pypdf', 'markdown_it'} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

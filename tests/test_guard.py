@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.blocklist import Blocklist, fold
 from orbit_server.errors import (
     ConfigError,
     ModelBusy,
@@ -20,8 +19,9 @@ from orbit_server.errors import (
     ModelNotFound,
     ModelUnreachable,
 )
-from orbit_server.guard import REFUSED, SERVICE_REFUSAL, Guard, Verdict, refusal_text
-from orbit_server.verdict import (
+from orbit_server.safety.blocklist import Blocklist, fold
+from orbit_server.safety.guard import REFUSED, SERVICE_REFUSAL, Guard, Verdict, refusal_text
+from orbit_server.safety.moderators import (
     FAMILIES,
     GRANITE,
     GRANITE_SCORE,

@@ -10,8 +10,8 @@ import pytest
 
 from orbit_server import __version__
 from orbit_server.app import create_app
-from orbit_server.chatlog import ChatLog, Kind
-from orbit_server.health import outdated
+from orbit_server.observability.chatlog import ChatLog, Kind
+from orbit_server.observability.health import outdated
 from orbit_server.services import Services
 from tests import asgi, ollama_standin
 from tests.chatting import town

@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
-from orbit_server.chroma_embedded import ChromaEmbedded
-from orbit_server.ingest import Report, ingest
+from orbit_server.documents.collection_store import Store
+from orbit_server.documents.ingest import Report, ingest
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.services import Services
-from orbit_server.store import Store
 
 from .ollama_standin import NotPulled, OllamaStandIn
 from .program import Server, command, configure, environment, free_port, server

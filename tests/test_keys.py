@@ -17,9 +17,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from orbit_server import keys as keys_module
+from orbit_server.auth import keys as keys_module
+from orbit_server.auth.keys import Key, Keys, parse_expiry
 from orbit_server.errors import Conflict, KeysUnavailable, NotStarted, Unprocessable
-from orbit_server.keys import Key, Keys, parse_expiry
 
 pytestmark = pytest.mark.anyio
 
@@ -392,7 +392,7 @@ async def test_many_open_a_new_database_at_once(url: str) -> None:
 def test_many_processes_open_a_new_database_at_once(sqlite_url: str) -> None:
     """Several processes that start together share one new file."""
     script = (
-        "import asyncio, sys; from orbit_server.keys import Keys\n"
+        "import asyncio, sys; from orbit_server.auth.keys import Keys\n"
         "async def main():\n"
         "    async with Keys(sys.argv[1]) as keys:\n"
         "        for _ in range(5):\n"
@@ -463,7 +463,7 @@ async def test_a_last_use_that_cannot_be_noted_harms_nobody(
     sqlite_url: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another process holds the file for writing, verify answers all the same."""
-    caplog.set_level("DEBUG", logger="orbit_server.keys")
+    caplog.set_level("DEBUG", logger="orbit_server.auth.keys")
     monkeypatch.setattr(keys_module, "_TIMEOUT", 0.05)
     async with Keys(sqlite_url) as keys:
         monkeypatch.undo()  # its connections stay impatient for a lock, its closing is patient

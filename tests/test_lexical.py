@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orbit_server import lexical
 from orbit_server.errors import NotStarted, SearchError, SearchUnavailable
-from orbit_server.lexical import LexicalIndex
+from orbit_server.retrieval import bm25 as lexical
+from orbit_server.retrieval.bm25 import LexicalIndex
 
 pytestmark = pytest.mark.anyio
 

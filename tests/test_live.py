@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orbit_server.errors import ModelNotFound
-from orbit_server.ollama import Ollama
+from orbit_server.llm.ollama import Ollama
 
 URL = os.environ.get("OLLAMA_URL", "")
 MODEL = os.environ.get("OLLAMA_MODEL", "gemma3:4b")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orbit_server import logs
+from orbit_server.observability import logging as logs
 
 from .server import lexical
 

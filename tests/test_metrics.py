@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orbit_server import metrics as metrics_module
 from orbit_server.app import create_app
-from orbit_server.metrics import Metrics, shared_by_workers
+from orbit_server.observability import metrics as metrics_module
+from orbit_server.observability.metrics import Metrics, shared_by_workers
 from tests import asgi
 from tests.chatting import PAIRS, QUESTION, Socket, Town, town
 from tests.moderator import HARMLESS, HOSTILE, Moderator
@@ -418,7 +418,7 @@ def test_workers_add_up() -> None:
 async def test_the_guard_names_the_request(there: Town, caplog: pytest.LogCaptureFixture) -> None:
     """``X-Request-ID`` goes to the moderating model, and into the log lines about it."""
     there.ollama.fault = [NotPulled()]
-    with caplog.at_level(logging.WARNING, "orbit_server.guard"):
+    with caplog.at_level(logging.WARNING, "orbit_server.safety.guard"):
         await there.ask(headers={"X-Request-ID": "of-mine"}, request_id="of-the-body")
     moderation = [each for each in there.ollama.requests if each.path == "/api/chat"]
     assert [each.headers["x-request-id"] for each in moderation] == ["of-mine"]

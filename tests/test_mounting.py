@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from orbit_server import create_app
-from orbit_server.chunks import Chunk
+from orbit_server.documents.chunking import Chunk
 from tests.asgi import Result, call
 from tests.server import events, lexical, serving, text
 

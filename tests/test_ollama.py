@@ -17,7 +17,7 @@ from orbit_server.errors import (
     ModelUnreachable,
     NotStarted,
 )
-from orbit_server.ollama import ChatStream, Ollama, _translated
+from orbit_server.llm.ollama import ChatStream, Ollama, _translated
 from tests.ollama_standin import (
     BUSY,
     BUSY_TEXT,

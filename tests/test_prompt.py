@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from orbit_server.prompt import SYSTEM, estimated_tokens, messages
+from orbit_server.answering.prompt import SYSTEM, estimated_tokens, messages
 from orbit_server.types import Passage, Question, Turn
 
 HISTORY = tuple(

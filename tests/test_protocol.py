@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from orbit_server import protocol
-from orbit_server.endpoints import body
-from orbit_server.protocol import HEAD_LIMIT, LimitedProtocol
+from orbit_server.api import json_body as body
+from orbit_server.server import http_protocol as protocol
+from orbit_server.server.http_protocol import HEAD_LIMIT, LimitedProtocol
 
 from .server import lexical, running, serving
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.redact import PATTERNS, redactor
+from orbit_server.observability.redaction import PATTERNS, redactor
 
 everything = redactor(PATTERNS)
 

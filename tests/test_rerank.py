@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_server.errors import ConfigError, ModelError, ModelInterrupted, ModelNotFound
-from orbit_server.rerank import SCHEMA, Reranker, messages, read_score, refuse_embedders
+from orbit_server.retrieval.rerank import SCHEMA, Reranker, messages, read_score, refuse_embedders
 from orbit_server.types import Passage
 
 pytestmark = pytest.mark.anyio

@@ -10,17 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server import embedding
-from orbit_server.chroma import Chroma
-from orbit_server.chunks import Chunk
-from orbit_server.embedding import LexicalEmbedder, hashed_words
+from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.collection_store import LocalStore
+from orbit_server.documents.ingest import ingest
 from orbit_server.errors import CollectionNotFound, EmbedderMismatch
-from orbit_server.evaluate import evaluate, read_questions
-from orbit_server.ingest import ingest
-from orbit_server.lexical import LexicalIndex
-from orbit_server.retrieval import THRESHOLD, Candidate, Retrieval, fused, signal, similarity
+from orbit_server.retrieval import embedders as embedding
+from orbit_server.retrieval.bm25 import LexicalIndex
+from orbit_server.retrieval.chroma.client import Chroma
+from orbit_server.retrieval.embedders import LexicalEmbedder, hashed_words
+from orbit_server.retrieval.evaluation import evaluate, read_questions
+from orbit_server.retrieval.retriever import (
+    THRESHOLD,
+    Candidate,
+    Retrieval,
+    fused,
+    signal,
+    similarity,
+)
 from orbit_server.services import Services
-from orbit_server.store import LocalStore
 from orbit_server.types import Passage, Question
 
 from .server import lexical

@@ -19,10 +19,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orbit_server import main as run
-from orbit_server.chroma_lock import holder
-from orbit_server.config import load
-from orbit_server.serving import address
+from orbit_server.cli import serve as run
+from orbit_server.config.loader import load
+from orbit_server.retrieval.chroma.lock import holder
+from orbit_server.server.process import address
 
 from .ollama_standin import OllamaStandIn, quote_passage
 from .program import (
@@ -226,7 +226,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with a configuration; ``run`` leaves the tests' log as it is."""
     configure(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("orbit_server.logs.configure", lambda config: None)
+    monkeypatch.setattr("orbit_server.observability.logging.configure", lambda config: None)
     return tmp_path
 
 

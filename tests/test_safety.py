@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orbit_server.guard import REFUSED, SERVICE_REFUSAL
+from orbit_server.safety.guard import REFUSED, SERVICE_REFUSAL
 from tests.chatting import Socket, Town, town
 from tests.moderator import HARMLESS, HOSTILE, LONG_HOSTILE, Moderator
 from tests.ollama_standin import BUSY, Hang, NotPulled, OllamaStandIn

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from orbit_server import ecs
-from orbit_server.chatlog import ChatLog
 from orbit_server.errors import OrbitError
-from orbit_server.shipper import Shipped, Shipper
+from orbit_server.observability import ecs
+from orbit_server.observability.chatlog import ChatLog
+from orbit_server.observability.shipper import Shipped, Shipper
 
 from .elasticsearch_standin import (
     BAD_GATEWAY,
@@ -276,7 +276,7 @@ async def test_it_looks_again_while_nothing_is_asked(
     log: Log, elastic: ElasticsearchStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It learns that Elasticsearch left and came back also when there is nothing to send."""
-    monkeypatch.setattr("orbit_server.shipper._PROBE_SECONDS", 0)
+    monkeypatch.setattr("orbit_server.observability.shipper._PROBE_SECONDS", 0)
     elastic.denied |= {"info", "template"}  # a key that may only write
     states = States()
     async with log.shipper(elastic, on_state=states.note):
@@ -469,7 +469,7 @@ async def test_a_server_that_does_not_answer_holds_up_nobody(
     log: Log, elastic: ElasticsearchStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leaving does not wait for a reply that never comes; it is sent again next time."""
-    monkeypatch.setattr("orbit_server.shipper._STOP_SECONDS", 0.05)
+    monkeypatch.setattr("orbit_server.observability.shipper._STOP_SECONDS", 0.05)
     elastic.fault = [Hang()]
     log.write(5)
     async with log.shipper(elastic):

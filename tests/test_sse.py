@@ -11,9 +11,9 @@ from typing import Any, Self
 import pytest
 from sse_starlette.sse import AppStatus
 
-from orbit_server.answer import Answer
+from orbit_server.answering.answer import Answer
+from orbit_server.api.event_stream import Ending, EventStream, Shutdown, done_event, event
 from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError, ShuttingDown
-from orbit_server.sse import Ending, EventStream, Shutdown, done_event, event
 from orbit_server.types import Passage, Question, Retrieved
 from tests import asgi
 from tests.server import events
@@ -410,7 +410,7 @@ async def test_cumulative_sends_the_first_text_at_once() -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let characters alone decide, also on a machine that stands still for a moment."""
-    monkeypatch.setattr("orbit_server.sse._CUMULATIVE_SECONDS", 30.0)
+    monkeypatch.setattr("orbit_server.api.event_stream._CUMULATIVE_SECONDS", 30.0)
 
 
 async def test_cumulative_waits_for_24_characters(patient: None) -> None:

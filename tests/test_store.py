@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from orbit_server import embedding
-from orbit_server import store as store_module
-from orbit_server.chunks import Chunk
-from orbit_server.embedding import LexicalEmbedder
+from orbit_server.documents import collection_store as store_module
+from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.collection_store import LocalStore, Store
+from orbit_server.documents.remote_store import RemoteStore
 from orbit_server.errors import (
     CollectionNotFound,
     EmbedderMismatch,
@@ -21,9 +21,9 @@ from orbit_server.errors import (
     SearchError,
     SearchUnavailable,
 )
-from orbit_server.lexical import LexicalIndex
-from orbit_server.remote import RemoteStore
-from orbit_server.store import LocalStore, Store
+from orbit_server.retrieval import embedders as embedding
+from orbit_server.retrieval.bm25 import LexicalIndex
+from orbit_server.retrieval.embedders import LexicalEmbedder
 
 from .program import free_port
 from .server import ADMIN_TOKEN, Running, lexical, running

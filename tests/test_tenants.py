@@ -12,10 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orbit_server.chroma_embedded import ChromaEmbedded
-from orbit_server.chunks import Chunk
-from orbit_server.keys import Key, Keys
-from orbit_server.lexical import Hit, LexicalIndex
+from orbit_server.auth.keys import Key, Keys
+from orbit_server.documents.chunking import Chunk
+from orbit_server.retrieval.bm25 import Hit, LexicalIndex
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 
 from .ollama_standin import OllamaStandIn, quote_passage
 from .server import Running, configuration, events, running

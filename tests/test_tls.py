@@ -21,11 +21,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from orbit_server import pem, tls
 from orbit_server.app import create_app
 from orbit_server.errors import ConfigError
+from orbit_server.server import certificate as tls
+from orbit_server.server import pem
+from orbit_server.server.certificate import Certificate
 from orbit_server.services import Services
-from orbit_server.tls import Certificate
 
 from .certificates import Authority, PrivateKey
 from .chatting import PAIRS, Reply, Town
@@ -102,11 +103,11 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the module has logged so far, a level and a sentence each."""
-    caplog.set_level(logging.INFO, "orbit_server.tls")
+    caplog.set_level(logging.INFO, "orbit_server.server.certificate")
     return lambda: [
         f"{record.levelname} {record.getMessage()}"
         for record in caplog.records
-        if record.name == "orbit_server.tls"
+        if record.name == "orbit_server.server.certificate"
     ]
 
 
@@ -452,7 +453,9 @@ async def test_the_warning_comes_once_a_day(
 ) -> None:
     """Not at each look, but again on the next day, and when a new one is as short."""
     now = 1000.0
-    monkeypatch.setattr("orbit_server.tls.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        "orbit_server.server.certificate.time", SimpleNamespace(monotonic=lambda: now)
+    )
     AUTHORITY.issue(10, begin=-90 * DAY, end=3.5 * DAY).write(files.cert, files.key)
     async with files.certificate():
         await until(lambda: looks() > 3)
@@ -591,7 +594,9 @@ def test_a_refused_pair_is_told_once_a_day(
 ) -> None:
     """An error when it has lain there for a while, a warning each day, and nothing in between."""
     now = 1000.0
-    monkeypatch.setattr("orbit_server.tls.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        "orbit_server.server.certificate.time", SimpleNamespace(monotonic=lambda: now)
+    )
     certificate = files.certificate()
     another_key(files)
     for _ in range(3 * 24 * 60):
@@ -609,7 +614,9 @@ def test_a_process_that_only_looks(
 ) -> None:
     """Without a loop it has the newest pair that is good, and can be quiet about it."""
     now = 1000.0
-    monkeypatch.setattr("orbit_server.tls.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        "orbit_server.server.certificate.time", SimpleNamespace(monotonic=lambda: now)
+    )
     certificate = files.certificate()
     first = certificate.accepted
     assert first == (files.cert.read_bytes(), files.key.read_bytes())

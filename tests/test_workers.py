@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 import yaml
 
-from orbit_server.chroma_lock import holder
+from orbit_server.retrieval.chroma.lock import holder
 
 from .certificates import Authority
 from .ollama_standin import Hang, OllamaStandIn
@@ -322,7 +322,7 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     impatient.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "from orbit_server import workers\n"
-        "from orbit_server.main import main\n"
+        "from orbit_server.cli.serve import main\n"
         "workers._SILENCE_SECONDS = 3.0\n"
         "if __name__ == '__main__':\n"
         "    main(sys.argv[1:])\n"

@@ -1,0 +1,156 @@
+"""The pipeline: a question becomes passages, passages become a stream of text. Knows no HTTP."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Protocol, Self
+
+from ..types import Passage, Question, Retrieved
+from .citations import cited
+
+
+class TextStream(Protocol):
+    """A text while it is being written: lists of pieces, to be appended in order.
+
+    It holds what it needs open between ``__aenter__`` and ``__aexit__``. ``usage`` and
+    ``finish_reason`` (``stop`` or ``length``) are final after the last step.
+    """
+
+    usage: dict[str, int]
+    finish_reason: str
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[list[str]]: ...
+
+    async def __anext__(self) -> list[str]: ...
+
+
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+Retrieve = Callable[[Question, str], Awaitable[Retrieved]]
+Generate = Callable[[Question, Sequence[Passage]], TextStream]
+
+
+class Answer:
+    """The answer to one question from one collection, as a text stream that knows its sources.
+
+    The first step searches and opens the model's stream; leaving the ``async with`` closes it,
+    whatever happened. When nothing relevant is found, ``nothing_found`` is the answer and no model
+    is asked.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        collection: str,
+        *,
+        retrieve: Retrieve,
+        generate: Generate,
+        nothing_found: str,
+    ) -> None:
+        self.question = question
+        self.collection = collection
+        self.passages: list[Passage] = []
+        self._timings_ms: dict[str, float] = {}
+        self._retrieve = retrieve
+        self._generate = generate
+        self._nothing_found = nothing_found
+        self._stream: TextStream | None = None
+        self._stack = AsyncExitStack()
+        self._started = time.perf_counter()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    def __aiter__(self) -> AsyncIterator[list[str]]:
+        return self
+
+    def __anext__(self) -> Awaitable[list[str]]:
+        # Not a coroutine of its own: it would cost every token a microsecond.
+        return self._first() if self._stream is None else self._stream.__anext__()
+
+    async def _first(self) -> list[str]:
+        retrieved = await self._retrieve(self.question, self.collection)
+        self.passages = retrieved.passages
+        self._timings_ms |= retrieved.timings_ms
+        stream: TextStream
+        if self.passages:
+            stream = self._generate(self.question, self.passages)
+        else:
+            stream = Written([self._nothing_found])
+        self._stream = await self._stack.enter_async_context(stream)
+        pieces = await stream.__anext__()
+        self._timings_ms["first_token"] = self._elapsed()
+        return pieces
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens that the model read and wrote; zeros as long as it has not ended."""
+        return self._stream.usage if self._stream else NO_TOKENS
+
+    def closing(self, text: str) -> dict[str, Any]:
+        """Return what the last event and the JSON reply say beside ``text``, the answer so far.
+
+        ``cited`` holds the ids of those ``sources`` that the text refers to by number.
+        """
+        return {
+            "sources": [passage.public() for passage in self.passages],
+            "cited": [self.passages[number - 1].id for number in cited(text, len(self.passages))],
+            "usage": self.usage,
+            "finish_reason": self._stream.finish_reason if self._stream else "stop",
+        }
+
+    def timings(self) -> dict[str, float]:
+        """Return the milliseconds that every step took, and ``total`` so far."""
+        return {**self._timings_ms, "total": self._elapsed()}
+
+    def _elapsed(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 1)
+
+
+class Written:
+    """A text stream of words that exist already; no model is asked."""
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self.usage = NO_TOKENS
+        self.finish_reason = "stop"
+        self._pieces = iter(pieces)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    def __aiter__(self) -> AsyncIterator[list[str]]:
+        return self
+
+    async def __anext__(self) -> list[str]:
+        for piece in self._pieces:
+            return [piece]
+        raise StopAsyncIteration
+
+
+def quotation(question: Question, passages: Sequence[Passage]) -> Written:
+    """Answer without a language model: quote the stored answer, or the best passages, and say so.
+
+    The quotation is the passage's own text, streamed word by word; ``question`` is not needed for
+    it.
+    """
+    best = passages[0]
+    if best.answer is not None:
+        text = f"Quoted from “{best.title}”: {best.answer}"
+    else:
+        same = [passage for passage in passages[:_QUOTED] if passage.answer is None]
+        text = "\n\n".join(f"Quoted from “{passage.title}”: {passage.text}" for passage in same)
+    return Written(re.findall(r"\s*\S+\s*$|\s*\S+", text))
+
+
+_QUOTED = 2

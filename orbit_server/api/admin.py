@@ -1,0 +1,268 @@
+"""``/admin``: API keys and collections, for whoever holds the admin token.
+
+The routes for keys keep the paths and fields of the original. Wherever they take a key they also
+take its id or its visible prefix, so that a lost key can be ended.
+"""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ..auth.keys import Key, parse_expiry
+from ..documents.chunking import Chunk
+from ..errors import CollectionNotFound, Unprocessable
+from ..retrieval.chroma.client import checked_name
+from ..services import Services
+from ..types import StreamFormat
+from .json_body import read_json, validated
+
+_BODY_LIMIT = 64 * 1024
+_DOCUMENTS_LIMIT = 8 * 1024 * 1024
+
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+def _own_key(name: str) -> str:
+    # Chroma keeps the text of a record, for one, among its metadata, as chroma:document, and its
+    # filters have operators that begin with a dollar sign.
+    if not name or name.startswith(("chroma:", "$")):
+        raise ValueError("a key must not be empty or begin with chroma: or $")
+    return name
+
+
+MetadataKey = Annotated[str, AfterValidator(_own_key)]
+MetadataValue = str | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool
+
+
+class NewKey(BaseModel):
+    """The body of ``POST /admin/api-keys``."""
+
+    collection_name: Name
+    client_name: Name
+    notes: str | None = None
+    expires: str | None = None
+    stream_format: StreamFormat | None = None
+
+
+class KeyReference(BaseModel):
+    """The body of ``POST /admin/api-keys/deactivate``: a key, its id or its visible prefix."""
+
+    api_key: Name
+
+
+class Document(BaseModel):
+    """One chunk, as ``ingest`` cut it."""
+
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    embed: Annotated[str, Field(min_length=1)]
+    text: str
+    metadata: dict[MetadataKey, MetadataValue]
+
+
+class Batch(BaseModel):
+    """The body of ``POST …/documents``: what to store, and then what to remove."""
+
+    documents: Annotated[list[Document], Field(max_length=1000)] = []
+    remove: Annotated[list[str], Field(max_length=100_000)] = []
+
+
+class Search(BaseModel):
+    """The body of ``POST …/search`` and ``POST …/candidates``."""
+
+    question: Annotated[str, Field(min_length=1)]
+
+
+class Sample(BaseModel):
+    """The query of ``GET …/sample``."""
+
+    n: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Threshold(BaseModel):
+    """The body of ``POST …/threshold``: what the best passage must score, 1.5 at most."""
+
+    threshold: Annotated[float, Field(ge=-1.5, le=1.5)]
+
+
+class Reindex(BaseModel):
+    """The body of ``POST …/reindex``: how many chunks are done."""
+
+    start: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+async def create_key(request: Request) -> Response:
+    """Make a key; the reply is the only place where it is ever seen."""
+    new = validated(NewKey, await read_json(request, limit=_BODY_LIMIT))
+    try:
+        expires_at = parse_expiry(new.expires) if new.expires else None
+    except ValueError as error:
+        raise Unprocessable(f"expires: {error}") from error
+    key, secret = await _services(request).keys.create(
+        checked_name(new.collection_name),
+        new.client_name,
+        notes=new.notes or "",
+        expires_at=expires_at,
+        stream_format=new.stream_format,
+    )
+    return JSONResponse({"api_key": secret, **_public(key)})
+
+
+async def list_keys(request: Request) -> Response:
+    """List all keys by id and visible prefix, never a key itself."""
+    return JSONResponse([_public(key) for key in await _services(request).keys.list()])
+
+
+async def deactivate_key(request: Request) -> Response:
+    """Switch a key off, at once in this process."""
+    reference = validated(KeyReference, await read_json(request, limit=_BODY_LIMIT))
+    if await _services(request).keys.deactivate(reference.api_key) is None:
+        return _unknown_key(404)
+    return JSONResponse({"status": "success", "message": "API key deactivated"})
+
+
+async def key_status(request: Request) -> Response:
+    """Tell whether a key exists and is active; an unknown one is a normal answer."""
+    key = await _services(request).keys.find(request.path_params["key"])
+    if key is None:
+        return _unknown_key(200)
+    return JSONResponse({"exists": True, **_public(key)})
+
+
+async def delete_key(request: Request) -> Response:
+    """Delete a key for good."""
+    if not await _services(request).keys.delete(request.path_params["key"]):
+        return _unknown_key(404)
+    return JSONResponse({"status": "success", "message": "API key deleted"})
+
+
+async def list_collections(request: Request) -> Response:
+    """List all collections with their size and embedder."""
+    return JSONResponse(await _services(request).store.collections())
+
+
+async def show_collection(request: Request) -> Response:
+    """Show one collection with its sources."""
+    try:
+        shown = await _services(request).store.show(request.path_params["name"])
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse(shown)
+
+
+async def drop_collection(request: Request) -> Response:
+    """Delete a collection and all its documents."""
+    try:
+        await _services(request).store.drop(request.path_params["name"])
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"status": "success", "message": "Collection deleted"})
+
+
+async def list_documents(request: Request) -> Response:
+    """Give the chunk count of every source, or with ``?source=`` the chunk ids of that one."""
+    store, name = _services(request).store, request.path_params["name"]
+    source = request.query_params.get("source")
+    if source is None:
+        return JSONResponse({"sources": await store.sources(name)})
+    return JSONResponse({"ids": sorted(await store.ids(name, source))})
+
+
+async def put_documents(request: Request) -> Response:
+    """Embed and store a batch of chunks, then remove those that they replace."""
+    batch = validated(Batch, await read_json(request, limit=_DOCUMENTS_LIMIT))
+    chunks = [
+        Chunk(id=document.id, embed=document.embed, text=document.text, metadata=document.metadata)
+        for document in batch.documents
+    ]
+    try:
+        await _services(request).store.put(request.path_params["name"], chunks, batch.remove)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"stored": len(chunks), "removed": len(batch.remove)})
+
+
+async def search_collection(request: Request) -> Response:
+    """Return the passages that the chat would answer a question from."""
+    search = validated(Search, await read_json(request, limit=_BODY_LIMIT))
+    store = _services(request).store
+    try:
+        passages = await store.search(request.path_params["name"], search.question)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"passages": [asdict(passage) for passage in passages]})
+
+
+async def list_candidates(request: Request) -> Response:
+    """Return all that was found for a question, with the scores of both searches."""
+    search = validated(Search, await read_json(request, limit=_BODY_LIMIT))
+    store = _services(request).store
+    try:
+        found = await store.candidates(request.path_params["name"], search.question)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"candidates": [asdict(candidate) for candidate in found]})
+
+
+async def sample_collection(request: Request) -> Response:
+    """Return some passages, spread evenly over the collection."""
+    sample = validated(Sample, dict(request.query_params))
+    try:
+        found = await _services(request).store.sample(request.path_params["name"], sample.n)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"passages": [asdict(passage) for passage in found]})
+
+
+async def set_threshold(request: Request) -> Response:
+    """Write a calibrated threshold into the collection's metadata."""
+    given = validated(Threshold, await read_json(request, limit=_BODY_LIMIT))
+    try:
+        await _services(request).store.calibrate(request.path_params["name"], given.threshold)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse({"threshold": given.threshold})
+
+
+async def reindex_collection(request: Request) -> Response:
+    """Write the next part of the word index anew; to be repeated from ``done`` until the end."""
+    given = validated(Reindex, await read_json(request, limit=_BODY_LIMIT))
+    try:
+        result = await _services(request).store.reindex(request.path_params["name"], given.start)
+    except CollectionNotFound as error:
+        return _unknown_collection(error)
+    return JSONResponse(result._asdict())
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _public(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "prefix": key.prefix,
+        "collection": key.collection,
+        "client_name": key.client_name,
+        "notes": key.notes,
+        "created_at": key.created_at.timestamp(),
+        "expires_at": key.expires_at and key.expires_at.timestamp(),
+        "active": key.active,
+        "last_used_at": key.last_used_at and key.last_used_at.timestamp(),
+        "stream_format": key.stream_format,
+    }
+
+
+def _unknown_key(status: int) -> Response:
+    body = {"exists": False, "message": "API key not found"}
+    if status != 200:
+        body = {"detail": "API key not found", "code": "not_found"}
+    return JSONResponse(body, status_code=status)
+
+
+def _unknown_collection(error: CollectionNotFound) -> Response:
+    # To a chat this is the operator's fault, 503; here it is the answer to the operator.
+    return JSONResponse({"detail": "Collection not found", "code": error.code}, status_code=404)

@@ -1,0 +1,99 @@
+"""``GET /health``: is the server well, and which parts does it run with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .. import __version__
+from ..errors import OrbitError
+from ..services import ADMIN, Services
+
+_TIMEOUT = 2.0
+
+
+async def health(request: Request) -> Response:
+    """Answer 200 with the state of every part; the status is in the body, as clients expect it.
+
+    Whoever holds the admin token is told more: versions, models, sizes of the collections, the end
+    of the certificate.
+    """
+    services: Services = request.app.state.services
+    state = await services.health()
+    if request.scope.get("state", {}).get("caller") == ADMIN:
+        state = {**state, **await _details(services)}
+    return JSONResponse(state)
+
+
+async def ready(request: Request) -> Response:
+    """Answer as ``health`` does, with 503 where the status is ``error``."""
+    services: Services = request.app.state.services
+    state = await services.health()
+    return JSONResponse(state, status_code=200 if state["status"] == "ok" else 503)
+
+
+async def live(request: Request) -> Response:
+    """Answer 200: the process runs. Nothing is looked at."""
+    return JSONResponse({"status": "ok"})
+
+
+class ByVerbosity:
+    """Let requests with ``?verbose`` pass through ``verbose``, others through ``plain`` if any."""
+
+    def __init__(self, app: ASGIApp, *, verbose: Middleware, plain: Middleware | None) -> None:
+        self.verbose = _around(app, verbose)
+        self.plain = _around(app, plain)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = parse_qs(scope.get("query_string", b""), keep_blank_values=True)
+        await (self.verbose if b"verbose" in asked else self.plain)(scope, receive, send)
+
+
+def _around(app: ASGIApp, middleware: Middleware | None) -> ASGIApp:
+    return middleware.cls(app, *middleware.args, **middleware.kwargs) if middleware else app
+
+
+async def _details(services: Services) -> dict[str, Any]:
+    ollama, models, stored = await asyncio.gather(
+        _told(services.ollama.version) if services.health.uses_ollama else _nothing(),
+        _told(services.ollama.models) if services.health.uses_ollama else _nothing(),
+        _told(services.store.collections),
+    )
+    sizes = None if stored is None else {each["name"]: each["chunks"] for each in stored}
+    # A Chroma server tells the version of its interface only, the same for every release.
+    chroma = version("chromadb") if services.config.chroma.host is None else None
+    certificate = services.certificate
+    return {
+        "versions": {"orbit": __version__, "ollama": ollama, "chroma": chroma},
+        "models": models,
+        "collections": sizes,
+        "chatlog": {
+            "waiting": services.chatlog.waiting,
+            "lost": services.chatlog.lost,
+            "failing": services.chatlog.failing,
+        },
+        "certificate": certificate
+        and {
+            "expires_at": certificate.expires.isoformat(),
+            "days_left": certificate.days_left(),
+        },
+    }
+
+
+async def _told(question: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the answer, ``None`` when there is none in time: the components say why."""
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            return await question()
+    except (OrbitError, TimeoutError):
+        return None
+
+
+async def _nothing() -> None:
+    return None

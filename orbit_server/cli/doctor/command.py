@@ -1,0 +1,56 @@
+"""``python -m orbit_server doctor``: the set-up looked at, a line for each finding."""
+
+import asyncio
+import logging
+import os
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from .checks import Diagnosis, diagnose
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Check the set-up, and say what is wrong and what to do. Exit 0: the server works."""
+    # What the parts would log while they are looked at is among the findings.
+    logging.getLogger().addHandler(logging.NullHandler())
+    runner = asyncio.Runner()
+    diagnosis = runner.run(diagnose(context.obj))
+    (_print_json if as_json else _print_lines)(diagnosis)
+    code = 2 if not diagnosis.configured else int(diagnosis.status == "fail")
+    if diagnosis.hanging:
+        # A thread that hangs cannot be ended, and leaving in peace would wait for it.
+        sys.stdout.flush()
+        os._exit(code)
+    runner.close()
+    raise typer.Exit(code)
+
+
+def _print_lines(diagnosis: Diagnosis) -> None:
+    # Names and reasons are printed as they are: to rich, [b] in one would be an order.
+    out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    for finding in diagnosis.findings:
+        line = Text(f"{finding.status:<5}", style=_COLOURS[finding.status])
+        line.append(f" {finding.name:<14} ", style="bold")
+        line.append(finding.message, style="default")
+        if finding.remedy:
+            line.append(f" → {finding.remedy}", style="default")
+        out.print(line)
+
+
+def _print_json(diagnosis: Diagnosis) -> None:
+    result = {
+        "status": diagnosis.status,
+        "checks": [asdict(finding) for finding in diagnosis.findings],
+    }
+    print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,287 @@
+"""What ``doctor`` sees on this machine: packages, folders, who may read them, disks, limits.
+
+Nothing is made or changed by looking.
+"""
+
+import os
+import platform
+import pwd
+import re
+import resource
+import shlex
+import socket
+import stat
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from ... import __version__
+from ...auth.keys import database_file
+from ...config.loader import Config
+from ...errors import ConfigError
+from .finding import Finding, fail, ok, warn
+
+_REQUIREMENTS = Path(__file__).parents[3] / "requirements.txt"
+_GIB, _MIB = 1 << 30, 1 << 20
+_FEW_FILES, _FEWER_FILES = 10_000, 1_000
+_FEW_DESCRIPTORS = 4096
+_READ_WRITE = os.R_OK | os.W_OK
+
+
+class Place(NamedTuple):
+    """A folder that the server writes to, the key that names it, and which files in it are ours."""
+
+    key: str
+    folder: Path
+    pattern: str
+
+
+def places(config: Config) -> list[Place]:
+    """Return where the server keeps what it writes."""
+    found = [
+        Place("retrieval.path", Path(config.retrieval.path), "*.sqlite3*"),
+        Place("logging.file.directory", Path(config.logging.file.directory), "*.log*"),
+    ]
+    if config.chroma.host is None:
+        found.insert(0, Place("chroma.path", Path(config.chroma.path), "*"))
+    if database := database_file(config.database.url):
+        found.append(Place("database.url", database.parent, f"{database.name}*"))
+    if config.elasticsearch.enabled:
+        checkpoint = Path(config.elasticsearch.checkpoint)
+        found.append(Place("elasticsearch.checkpoint", checkpoint.parent, f"{checkpoint.name}*"))
+    return found
+
+
+def packages() -> Iterator[Finding]:
+    """Look whether every package of requirements.txt is installed, in any version."""
+    missing = []
+    if _REQUIREMENTS.is_file():
+        lines = _REQUIREMENTS.read_text().splitlines()
+        named = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines)
+        missing = [name[0] for name in named if name and not _installed(name[0])]
+    if missing:
+        remedy = f"pip install -r {shlex.quote(str(_REQUIREMENTS))}"
+        yield fail("packages", f"not installed: {', '.join(missing)}.", remedy)
+    else:
+        python = platform.python_version()
+        yield ok("packages", f"ORBIT server {__version__}, Python {python}, nothing is missing.")
+
+
+def open_files() -> Iterator[Finding]:
+    """Look how many files and sockets the server may have open: every client takes one or two."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most >= _FEW_DESCRIPTORS:
+        yield ok("open files", "enough files and sockets may be open at once.")
+    else:
+        yield warn(
+            "open files",
+            f"only {most} files and sockets may be open at once.",
+            "LimitNOFILE=65536 in the systemd unit, or `nofile` in /etc/security/limits.conf.",
+        )
+
+
+def folders(config: Config) -> Iterator[Finding]:
+    """Look whether this user may write where the server has to, or make what is not there yet."""
+    problems = [problem for place in places(config) for problem in _unwritable(place)]
+    yield from problems
+    if not problems:
+        named = dict.fromkeys(str(place.folder) for place in places(config))
+        yield ok("folders", f"{_user()} can write in {', '.join(named)}.")
+    webroot = config.general.acme_dir
+    if webroot and not (_is_folder(Path(webroot)) and os.access(webroot, os.X_OK)):
+        message = f"general.acme_dir: {webroot} is no folder that {_user()} can enter."
+        yield warn("folders", message, f"sudo install -d -m 0755 {shlex.quote(webroot)}")
+    owners = {_target(place.folder).stat().st_uid for place in places(config)} - {0}
+    if os.geteuid() == 0 and owners:
+        owner = _user(min(owners))
+        yield warn(
+            "folders",
+            f"this looks as root, who may do everything; the folders belong to {owner}.",
+            f"Look as the server's user: sudo -u {owner} python -m orbit_server doctor",
+        )
+
+
+def foreign_root(folder: Path) -> bool:
+    """Tell whether root looks at what is another user's: opening it would leave files of root."""
+    return os.geteuid() == 0 and folder.stat().st_uid != 0
+
+
+def secrets(config: Config | None, file: Path) -> Iterator[Finding]:
+    """Look whether other users can read keys, questions, tokens and passwords.
+
+    ``config`` is ``None`` when ``file``, the configuration, cannot be used.
+    """
+    private = list(dict.fromkeys((file.parent / ".env", Path(".env"))))
+    if config is not None:
+        if _holds_secrets(file, config):
+            private.append(file)
+        if database := database_file(config.database.url):
+            private += [Path(f"{database}{end}") for end in ("", "-wal", "-shm")]
+        if config.general.https.enabled:
+            private.append(Path(config.general.https.key_file))
+    exposed = [path for path in private if _open_to_all(path)]
+    if exposed:
+        names = shlex.join(map(str, exposed))
+        yield warn("secrets", f"every user can read {names}.", f"chmod o-rwx {names}")
+    if config is not None:
+        logs = Path(config.logging.file.directory)
+        if os.access(logs, os.R_OK | os.X_OK) and any(map(_open_to_all, logs.glob("chat-*.log"))):
+            name = shlex.quote(str(logs))
+            message = f"every user can read what people asked, in {name}."
+            yield warn("secrets", message, f"chmod o-rwx {name} {name}/chat-*.log")
+            return
+    if not exposed:
+        what = ".env" if config is None else "tokens, keys or questions"
+        yield ok("secrets", f"other users cannot read {what}.")
+
+
+def disks(config: Config) -> Iterator[Finding]:
+    """Look how much room is left where the server writes, once for every file system."""
+    by_device: dict[int, tuple[Path, list[str]]] = {}
+    for place in places(config):
+        there = _target(place.folder)
+        names = by_device.setdefault(there.stat().st_dev, (there, []))[1]
+        if str(place.folder) not in names:
+            names.append(str(place.folder))
+    for there, names in by_device.values():
+        system = os.statvfs(there)
+        free = system.f_bavail * system.f_frsize
+        files = system.f_favail if system.f_files else _FEW_FILES  # some count no files
+        room = f"{free / _GIB:.1f} GiB" if free >= _GIB else f"{free // _MIB} MiB"
+        message = f"{room} free for {', '.join(names)}."
+        remedy = f"Make room on the disk of {there}, or lower logging.file.retention_days."
+        if files < _FEW_FILES:
+            message = f"room for {files} more files, {message}"
+        if free < 100 * _MIB or files < _FEWER_FILES:
+            yield fail("disk", message, remedy)
+        elif free < _GIB or files < _FEW_FILES:
+            yield warn("disk", message, remedy)
+        else:
+            yield ok("disk", message)
+
+
+def certificate(config: Config) -> Iterator[Finding]:
+    """Look whether HTTPS can be served with the certificate, and for how long."""
+    https = config.general.https
+    if not https.enabled:
+        return
+    from ...server.certificate import Certificate
+
+    remedy = "Renew it: certbot renew, or replace general.https.cert_file and key_file."
+    try:
+        shown = Certificate(Path(https.cert_file), Path(https.key_file))
+    except ConfigError as error:
+        keys = "Correct general.https.cert_file and general.https.key_file, see docs/https.md."
+        yield from (fail("certificate", mistake, keys) for mistake in error.mistakes)
+        return
+    day, left = f"{shown.expires:%Y-%m-%d}", shown.days_left()
+    if left < 0:
+        yield fail("certificate", f"{https.cert_file} has expired on {day}.", remedy)
+    elif shown.begins > datetime.now(UTC):
+        message = f"{https.cert_file} is not valid before {shown.begins:%Y-%m-%d %H:%M} UTC."
+        later = "Wait until then, or name another in general.https.cert_file; see the clock too."
+        yield warn("certificate", message, later)
+    elif shown.due():
+        yield warn("certificate", f"{https.cert_file} expires in {left} days, on {day}.", remedy)
+    else:
+        yield ok("certificate", f"{https.cert_file} is good until {day}.")
+
+
+def cannot_listen(host: str, port: int) -> OSError | None:
+    """Return why nobody could listen there now; ``None`` when the port is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        return error
+    return None
+
+
+def _unwritable(place: Place) -> Iterator[Finding]:
+    folder, there, user = place.folder, _existing(place.folder), _user()
+    if not _is_folder(there):
+        what, remedy = "is not a folder.", "Remove it"
+        if there.is_symlink():
+            what = f"leads to {os.path.realpath(there)}, which is no folder that {user} can see."
+            remedy = "Make that folder"
+        message = f"{place.key}: {there} {what}"
+        yield fail("folders", message, f"{remedy}, or name another folder in {place.key}.")
+        return
+    name, exists = shlex.quote(str(folder)), there == folder.absolute()
+    found = sorted(folder.glob(place.pattern)) if exists else []
+    files = f"{name}/{place.pattern}"
+    shut = [each for each in found if not os.access(each, _READ_WRITE)]
+    elsewhere = f"if the server runs as {user}; else look as its user."
+    if os.access(there, os.W_OK | os.X_OK):
+        if shut:
+            names = ", ".join(map(str, shut[:3])) + (", …" if len(shut) > 3 else "")
+            message = f"{place.key}: {names} cannot be written by {user}."
+            yield fail("folders", message, f"sudo chown -R {user} {files} {elsewhere}")
+    elif exists:
+        message = f"{place.key}: the folder {folder} cannot be written by {user}."
+        names = f"{name} {files}" if found else name
+        yield fail("folders", message, f"sudo chown {user} {names} {elsewhere}")
+    else:
+        message = f"{place.key}: {folder} is not there, and {user} cannot make it in {there}."
+        yield fail("folders", message, f"sudo install -d -o {user} {name} {elsewhere}")
+
+
+def _existing(path: Path) -> Path:
+    """Return ``path``, or the nearest folder above it that is there, be it a link to nothing."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def _target(path: Path) -> Path:
+    """Return where ``path`` leads, or the nearest folder above that which is there."""
+    path = Path(os.path.realpath(path))
+    return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:  # a link leads where we may not look
+        return False
+
+
+def _holds_secrets(file: Path, config: Config) -> bool:
+    elasticsearch = config.elasticsearch
+    hidden = [elasticsearch.auth.password, elasticsearch.api_key, *config.chroma.headers.values()]
+    told = {each.get_secret_value() for each in hidden if each is not None}
+    told |= {config.database.url} if "@" in config.database.url else set()
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return False
+    return any(secret in text for secret in told)
+
+
+def _open_to_all(path: Path) -> bool:
+    try:
+        path = path.resolve()
+        reachable: Iterable[bool] = (
+            bool(each.stat().st_mode & stat.S_IXOTH) for each in path.parents
+        )
+        return bool(path.stat().st_mode & stat.S_IROTH) and all(reachable)
+    except OSError:
+        return False
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _user(number: int | None = None) -> str:
+    number = os.geteuid() if number is None else number
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -1,0 +1,225 @@
+"""What ``doctor`` sees of other programs: a running server, Ollama, Elasticsearch, their clocks."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from ...config.loader import Config
+from ...errors import ModelError
+from ...observability.elasticsearch import Failure
+from ...observability.health import outdated, present
+from ...parts import make_elastic, make_ollama
+from . import machine
+from . import storage as contents
+from .finding import Finding, fail, ok, warn
+
+_ASK_SECONDS = 4.0
+_RELEASED = 2026
+_SECONDS_OFF = 60
+
+
+async def ports(config: Config) -> AsyncIterator[Finding]:
+    """Look whether the server can listen, or is the one that does already."""
+    held = await contents.holder_of(config)
+    address = held["address"] if held else None
+    # A server that does not hold our folder works on other documents.
+    ours = config.chroma.host is not None or address is not None
+    if address is not None:
+        yield await _running(address)
+    for key, url in _addresses(config).items():
+        port = urlsplit(url).port or 0
+        if address is not None and (urlsplit(address).port == port or key == _main(config)):
+            continue
+        error = await asyncio.to_thread(machine.cannot_listen, config.general.host, port)
+        if error is None:
+            yield ok("ports", f"{key}: {port} is free.")
+        elif ours and await _health(url) is not None:
+            yield ok("ports", f"{key}: the server answers at {url}.")
+        elif error.errno == errno.EADDRINUSE:
+            remedy = f"Stop it (`ss -ltnp 'sport = :{port}'` names it), or change {key}."
+            yield fail("ports", f"{key}: {port} is taken by another program.", remedy)
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            remedy = (
+                "AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "
+                f"or a {key} from 1024 on."
+            )
+            yield fail("ports", f"{key}: only root may listen on {port}.", remedy)
+        else:
+            reason = error.strerror or type(error).__name__
+            message = f"cannot listen on {config.general.host}, port {port}: {reason}."
+            yield fail("ports", message, f"Correct general.host or {key}.")
+
+
+async def ollama(config: Config) -> AsyncIterator[Finding]:
+    """Look whether Ollama answers, is up to date, and has the models that are configured."""
+    models = _models(config)
+    if not models:
+        yield ok("ollama", "nothing that is configured uses it.")
+        return
+    base_url = config.ollama.base_url
+    try:
+        async with asyncio.timeout(_ASK_SECONDS), make_ollama(config) as client:
+            version = await client.version()
+            installed = set(await client.models())
+    except (ModelError, TimeoutError) as error:
+        message = (
+            f"Ollama cannot be reached: {error}" if str(error) else f"{base_url} keeps silent."
+        )
+        yield fail("ollama", message, "Start it (`ollama serve`), or correct ollama.base_url.")
+        return
+    if outdated(version):
+        message = f"Ollama {version} has a known security hole."
+        yield warn("ollama", message, "Update it: https://ollama.com/download")
+    missing = {key: model for key, model in models.items() if not present(model, installed)}
+    for key, model in missing.items():
+        # Without its reranker the server keeps the first order.
+        level = warn if key == "reranker.model" else fail
+        yield level("ollama", f"{key}: {model} is not installed.", f"ollama pull {model}")
+    if not missing:
+        named = ", ".join(dict.fromkeys(models.values()))
+        yield ok("ollama", f"Ollama {version} answers at {base_url} and has {named}.")
+
+
+async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
+    """Look whether the chat log can be copied to Elasticsearch.
+
+    What mends itself is a warning, since the server works without; what needs somebody is not.
+    """
+    settings = config.elasticsearch
+    if not settings.enabled:
+        return
+    if settings.node.startswith("https:") and not settings.verify_certs:
+        message = "elasticsearch.verify_certs is false: anybody could pretend to be it."
+        yield warn("elasticsearch", message, "Set elasticsearch.ca_certs, and verify_certs: true.")
+    target, client = settings.data_stream or f"{settings.index}-*", make_elastic(config)
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            await client.ping()
+            allowed = await client.may_create(target)
+    except TimeoutError:
+        message = f"{settings.node} does not answer in time; the chat log waits in its files."
+        yield warn("elasticsearch", message, "Start it, or correct elasticsearch.node.")
+    except Failure as failure:
+        message = f"{settings.node}: {failure}."
+        if failure.status in (401, 403):
+            remedy = "Correct elasticsearch.auth or elasticsearch.api_key."
+            yield fail("elasticsearch", message, remedy)
+        elif failure.lasting:
+            yield fail("elasticsearch", message, "Correct the section elasticsearch.")
+        else:
+            yield warn("elasticsearch", message, "Start it, or correct elasticsearch.node.")
+    else:
+        if allowed:
+            yield ok("elasticsearch", f"{settings.node} answers and takes documents.")
+        else:
+            message = f"{settings.node}: we may not create documents in {target}."
+            yield fail("elasticsearch", message, f"Grant create_doc on {target} to our user.")
+    finally:
+        await client.close()
+
+
+async def clock(config: Config | None) -> AsyncIterator[Finding]:
+    """Look whether the clock is right: keys and certificates expire by it.
+
+    It is compared with that of a server which is asked anyway and says what time it has.
+    """
+    now, off = datetime.now(UTC), 0.0
+    if config is not None:
+        off = max(await asyncio.gather(*map(_off, _told_by(config))), key=abs, default=0.0)
+    remedy = "timedatectl set-ntp true"
+    zone = f"; days of the chat log are those of {config.logging.timezone}" if config else ""
+    if now.year < _RELEASED:
+        yield fail("clock", f"{now:%Y-%m-%d %H:%M} UTC cannot be.", remedy)
+    elif abs(off) > _SECONDS_OFF:
+        message = f"{abs(off):.0f} seconds {'ahead of' if off > 0 else 'behind'} another server."
+        yield warn("clock", message, f"{remedy}, here and there")
+    else:
+        yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC{zone}.")
+
+
+def _models(config: Config) -> dict[str, str]:
+    """Return the models that the server will ask Ollama for, by the key that names each."""
+    settings = config.ollama
+    wanted = {
+        "ollama.model": (config.answer.provider == "ollama", settings.model),
+        "ollama.embed_model": (config.embedding.provider == "ollama", settings.embed_model),
+        "safety.model": (config.safety.active, config.safety.model),
+        "reranker.model": (config.reranker.enabled, config.reranker.model),
+    }
+    return {key: model for key, (used, model) in wanted.items() if used}
+
+
+def _main(config: Config) -> str:
+    return "general.https.port" if config.general.https.enabled else "general.port"
+
+
+def _addresses(config: Config) -> dict[str, str]:
+    """Return the URL of each port that the server listens on, as seen from here."""
+    general, https = config.general, config.general.https
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(general.host, general.host)
+    host = f"[{host}]" if ":" in host else host
+    plain = {"general.port": f"http://{host}:{general.port}"}
+    if not https.enabled:
+        return plain
+    secure = {"general.https.port": f"https://{host}:{https.port}"}
+    return secure | plain if https.redirect_http else secure
+
+
+async def _running(address: str) -> Finding:
+    state = await _health(address)
+    if state is None:
+        remedy = "Look into the server's log, and start it again."
+        return fail("ports", f"a server holds the documents; {address} does not answer.", remedy)
+    broken = [name for name, part in state.items() if part.get("status") == "error"]
+    if broken:
+        message = f"the server at {address} reports an error of {', '.join(broken)}."
+        return warn("ports", message, f"curl {address}/health")
+    return ok("ports", f"the server answers at {address}.")
+
+
+async def _health(url: str) -> dict[str, Any] | None:
+    """Return the components of the server at ``url``, none where it does not tell strangers."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_ASK_SECONDS)) as http,
+            # Its certificate names another host than this address, and nothing secret is sent.
+            http.get(f"{url}/health", ssl=False, allow_redirects=False) as response,
+        ):
+            if response.status == 308 and response.headers["Location"].startswith("https:"):
+                return {}
+            match response.status, orjson.loads(await response.read()):
+                case 200, {"components": dict(components)}:
+                    return components
+                case 401, {"code": "invalid_api_key"}:
+                    return {}
+            return None
+    except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _told_by(config: Config) -> Iterator[str]:
+    if config.chroma.host is not None:
+        scheme = "https" if config.chroma.ssl else "http"
+        yield f"{scheme}://{config.chroma.host}:{config.chroma.port}/api/v2/heartbeat"
+    if _models(config):
+        yield f"{config.ollama.base_url.rstrip('/')}/api/version"
+
+
+async def _off(url: str) -> float:
+    """Return by how many seconds our clock is ahead of the server's; 0 when it does not say."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_ASK_SECONDS)) as http,
+            http.get(url, allow_redirects=False) as response,
+        ):
+            theirs = parsedate_to_datetime(response.headers["Date"])
+            return (datetime.now(UTC) - theirs).total_seconds()
+    except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError):
+        return 0.0

@@ -1,0 +1,225 @@
+"""What ``doctor`` sees of what is stored: Chroma, the collections, the keys, and how they fit.
+
+What one check learns and another needs is kept in ``Learned``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...auth.keys import Key, Keys, database_file
+from ...config.loader import Config
+from ...documents.remote_store import RemoteStore
+from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
+from ...parts import make_chroma, make_embedder, make_ollama
+from ...retrieval import embedders as embedding
+from ...retrieval.bm25 import LexicalIndex
+from ...retrieval.chroma.client import Chroma
+from ...retrieval.chroma.lock import holder
+from . import machine
+from .finding import Finding, fail, ok, warn
+
+_ASK_SECONDS = 4.0
+_PROGRAM = "python -m orbit_server"
+
+
+class Stored(NamedTuple):
+    """A collection: its name, id and number of chunks, and who embedded it."""
+
+    name: str
+    id: str
+    chunks: int
+    metadata: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Learned:
+    """What the checks have learned; ``None`` is what nobody could tell."""
+
+    collections: list[Stored] | None = None
+    keys: list[Key] | None = None
+
+
+async def holder_of(config: Config) -> dict[str, Any] | None:
+    """Return pid and address of who holds the folder of the documents, if anybody does."""
+    if config.chroma.host is not None:
+        return None
+    try:
+        return await asyncio.to_thread(holder, config.chroma.path)
+    except SearchError:
+        return None  # what is wrong with the folder is another check's
+
+
+async def documents(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+    """Look whether there are documents that can be searched as configured."""
+    held = await holder_of(config)
+    if config.chroma.host is not None:
+        chroma = _server(config, learned)
+    elif held is not None:
+        # Only through the holder: a second Chroma would destroy the folder.
+        chroma = _holder(config, learned, held)
+    else:
+        chroma = _folder(config, learned)
+    async for finding in chroma:
+        yield finding
+    async for finding in _collections_as_configured(config, learned):
+        yield finding
+
+
+async def keys(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+    """Look whether the key table can be read, and whether somebody has a key."""
+    file = database_file(config.database.url)
+    found: list[Key] = []
+    try:
+        if file is None or file.exists():
+            async with (
+                asyncio.timeout(_ASK_SECONDS),
+                Keys(config.database.url, create=False) as table,
+            ):
+                found = await table.list() if await table.exists() else []
+    except (KeysUnavailable, OSError) as error:
+        message = f"the key table cannot be read: {str(error) or 'no answer in time'}"
+        yield fail("keys", message, "Correct database.url, or what it names.")
+        return
+    learned.keys = found
+    now = datetime.now(UTC)
+    usable = sum(key.usable(now) for key in found)
+    if not usable and not config.api_keys.allow_default:
+        remedy = f"{_PROGRAM} keys create --collection NAME --name WHO"
+        message = "there is no key yet." if not found else f"none of {len(found)} keys is usable."
+        yield warn("keys", f"{message} Nobody can ask.", remedy)
+    else:
+        ended = f", {len(found) - usable} expired or inactive" if len(found) > usable else ""
+        yield ok("keys", f"{usable} can be used{ended}.")
+
+
+def bindings(learned: Learned) -> Iterator[Finding]:
+    """Look whether every key's collection is there, as far as both are known."""
+    if learned.keys is None or learned.collections is None:
+        return
+    there = {each.name for each in learned.collections}
+    now = datetime.now(UTC)
+    for key in learned.keys:
+        if key.usable(now) and key.collection not in there:
+            message = f"{key.id} opens collection {key.collection!r}, which is not there."
+            remedy = f"{_PROGRAM} ingest FOLDER --collection {key.collection}"
+            yield warn("keys", message, f"{remedy}, or keys delete {key.id}")
+
+
+async def _server(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+    where = f"{config.chroma.host}:{config.chroma.port}"
+    try:
+        async with asyncio.timeout(_ASK_SECONDS), make_chroma(config, None) as client:
+            await client.heartbeat()
+            learned.collections = await _collections(client)
+    except (SearchError, TimeoutError) as error:
+        message = str(error) or f"Chroma at {where} does not answer in time."
+        remedy = "Start it (`chroma run`), or correct chroma.host and chroma.port."
+        yield fail("chroma", message, remedy)
+    else:
+        yield ok("chroma", f"Chroma answers at {where}.")
+
+
+async def _holder(config: Config, learned: Learned, held: dict[str, Any]) -> AsyncIterator[Finding]:
+    address, remedy = held["address"], "Look into the server's log."
+    try:
+        learned.collections = await _from_holder(config, address)
+    except (OrbitError, TimeoutError) as error:
+        reason = str(error) or "it does not answer in time."
+        if address is None:
+            remedy = "Look again when it is done."
+        if isinstance(error, Forbidden):
+            remedy = "Set the server's ADMIN_TOKEN in .env, to look at them through it."
+        message = f"{config.chroma.path} is held by process {held['pid']}: {reason}"
+        yield warn("chroma", message, remedy)
+    else:
+        yield ok("chroma", f"{config.chroma.path} is held by the server at {address}.")
+
+
+async def _folder(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+    folder = Path(config.chroma.path)
+    try:
+        if not (folder / "chroma.sqlite3").exists():
+            learned.collections = []
+            yield ok("chroma", f"runs inside the server; {folder} is made when it starts.")
+        elif machine.foreign_root(folder):
+            yield ok("chroma", f"{folder} is free; root does not open it.")
+        else:
+            async with make_chroma(config, None) as client:
+                learned.collections = await _collections(client)
+            yield ok("chroma", f"{folder} can be opened.")
+    except (SearchError, OSError) as error:
+        yield fail("chroma", str(error), f"Restore {folder}, or let the server's user have it.")
+
+
+async def _collections_as_configured(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+    stored = learned.collections
+    if stored is None:
+        return
+    if not stored:
+        remedy = f"{_PROGRAM} ingest FOLDER --collection NAME"
+        yield warn("collections", "no documents are loaded.", remedy)
+        return
+    embedder = make_embedder(config, make_ollama(config))
+    problems: list[Finding] = []
+    async with LexicalIndex(Path(config.retrieval.path)) as index:
+        for each in stored:
+            try:
+                embedding.check(each.metadata, embedder, each.name)
+                indexed = await index.count(each.id)
+            except EmbedderMismatch as error:
+                message, _, remedy = str(error).partition(". ")
+                problems.append(fail("collections", f"{message}.", remedy))
+            except SearchError as error:
+                problems.append(fail("collections", str(error), _reindex(each.name)))
+            else:
+                if indexed < each.chunks:
+                    message = f"{each.name}: {indexed} of {each.chunks} chunks are found by words."
+                    problems.append(warn("collections", message, _reindex(each.name)))
+    for problem in problems:
+        yield problem
+    if not problems:
+        chunks = sum(each.chunks for each in stored)
+        by = f"{embedder.provider}/{embedder.model}"
+        yield ok("collections", f"{len(stored)} with {chunks} chunks, embedded by {by}.")
+
+
+async def _collections(client: Chroma) -> list[Stored]:
+    return [
+        Stored(each.name, each.id, await client.count(each.name), each.metadata)
+        for each in await client.collections()
+    ]
+
+
+async def _from_holder(config: Config, address: str | None) -> list[Stored]:
+    if address is None:
+        raise SearchError("it is at work, and no server.")
+    if config.admin_token is None:
+        raise Forbidden(cause="it tells about collections only with its ADMIN_TOKEN.")
+    https, token = config.general.https, config.admin_token.get_secret_value()
+    cert_file = https.cert_file if https.enabled else None
+    async with (
+        asyncio.timeout(_ASK_SECONDS),
+        RemoteStore(address, token, cert_file=cert_file) as store,
+    ):
+        listed = await store.collections()
+    return [
+        Stored(
+            each["name"],
+            each["id"],
+            each["chunks"],
+            {
+                f"orbit_{name}": each[name]
+                for name in ("embedder", "model")
+                if each[name] is not None
+            },
+        )
+        for each in listed
+    ]
+
+
+def _reindex(name: str) -> str:
+    return f"{_PROGRAM} collections reindex {name}"

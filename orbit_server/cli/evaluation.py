@@ -1,0 +1,144 @@
+"""``python -m orbit_server evaluate`` and ``calibrate``: how well a collection is searched."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.table import Table
+
+from ..config.loader import load
+from ..documents.collection_store import Store
+from ..retrieval import calibration as calibrate
+from ..retrieval import evaluation as evaluate
+from ..retrieval.retriever import Rules
+from ..services import Services
+from .console import Collection, Server, out, print_table, progress, say, with_store
+
+_SAMPLE = 100
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_ORIGINS = {
+    "configured": "chroma.confidence_threshold",
+    "calibrated": "calibrated",
+    "measured": "measured for this embedder",
+    "guess": "a guess, not measured for this embedder",
+}
+
+
+def evaluate_search(
+    context: typer.Context,
+    collection: Collection,
+    questions: Annotated[
+        Path, typer.Option("--questions", help="JSON list of questions, see docs/retrieval.md.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    server: Server = None,
+) -> None:
+    """Measure how often the right passage is found, by meaning, by words and by both."""
+    config = load(context.obj)
+    asked = evaluate.read_questions(questions)
+
+    async def run(store: Store, services: Services) -> tuple[Rules, list[evaluate.Figures]]:
+        rules = await _rules(store, collection)
+        search = partial(store.candidates, collection)
+        with progress("Searching", len(asked)) as advanced:
+            return rules, await evaluate.evaluate(search, asked, rules, advanced=advanced)
+
+    rules, rows = with_store(config, server, run)
+    answerable = sum(each.answerable for each in asked)
+    if as_json:
+        summary = {
+            "collection": collection,
+            "answerable": answerable,
+            "unanswerable": len(asked) - answerable,
+            **rules._asdict(),
+            "figures": [row._asdict() for row in rows],
+        }
+        print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
+        return
+    say(
+        f"{answerable} questions with an answer in collection {collection!r}, "
+        f"{len(asked) - answerable} without; threshold {_threshold(rules)}."
+    )
+    table = Table("search", "dense weight", "hit@1", "hit@3", "MRR@10", "answered", "refused")
+    for name, weight, *figures in rows:
+        cells = ("-" if figure is None else f"{figure:.3f}" for figure in figures)
+        table.add_row(name, f"{weight:g}", *cells)
+    print_table(table)
+
+
+def calibrate_threshold(
+    context: typer.Context,
+    collection: Collection,
+    questions: Annotated[
+        Path | None,
+        typer.Option("--questions", help="Take the answerable questions of this file instead."),
+    ] = None,
+    server: Server = None,
+) -> None:
+    """Measure what tells questions of a collection from foreign ones; store it as threshold."""
+    config = load(context.obj)
+    asked = evaluate.read_questions(questions) if questions else []
+    foreign = calibrate.foreign_questions()
+
+    async def run(store: Store, services: Services) -> tuple[Rules, calibrate.Calibration]:
+        rules = await _rules(store, collection)
+        own = [each.question for each in asked if each.answerable]
+        unanswerable = [each.question for each in asked if not each.answerable]
+        if not asked:
+            own = await _own_questions(store, services, collection)
+        with progress("Searching", len(own) + len(foreign) + len(unanswerable)) as advanced:
+            measured = await calibrate.calibrate(
+                partial(store.candidates, collection),
+                own,
+                foreign,
+                rules,
+                unanswerable=unanswerable,
+                advanced=advanced,
+            )
+        await store.calibrate(collection, measured.threshold)
+        return rules, measured
+
+    rules, measured = with_store(config, server, run)
+    table = Table(
+        "questions", "count", "lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest"
+    )
+    for name, scores in (
+        ("own", measured.own),
+        ("foreign", measured.foreign),
+        ("unanswerable", measured.unanswerable),
+    ):
+        if scores:
+            quantiles = (calibrate.quantile(scores, share) for share in _QUANTILES)
+            table.add_row(name, str(len(scores)), *(f"{value:.3f}" for value in quantiles))
+    print_table(table)
+    out.print(
+        f"threshold {measured.threshold:.3f}: keeps {measured.kept:.3f} of the collection's "
+        f"questions, refuses {measured.refused:.3f} of the foreign ones "
+        f"(balanced accuracy {measured.balanced_accuracy:.3f})"
+    )
+    say(f"Written into collection {collection!r}. Before: {_threshold(rules)}.")
+    if rules.threshold_origin == "configured":
+        say("It is not used: chroma.confidence_threshold is set, and the configuration wins.")
+
+
+async def _rules(store: Store, collection: str) -> Rules:
+    shown = await store.show(collection)
+    return Rules(*(shown[field] for field in Rules._fields))
+
+
+def _threshold(rules: Rules) -> str:
+    return f"{rules.threshold:g} ({_ORIGINS[rules.threshold_origin]})"
+
+
+async def _own_questions(store: Store, services: Services, collection: str) -> list[str]:
+    passages = await store.sample(collection, _SAMPLE)
+    complete, model = None, services.config.ollama.model
+    if services.config.answer.provider == "ollama":
+        complete = partial(services.ollama.complete, model=model)
+    with progress("Wording questions", len(passages)) as advanced:
+        own = await calibrate.own_questions(passages, complete=complete, advanced=advanced)
+    worded = f"{own.by_model} worded anew by {model}" if own.by_model else "none worded by a model"
+    say(f"{len(own.questions)} questions of the collection, {worded}.")
+    return own.questions

@@ -1,0 +1,150 @@
+"""``python -m orbit_server logs``: the chat log, read and sent on."""
+
+import asyncio
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.text import Text
+
+from ..config.loader import load
+from ..errors import OrbitError
+from ..observability.chatlog import FILE_NAME
+from ..observability.shipper import Shipper
+from ..parts import make_shipper
+from .console import out
+
+app = typer.Typer(no_args_is_help=True, help="Follow the chat log, and send it to Elasticsearch.")
+_COLOURS = {"completed": "green", "disconnected": "yellow", "failed": "red"}
+_LOOK_EVERY = 0.5
+_RECORD_START = b'{"timestamp"'
+# What a terminal would obey: controls, and those that turn the direction of writing around.
+_ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@app.command()
+def tail(
+    context: typer.Context,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many to begin with.")
+    ] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", "-f", help="Go on with what comes.")
+    ] = True,
+) -> None:
+    """Show the latest records, and each new one as it is written."""
+    directory = Path(load(context.obj).logging.file.directory)
+    seen: dict[Path, int] = {}
+    with _readable():
+        for record in deque(_new_records(directory, seen), maxlen=lines):
+            out.print(_shown(record))
+        while follow:
+            time.sleep(_LOOK_EVERY)
+            for record in _new_records(directory, seen):
+                out.print(_shown(record))
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """Show how much of the chat log is not yet in Elasticsearch."""
+    shipper = _shipper(context)
+    with _readable():
+        lines, size = shipper.lag()
+    out.print(f"Elasticsearch  {shipper.state}{f': {shipper.cause}' if shipper.cause else ''}")
+    out.print(f"to be sent     {lines} lines, {size} bytes")
+
+
+@app.command()
+def ship(context: typer.Context) -> None:
+    """Send all that is not yet in Elasticsearch, and exit."""
+    shipped = asyncio.run(_shipper(context).ship_once())
+    out.print(
+        f"{shipped.documents} records are in Elasticsearch now, {shipped.rejected} put aside."
+    )
+
+
+def _shipper(context: typer.Context) -> Shipper:
+    config = load(context.obj)
+    if not config.elasticsearch.enabled:
+        raise OrbitError("elasticsearch.enabled is false: the chat log is in its files only")
+    return make_shipper(config)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OrbitError(f"the chat log cannot be read: {error}") from error
+
+
+def _new_records(directory: Path, seen: dict[Path, int]) -> Iterator[dict[str, Any]]:
+    """Yield what whole lines hold beyond ``seen``, bytes by file, and move that on."""
+    for path in _files(directory):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if seen.get(path, 0) > os.fstat(file.fileno()).st_size:
+                seen[path] = 0  # somebody has made it anew
+            file.seek(seen.get(path, 0))
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # it is being written
+                seen[path] = seen.get(path, 0) + len(line)
+                record = _record(line)
+                if isinstance(record, dict):
+                    yield record
+
+
+def _files(directory: Path) -> list[Path]:
+    """Return the files of the chat log, that which was written last at the end."""
+    found: list[tuple[float, Path]] = []
+    with suppress(FileNotFoundError):
+        for path in directory.iterdir():
+            if FILE_NAME.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # its days are over
+                    found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
+
+
+def _record(line: bytes) -> Any:
+    """Return what a line holds, if need be behind the torn line of a process that died in it."""
+    while True:
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            start = line.find(_RECORD_START, 1)
+            if start < 0:
+                return None
+            line = line[start:]
+
+
+def _shown(record: dict[str, Any]) -> Text:
+    text = Text()
+    text.append(f"{_line(record.get('timestamp', ''))[:19].replace('T', ' ')}  ", style="dim")
+    match record.get("kind"):
+        case "exchange":
+            outcome = "blocked" if record.get("blocked") else _line(record.get("outcome"))
+            colour = _COLOURS.get(outcome, "magenta")
+            text.append(f"{outcome:<12} ", style=colour)
+            text.append(f"{_line(record.get('collection'))}  ", style="cyan")
+            text.append(f"{_line(record.get('query'))}  ", style="bold")
+            text.append(_line(record.get("response")))
+        case "error":
+            text.append(f"{'error':<12} {_line(record.get('code'))}  ", style="red")
+            text.append(_line(record.get("cause")))
+        case kind:
+            rest = {k: v for k, v in record.items() if k not in ("timestamp", "id", "kind")}
+            text.append(f"{_line(kind):<12} ", style="blue")
+            text.append(_line(" ".join(f"{k}={v}" for k, v in rest.items())))
+    return text
+
+
+def _line(value: Any) -> str:
+    text = _ORDERS.sub("\ufffd", " ".join(str(value).split()))
+    return text if len(text) <= 160 else text[:159] + "…"

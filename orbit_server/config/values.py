@@ -1,0 +1,279 @@
+"""What a value of the configuration may be: its kind in words, and the function that reads it."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from ..observability.redaction import redactor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A kind of value: the sentence that describes it, and the function that reads it or raises.
+
+    ``read`` takes whatever was written (text, number, boolean, ``None``, list, mapping) and raises
+    ``ValueError``, ``TypeError``, ``LookupError`` or ``OverflowError`` for what is not allowed.
+    Values of a ``secret`` kind are never repeated in an error.
+    """
+
+    words: str
+    read: Callable[[Any], Any]
+    secret: bool = False
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read_or_explain)
+
+    def _read_or_explain(self, value: Any) -> Any:
+        try:
+            return self.read(value)
+        except (ValueError, TypeError, LookupError, OverflowError):
+            raise refusal(self.words, secret=self.secret) from None
+
+
+def refusal(words: str, *, secret: bool = False, key: str = "") -> PydanticCustomError:
+    """Return the error that says in ``words`` what is allowed; ``key`` names a field below."""
+    kind = "secret" if secret else "allowed"
+    return PydanticCustomError(kind, "{words}", {"words": words, "key": key})
+
+
+def optional(allowed: Allowed) -> Allowed:
+    """Return ``allowed``, or nothing: null and the empty text."""
+
+    def read(value: Any) -> Any:
+        return None if value is None or value == "" else allowed.read(value)
+
+    return Allowed(f"{allowed.words}, or null", read, allowed.secret)
+
+
+def whole(low: int, high: int) -> Allowed:
+    """Allow whole numbers from ``low`` to ``high``."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise TypeError
+        if not low <= (number := int(value)) <= high:
+            raise ValueError
+        return number
+
+    return Allowed(f"a whole number from {low} to {high}", read)
+
+
+def number(low: float, high: float, *, above: bool = False, what: str = "a number") -> Allowed:
+    """Allow numbers from ``low`` (``above``: without it) to ``high``."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise TypeError
+        number = float(value)
+        if not low <= number <= high or (above and number == low):
+            raise ValueError
+        return number
+
+    return Allowed(f"{what} {'above' if above else 'from'} {low} {'up ' * above}to {high}", read)
+
+
+class _OneOf:
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        known = {name.lower(): name for name in get_args(source)}
+        allowed = Allowed(
+            f"one of {', '.join(known.values())}",
+            lambda value: known[plain_text(value).strip().lower()],
+        )
+        return allowed.__get_pydantic_core_schema__(source, handler)
+
+
+def matching(pattern: str, words: str) -> Allowed:
+    """Allow texts that ``pattern`` matches whole."""
+
+    def read(value: Any) -> str:
+        if not re.fullmatch(pattern, text := plain_text(value)):
+            raise ValueError
+        return text
+
+    return Allowed(words, read)
+
+
+def listed(words: str, read_item: Callable[[Any], Any]) -> Allowed:
+    """Allow a list, or one item alone, of what ``read_item`` takes."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple | None):
+            raise TypeError
+        return tuple(read_item(item) for item in value or ())
+
+    return Allowed(f"a list of {words}", read)
+
+
+WORDS_OF_TRUTH = {"true": True, "yes": True, "on": True, "1": True}
+WORDS_OF_TRUTH |= {"false": False, "no": False, "off": False, "0": False}
+
+
+def truth(value: Any) -> bool:
+    """Read a switch, in any of the words that YAML or people use."""
+    if isinstance(value, float):
+        raise TypeError
+    return WORDS_OF_TRUTH[str(value).strip().lower()]
+
+
+def plain_text(value: Any) -> str:
+    """Read a text that is not empty."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    text = str(value)
+    text.encode()  # a lone surrogate from a YAML escape could be neither logged nor sent
+    if not text.strip() or "\0" in text:
+        raise ValueError
+    return text
+
+
+def _secret(value: Any) -> SecretStr:
+    return SecretStr(
+        plain_text(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    )
+
+
+def token(value: Any) -> SecretStr:
+    """Read a secret that is long enough not to be guessed."""
+    secret = _secret(value)
+    if not re.fullmatch(r"[!-~]{16,}", secret.get_secret_value()):
+        raise ValueError
+    return secret
+
+
+def host_name(value: Any) -> str:
+    """Read a host name or an IP address, without a scheme or port."""
+    name = plain_text(value).strip()
+    if ":" in name:
+        ipaddress.IPv6Address(name)
+    elif not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError
+    return name
+
+
+def _http_url(value: Any) -> str:
+    url = plain_text(value).strip()
+    parts = urlsplit(url)
+    usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    if not usable or parts.query or parts.fragment or re.search(r"\s", url):
+        raise ValueError
+    return url.rstrip("/")
+
+
+def http_url_without_user(value: Any) -> str:
+    """Read an http(s) URL that holds no user name or password."""
+    if "@" in (url := _http_url(value)):
+        raise ValueError
+    return url
+
+
+def origin(value: Any) -> str:
+    """Read the origin of a web page, or ``*``."""
+    origin = plain_text(value).strip().rstrip("/")
+    if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+", origin):
+        raise ValueError
+    return origin
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(value: Any) -> Network:
+    """Read an IP address or network."""
+    return ipaddress.ip_network(plain_text(str(value)).strip())
+
+
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 calls the form of a header name so
+
+
+def time_zone(value: Any) -> str:
+    """Read the name of a time zone that this machine knows."""
+    name = plain_text(value).strip()
+    try:
+        ZoneInfo(name)
+    except (OSError, ZoneInfoNotFoundError) as error:
+        raise ValueError from error
+    return name
+
+
+def redaction(value: Any) -> str:
+    """Read the name of a pattern, or an expression, that ``redact`` knows."""
+    name = plain_text(value)
+    try:
+        redactor([name])
+    except re.error as error:
+        raise ValueError from error
+    return name
+
+
+def header_map(value: Any) -> dict[str, SecretStr]:
+    """Read HTTP headers; their values are secrets."""
+    if not isinstance(value, Mapping | None):
+        raise TypeError
+    headers = {name: _secret(text) for name, text in (value or {}).items()}
+    for name, secret in headers.items():
+        if not re.fullmatch(TOKEN, name) or not secret.get_secret_value().isprintable():
+            raise ValueError
+    return headers
+
+
+def duration(value: Any) -> str | int | float:
+    """Read a duration as Ollama writes it, or a number of seconds."""
+    if isinstance(value, str) and re.fullmatch(r"-?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+", value):
+        return value
+    seconds = float(plain_text(value))
+    if not abs(seconds) <= 1e9:
+        raise ValueError
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def thinking(value: Any) -> bool | str:
+    """Read a switch or a level of thinking."""
+    level = str(value).strip().lower()
+    return level if level in {"low", "medium", "high"} else truth(value)
+
+
+_TEXT = Allowed(
+    "text that is not empty (in quotes where YAML reads it as something else)", plain_text
+)
+_SWITCH = Allowed("true or false (or yes/no, on/off, 1/0)", truth)
+HOST = Allowed(
+    "a host name or address alone: http://example:8000 is written as host: example, port: 8000,"
+    " and ssl: true stands for https",
+    host_name,
+)
+
+Switch = Annotated[bool, _SWITCH]
+OptionalSwitch = Annotated[bool | None, optional(_SWITCH)]
+Text = Annotated[str, _TEXT]
+OptionalText = Annotated[str | None, optional(_TEXT)]
+OptionalSecret = Annotated[SecretStr | None, optional(Allowed("text", _secret, secret=True))]
+Port = Annotated[int, whole(1, 65535)]
+Count = Annotated[int, whole(1, 1000)]
+Temperature = Annotated[float, number(0, 2)]
+Share = Annotated[float, number(0, 1)]
+Penalty = Annotated[float, number(0, 10, above=True)]
+Candidates = Annotated[int, whole(0, 100_000)]
+Distance = Annotated[float | None, optional(number(0, 2))]
+Seconds = Annotated[float, number(0, 86_400, above=True, what="a number of seconds")]
+Pause = Annotated[float, number(0, 86_400, what="a number of seconds")]
+OneOf = Annotated[T, _OneOf()]
+HttpUrl = Annotated[str, Allowed("a URL such as http://localhost:11434", _http_url)]
+
+
+def masked(text: str) -> str:
+    """Return ``text`` without the user, password and query of URLs in it."""
+    # User and password stand in a URL before the @, other secrets often behind the ?.
+    return re.sub(r"(://[^?]*)\?\S*", r"\1?***", re.sub(r"://\S*@", "://***@", text))

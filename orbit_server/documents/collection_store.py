@@ -1,0 +1,235 @@
+"""Collections as the command line and the admin routes see them: what is in, put in, taken out."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ..errors import CollectionNotFound
+from ..retrieval import embedders as embedding
+from ..retrieval.bm25 import LexicalIndex
+from ..retrieval.chroma.client import Chroma, Collection, Record
+from ..retrieval.embedders import Embedder
+from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
+from ..types import Passage, Question
+from .chunking import Chunk
+
+_PAGE = 2000
+
+
+class Reindexed(NamedTuple):
+    """How far the word index has been written anew; ``done`` equals ``total`` at the end.
+
+    ``removed`` passages were in it without being in Chroma; it is known at the end.
+    """
+
+    done: int
+    total: int
+    removed: int = 0
+
+
+class Store(Protocol):
+    """Where documents go: this process's own Chroma, or a server that holds it."""
+
+    async def collections(self) -> list[dict[str, Any]]:
+        """Return one summary a collection, by name."""
+
+    async def show(self, collection: str) -> dict[str, Any]:
+        """Return a collection's summary, its ``sources`` (chunks by source) and its ``Rules``."""
+
+    async def drop(self, collection: str) -> None:
+        """Delete a collection and all that is in it."""
+
+    async def sources(self, collection: str) -> dict[str, int]:
+        """Return the number of chunks of every source; empty when there is no such collection."""
+
+    async def ids(self, collection: str, source: str) -> set[str]:
+        """Return the ids of the chunks of one source."""
+
+    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
+        """Embed and store ``chunks``, making the collection if need be; then delete ``remove``.
+
+        With nothing to do it still refuses a collection that another embedder made.
+        """
+
+    async def search(self, collection: str, question: str) -> list[Passage]:
+        """Return the passages that the chat would answer ``question`` from."""
+
+    async def candidates(self, collection: str, question: str) -> list[Candidate]:
+        """Return what was found for ``question``, with all scores, relevant or not."""
+
+    async def sample(self, collection: str, n: int) -> list[Passage]:
+        """Return at most ``n`` passages, spread evenly over the collection."""
+
+    async def calibrate(self, collection: str, threshold: float) -> None:
+        """Write ``threshold`` into the collection's metadata, beside what is there."""
+
+    async def reindex(self, collection: str, start: int = 0) -> Reindexed:
+        """Write part of the word index anew from Chroma: the chunks from ``start`` on.
+
+        Call it again with ``start=done`` until all is done. Searches go on meanwhile.
+        """
+
+
+def _words(*parts: object) -> str:
+    # What the vector was made of, and the answer: people ask in the words of either. Nothing twice:
+    # BM25 would take it for a longer text about less.
+    kept: list[str] = []
+    for part in filter(None, map(str, parts)):
+        if not any(part in known for known in kept):
+            kept.append(part)
+    return "\n".join(kept)
+
+
+def _words_of(record: Record) -> str:
+    known = record.metadata
+    beside = (known.get(key) or "" for key in ("question", "answer", "heading", "title"))
+    return _words(record.document or "", *beside)
+
+
+class LocalStore:
+    """A ``Store`` over this process's connection to Chroma.
+
+    Every method raises the ``SearchError`` family, ``EmbedderMismatch`` where the collection was
+    made with another embedder than ``embedder``, and ``put`` the ``ModelError`` family too.
+    """
+
+    def __init__(
+        self, *, chroma: Chroma, lexical: LexicalIndex, embedder: Embedder, retrieval: Retrieval
+    ) -> None:
+        self.chroma = chroma
+        self.lexical = lexical
+        self.embedder = embedder
+        self.retrieval = retrieval
+        # An index in the middle of being written anew must not lose what is just being stored.
+        self._writing = asyncio.Lock()
+
+    async def collections(self) -> list[dict[str, Any]]:
+        listed = sorted(await self.chroma.collections(), key=lambda collection: collection.name)
+        return [await self._summary(collection) for collection in listed]
+
+    async def show(self, collection: str) -> dict[str, Any]:
+        stored = await self.chroma.collection(collection)
+        rules = self.retrieval.rules(stored.metadata)._asdict()
+        sources = await self.sources(collection)
+        return await self._summary(stored) | rules | {"sources": sources}
+
+    async def drop(self, collection: str) -> None:
+        stored = await self.chroma.collection(collection)
+        await self.chroma.drop(collection)
+        await self.lexical.drop(stored.id)
+
+    async def sources(self, collection: str) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        offset = 0
+        try:
+            while page := await self.chroma.get(collection, limit=_PAGE, offset=offset):
+                counts.update(str(record.metadata.get("source", "")) for record in page)
+                offset += len(page)
+        except CollectionNotFound:
+            return {}
+        return dict(sorted(counts.items()))
+
+    async def ids(self, collection: str, source: str) -> set[str]:
+        try:
+            records = await self.chroma.get(collection, where={"source": source})
+        except CollectionNotFound:
+            return set()
+        return {record.id for record in records}
+
+    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
+        try:
+            stored = await self.chroma.collection(collection)
+            embedding.check(stored.metadata, self.embedder, collection)
+        except CollectionNotFound:
+            stored = None
+        if chunks:
+            await self._store(collection, chunks, stored)
+        if remove:
+            stored = await self.chroma.collection(collection)
+            async with self._writing:
+                await self.chroma.delete(collection, ids=list(remove))
+                await self.lexical.remove(stored.id, list(remove))
+
+    async def search(self, collection: str, question: str) -> list[Passage]:
+        found = await self.retrieval(Question(message=question), collection)
+        return found.passages
+
+    async def candidates(self, collection: str, question: str) -> list[Candidate]:
+        found, _ = await self.retrieval.find(question, collection)
+        return found
+
+    async def sample(self, collection: str, n: int) -> list[Passage]:
+        stored = await self.chroma.collection(collection)
+        total = await self.chroma.count(collection)
+        n = min(n, total)
+        records: list[Record] = []
+        for place in range(n):
+            records += await self.chroma.get(collection, limit=1, offset=place * total // n)
+        return [passage(record, stored) for record in records]
+
+    async def calibrate(self, collection: str, threshold: float) -> None:
+        stored = await self.chroma.collection(collection)
+        await self.chroma.modify(stored, {**stored.metadata, THRESHOLD: threshold})
+
+    async def reindex(self, collection: str, start: int = 0) -> Reindexed:
+        stored = await self.chroma.collection(collection)
+        async with self._writing:
+            if start == 0 and not await self.lexical.intact(stored.id):
+                await self.lexical.drop(stored.id)
+            page = await self.chroma.get(collection, limit=_PAGE, offset=start)
+            await self.lexical.add(stored.id, [(record.id, _words_of(record)) for record in page])
+            done = start + len(page)
+            if len(page) == _PAGE:
+                return Reindexed(done, max(await self.chroma.count(collection), done + 1))
+            return Reindexed(done, done, await self._forget_gone(collection, stored.id, done))
+
+    async def _forget_gone(self, collection: str, id: str, stored: int) -> int:
+        indexed = await self.lexical.ids(id)
+        if len(indexed) == stored:
+            return 0
+        gone: list[str] = []
+        for first in range(0, len(indexed), _PAGE):
+            ids = indexed[first : first + _PAGE]
+            there = {record.id for record in await self.chroma.get(collection, ids=ids)}
+            gone += [id for id in ids if id not in there]
+        await self.lexical.remove(id, gone)
+        return len(gone)
+
+    async def _store(
+        self, collection: str, chunks: Sequence[Chunk], stored: Collection | None
+    ) -> None:
+        vectors = await self.embedder.documents([chunk.embed for chunk in chunks])
+        if stored is None:
+            record = embedding.record(self.embedder, len(vectors[0]))
+            stored = await self.chroma.create(collection, record)
+            embedding.check(stored.metadata, self.embedder, collection)
+        # Words first: a passage that only the word index knows is looked up in vain, one that only
+        # Chroma knows would be taken for indexed by the next run.
+        words = [(chunk.id, _words(chunk.embed, chunk.text)) for chunk in chunks]
+        async with self._writing:
+            await self.lexical.add(stored.id, words)
+            await self.chroma.upsert(
+                collection,
+                ids=[chunk.id for chunk in chunks],
+                vectors=vectors,
+                documents=[chunk.text for chunk in chunks],
+                metadatas=[chunk.metadata for chunk in chunks],
+            )
+            reached = await self.chroma.collection(collection)
+            if reached.id != stored.id:
+                # Deleted and made anew meanwhile: the chunks went to the new one.
+                embedding.check(reached.metadata, self.embedder, collection)
+                await self.lexical.add(reached.id, words)
+
+    async def _summary(self, collection: Collection) -> dict[str, Any]:
+        metadata = collection.metadata
+        return {
+            "name": collection.name,
+            "id": collection.id,
+            "chunks": await self.chroma.count(collection.name),
+            "embedder": metadata.get("orbit_embedder"),
+            "model": metadata.get("orbit_model"),
+            "dimension": collection.dimension or metadata.get("orbit_dimension"),
+            "space": collection.space,
+        }

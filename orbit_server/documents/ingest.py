@@ -1,0 +1,163 @@
+"""Files become chunks, and chunks become what a collection holds; resumable, in batches."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from .chunking import Chunk
+from .collection_store import Store
+from .readers.read import File, UnreadableDocument, files, read, source_name
+
+# Both together stay below what a server takes in one request, 8 MiB of JSON.
+_BATCH_BYTES = 2 * 1024 * 1024
+_LONGEST_CHUNK = 5 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class FileResult:
+    """What became of one file. ``error`` is a sentence, empty when all went well."""
+
+    source: str
+    chunks: int = 0
+    stored: int = 0
+    removed: int = 0
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of all files, which were not understood, and which sources were pruned."""
+
+    files: list[FileResult] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    pruned: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any file could not be loaded."""
+        return any(result.error for result in self.files)
+
+
+@dataclass(slots=True)
+class _Pending:
+    chunks: list[Chunk] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    size: int = 0
+    weight: int = 0
+
+
+async def ingest(
+    paths: Sequence[Path],
+    collection: str,
+    store: Store,
+    *,
+    chunk_chars: int,
+    chunk_overlap: int,
+    batch: int = 256,
+    prune: bool = False,
+    started: Callable[[int], None] = lambda size: None,
+    advanced: Callable[[int, int], None] = lambda size, chunks: None,
+) -> Report:
+    """Load the files at ``paths`` into ``collection`` and say what happened to each.
+
+    Only chunks that the collection does not hold are embedded, so a second run changes nothing and
+    an interrupted one goes on where it stopped. Old chunks of an edited file go when its new ones
+    are in. ``prune`` also removes the sources under ``paths`` whose file is gone. A file that
+    cannot be read is reported and left as it was. ``started(bytes)`` tells the total,
+    ``advanced(bytes, chunks)`` what of it is done. Raises what ``store`` raises: no later file
+    would fare better.
+    """
+    report = Report()
+    found = list(files(paths))
+    sizes = {entry.path: _size_of_file(entry) for entry in found}
+    report.ignored = [entry.source for entry in found if entry.outcome == "ignored"]
+    started(sum(sizes.values()))
+    pending = _Pending()
+
+    async def flush() -> None:
+        nonlocal pending
+        await store.put(collection, pending.chunks, pending.remove)
+        advanced(pending.weight, len(pending.chunks))
+        pending = _Pending()
+
+    for entry in found:
+        if entry.outcome == "ignored":
+            continue
+        result = FileResult(entry.source)
+        report.files.append(result)
+        try:
+            if entry.outcome == "error":
+                raise UnreadableDocument(entry.problem)
+            chunks = await asyncio.to_thread(
+                read,
+                entry.path,
+                entry.source,
+                chunk_chars=chunk_chars,
+                chunk_overlap=chunk_overlap,
+            )
+            _refuse_giants(chunks)
+        except UnreadableDocument as error:
+            result.error = str(error)
+            advanced(sizes[entry.path], 0)
+            continue
+        known = await store.ids(collection, entry.source)
+        result.chunks = len(chunks)
+        for chunk in chunks:
+            if chunk.id in known:
+                continue
+            pending.chunks.append(chunk)
+            pending.size += _size(chunk)
+            result.stored += 1
+            if len(pending.chunks) >= batch or pending.size >= _BATCH_BYTES:
+                await flush()
+        stale = known - {chunk.id for chunk in chunks}
+        result.removed = len(stale)
+        pending.remove += sorted(stale)
+        pending.weight += sizes[entry.path]
+    await flush()
+    if prune:
+        report.pruned = await _prune(paths, collection, store, found)
+    return report
+
+
+def _refuse_giants(chunks: Iterable[Chunk]) -> None:
+    for chunk in chunks:
+        if _size(chunk) > _LONGEST_CHUNK:
+            raise UnreadableDocument(f"one answer is longer than {_LONGEST_CHUNK >> 20} MiB")
+
+
+def _size_of_file(entry: File) -> int:
+    try:
+        return entry.path.stat().st_size if entry.outcome == "document" else 0
+    except OSError:  # gone since it was found; reading it will say so
+        return 0
+
+
+def _size(chunk: Chunk) -> int:
+    return len(orjson.dumps(chunk))
+
+
+async def _prune(
+    paths: Sequence[Path], collection: str, store: Store, found: Sequence[File]
+) -> list[str]:
+    roots = [source_name(path) for path in paths]
+    present = {entry.source for entry in found}
+    # What cannot be opened is not gone: a folder may just not be mounted.
+    closed = [entry.source for entry in found if entry.outcome == "error"]
+    gone = [
+        source
+        for source in await store.sources(collection)
+        if source not in present and _below(source, roots) and not _below(source, closed)
+    ]
+    for source in gone:
+        await store.put(collection, [], sorted(await store.ids(collection, source)))
+    return gone
+
+
+def _below(source: str, places: Sequence[str]) -> bool:
+    return any(
+        place in ("", ".") or source == place or source.startswith(place + "/") for place in places
+    )

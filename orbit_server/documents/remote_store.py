@@ -1,0 +1,205 @@
+"""The store of a running server, spoken to over its admin routes.
+
+Chroma in process belongs to one process. While the server runs, the command line sends chunks to it
+instead of opening the folder a second time; the server embeds and stores them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from io import BytesIO
+from ipaddress import ip_address
+from pathlib import Path
+from ssl import SSLCertVerificationError
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import orjson
+
+from ..errors import CollectionNotFound, Forbidden, NotStarted, SearchError, SearchUnavailable
+from ..retrieval.retriever import Candidate
+from ..types import Passage
+from .chunking import Chunk
+from .collection_store import Reindexed
+
+# The server looks at its files every second, and this may have been quicker.
+_RENEWAL_SECONDS = 2.0
+
+
+class RemoteStore:
+    """A ``Store`` behind the admin routes of the server at ``url``, opened by ``async with``.
+
+    ``cert_file`` (PEM) is the server's own certificate, where this machine has it: then that one is
+    believed and no other, whatever host it names, because no certificate names 127.0.0.1. It may be
+    renewed meanwhile.
+
+    Raises ``ConfigError`` when ``cert_file`` cannot be used, ``Forbidden`` for a wrong admin token,
+    ``SearchUnavailable`` when nothing answers or the certificate is not believed, and
+    ``SearchError`` with the server's own words for everything else.
+    """
+
+    def __init__(self, url: str, token: str, *, cert_file: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._cert_file = cert_file
+        self._session: aiohttp.ClientSession | None = None
+        self._believed: aiohttp.Fingerprint | bool = True
+
+    async def __aenter__(self) -> Self:
+        self._believe()
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            # Embedding a batch takes as long as the model takes.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=900),
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def collections(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = await self._call("GET", "")
+        return listed
+
+    async def show(self, collection: str) -> dict[str, Any]:
+        shown: dict[str, Any] = await self._call("GET", f"/{_segment(collection)}")
+        return shown
+
+    async def drop(self, collection: str) -> None:
+        await self._call("DELETE", f"/{_segment(collection)}")
+
+    async def sources(self, collection: str) -> dict[str, int]:
+        counts: dict[str, int] = (await self._documents(collection))["sources"]
+        return counts
+
+    async def ids(self, collection: str, source: str) -> set[str]:
+        return set((await self._documents(collection, source=source))["ids"])
+
+    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
+        batch = {"documents": [asdict(chunk) for chunk in chunks], "remove": list(remove)}
+        await self._call("POST", f"/{_segment(collection)}/documents", body=batch)
+
+    async def search(self, collection: str, question: str) -> list[Passage]:
+        body = {"question": question}
+        found = await self._call("POST", f"/{_segment(collection)}/search", body=body)
+        return [Passage(**passage) for passage in found["passages"]]
+
+    async def candidates(self, collection: str, question: str) -> list[Candidate]:
+        body = {"question": question}
+        found = await self._call("POST", f"/{_segment(collection)}/candidates", body=body)
+        return [Candidate(Passage(**each.pop("passage")), **each) for each in found["candidates"]]
+
+    async def sample(self, collection: str, n: int) -> list[Passage]:
+        found = await self._call("GET", f"/{_segment(collection)}/sample", query={"n": str(n)})
+        return [Passage(**passage) for passage in found["passages"]]
+
+    async def calibrate(self, collection: str, threshold: float) -> None:
+        body = {"threshold": threshold}
+        await self._call("POST", f"/{_segment(collection)}/threshold", body=body)
+
+    async def reindex(self, collection: str, start: int = 0) -> Reindexed:
+        body = {"start": start}
+        reply = await self._call("POST", f"/{_segment(collection)}/reindex", body=body)
+        return Reindexed(**reply)
+
+    async def _documents(self, collection: str, **query: str) -> dict[str, Any]:
+        listed: dict[str, Any] = await self._call(
+            "GET", f"/{_segment(collection)}/documents", query=query
+        )
+        return listed
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: dict[str, Any] | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Any:
+        data = None if body is None else orjson.dumps(body)
+        status, text = await self._ask(method, f"{self.url}/admin/collections{path}", data, query)
+        try:
+            reply = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise SearchError(f"{self.url} is not an ORBIT server: {text[:80]!r}") from error
+        if status == 200:
+            return reply
+        if not isinstance(reply, dict):
+            raise SearchError(f"{self.url} is not an ORBIT server: {text[:80]!r}")
+        cause = str(reply.get("cause") or reply.get("detail") or f"status {status}")
+        if status in (401, 403):
+            raise Forbidden(cause=f"the server at {self.url} says: {cause}")
+        if reply.get("code") == "collection_not_found":
+            raise CollectionNotFound(cause)
+        raise SearchError(cause)
+
+    async def _ask(
+        self, method: str, url: str, data: bytes | None, query: dict[str, str] | None
+    ) -> tuple[int, bytes]:
+        try:
+            try:
+                return await self._send(method, url, data, query)
+            except aiohttp.ServerFingerprintMismatch:  # before anything was sent
+                await asyncio.sleep(_RENEWAL_SECONDS)
+                self._believe()
+                return await self._send(method, url, data, query)
+        except aiohttp.ServerFingerprintMismatch as error:
+            raise SearchUnavailable(
+                f"{self.url} shows another certificate than the one in general.https.cert_file "
+                f"({self._cert_file}). Either the server refuses that one, and its log says why; "
+                "or it has another configuration; or something else answers there."
+            ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            refused = error.certificate_error
+            why = refused.verify_message if isinstance(refused, SSLCertVerificationError) else ""
+            raise SearchUnavailable(
+                f"the certificate of {self.url} cannot be verified ({why.rstrip('.')}). Use the "
+                "name that it is made out to; for an authority of your own, set SSL_CERT_FILE to "
+                "its PEM file; on the server's own machine, use its configuration (--config)."
+            ) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SearchUnavailable(f"no answer from the server at {self.url}: {error}") from error
+
+    async def _send(
+        self, method: str, url: str, data: bytes | None, query: dict[str, str] | None
+    ) -> tuple[int, bytes]:
+        if self._session is None:
+            raise NotStarted("the remote store is used before it is opened")
+        body = None if data is None else BytesIO(data)
+        async with self._session.request(
+            method, url, data=body, params=query, ssl=self._believed
+        ) as response:
+            return response.status, await response.read()
+
+    def _believe(self) -> None:
+        if self._cert_file is not None:
+            from ..server.pem import fingerprint  # loads a large library
+
+            self._believed = _Pin(fingerprint(Path(self._cert_file)))
+
+
+class _Pin(aiohttp.Fingerprint):
+    """A fingerprint that breaks a connection off: a farewell would outlive the command."""
+
+    def check(self, transport: asyncio.Transport) -> None:
+        try:
+            super().check(transport)
+        except aiohttp.ServerFingerprintMismatch:
+            asyncio.get_running_loop().call_soon(transport.abort)
+            raise
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether ``url`` leads to this machine: to localhost, 127.0.0.0/8 or ::1."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,91 @@
+"""The lock on a Chroma folder.
+
+A second Chroma on a folder starts without complaint and destroys it, so whoever opens one holds a
+lock that says who it is and where it can be asked instead.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ...errors import SearchError
+
+LOCK_ATTEMPTS = 10
+
+
+class ChromaLocked(SearchError):
+    """Another process works on this folder: ``pid`` at ``address``, as far as it has said so."""
+
+    def __init__(self, path: Path, pid: int | None, address: str | None) -> None:
+        self.path, self.pid, self.address = path, pid, address
+        who = "another process" if pid is None else f"process {pid}"
+        where = "" if address is None else f", which answers at {address}"
+        super().__init__(f"The Chroma folder {path} is in use by {who}{where}.")
+
+
+def lock(path: str | Path, address: str | None) -> int:
+    """Lock the Chroma folder ``path``, made if it is missing; the descriptor that holds the lock.
+
+    The lock is given back when the descriptor is closed, here and in every process that inherited
+    it. ``address`` is written into it, with the id of this process. Raise :class:`ChromaLocked`
+    while another process holds it, ``SearchError`` when the folder cannot be used.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SearchError(f"The Chroma folder {path} cannot be used: {error.strerror}.") from error
+    try:
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Somebody who only looks (``holder``) is gone in a moment; a holder is not.
+                if attempt == LOCK_ATTEMPTS - 1:
+                    raise ChromaLocked(path, **_written(descriptor)) from None
+                time.sleep(0.02)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, orjson.dumps({"pid": os.getpid(), "address": address}), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def holder(path: str | Path) -> dict[str, Any] | None:
+    """Return ``{"pid", "address"}`` of the process that holds this Chroma folder, or ``None``.
+
+    Either value is ``None`` when the holder has not said it. Raise ``SearchError`` when the lock
+    cannot be read.
+    """
+    try:
+        descriptor = os.open(_lock_file(Path(path)), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SearchError(f"The lock of {path} cannot be read: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _lock_file(path: Path) -> Path:
+    return path / "orbit.lock"
+
+
+def _written(descriptor: int) -> dict[str, Any]:
+    try:
+        content = orjson.loads(os.pread(descriptor, 4096, 0))
+        return {"pid": content["pid"], "address": content["address"]}
+    except (ValueError, LookupError, TypeError):
+        return {"pid": None, "address": None}

@@ -1,0 +1,137 @@
+"""A Chroma server, spoken to over its REST interface, version 2, through aiohttp."""
+
+import base64
+import sys
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from ...errors import NotStarted, SearchError, SearchTimeout, SearchUnavailable
+from .client import Body, Client, Vector, expected_form, failure
+
+CONNECT_SECONDS = 3.0
+WRITE_SECONDS = 60.0
+
+_REST = {
+    "heartbeat": ("GET", "/api/v2/heartbeat"),
+    "list": ("GET", "{collections}"),
+    "create": ("POST", "{collections}"),
+    "find": ("GET", "{collections}/{key}"),
+    "drop": ("DELETE", "{collections}/{key}"),
+    "modify": ("PUT", "{collections}/{key}"),
+    "count": ("GET", "{collections}/{key}/count"),
+    "query": ("POST", "{collections}/{key}/query"),
+    "get": ("POST", "{collections}/{key}/get"),
+    "upsert": ("POST", "{collections}/{key}/upsert"),
+    "delete": ("POST", "{collections}/{key}/delete"),
+}
+
+
+class ChromaServer(Client):
+    """A Chroma server, its distributed edition or Chroma Cloud, through one aiohttp session.
+
+    ``headers`` go with every request: Chroma itself asks for no credentials, a proxy before it may.
+    ``timeout`` is in seconds for a whole call; a write gets at least a minute. Opening sends
+    nothing, so the server may start later.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ssl: bool = False,
+        headers: Mapping[str, str] | None = None,
+        tenant: str = "default_tenant",
+        database: str = "default_database",
+        timeout: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._base = f"{'https' if ssl else 'http'}://{self._address}"
+        tenant, database = quote(tenant, safe=""), quote(database, safe="")
+        self._collections = f"/api/v2/tenants/{tenant}/databases/{database}/collections"
+        self._headers = dict(headers or {})
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers | {"Content-Type": "application/json"},
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _call(
+        self, operation: str, key: str = "", body: Body | None = None, request_id: str | None = None
+    ) -> Any:
+        if self._session is None:
+            raise NotStarted("The Chroma client is not open.")
+        method, template = _REST[operation]
+        path = template.format(collections=self._collections, key=key)
+        seconds = self._timeout
+        if operation == "upsert" and body is not None:
+            seconds = max(seconds, WRITE_SECONDS)
+            body = body | {"embeddings": [_base64(vector) for vector in body["embeddings"]]}
+        with _translated_http(self._address):
+            async with self._session.request(
+                method,
+                self._base + path,
+                data=None if body is None else orjson.dumps(body),
+                headers={"X-Request-ID": request_id} if request_id else None,
+                timeout=aiohttp.ClientTimeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+                allow_redirects=False,
+            ) as response:
+                content = await response.read()
+        if response.status >= 300:
+            asked = f"Chroma at {self._address} answered {response.status} to {method} {path}"
+            reason = self._without_headers(_reason(content))
+            raise failure(response.status, f"{asked}: {reason}")
+        with expected_form():
+            return orjson.loads(content)
+
+    def _without_headers(self, text: str) -> str:
+        for value in self._headers.values():
+            text = text.replace(value.rpartition(" ")[2] or value, "[header]")
+        return text
+
+
+@contextmanager
+def _translated_http(address: str) -> Iterator[None]:
+    """Turn whatever aiohttp raises into the error tree; the texts name no header."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise SearchUnavailable(f"Chroma at {address} does not take connections.") from error
+    except TimeoutError as error:
+        raise SearchTimeout(f"Chroma at {address} did not answer in time.") from error
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise SearchUnavailable(f"Chroma at {address} cannot be reached: {reason}.") from error
+    except Exception as error:
+        raise SearchError(f"Chroma at {address} failed: {type(error).__name__}.") from error
+
+
+def _reason(content: bytes) -> str:
+    try:
+        return str(orjson.loads(content)["message"])
+    except (ValueError, LookupError, TypeError):
+        return " ".join(content[:200].decode(errors="replace").split()) or "no reason given"
+
+
+def _base64(vector: Vector) -> str:
+    floats = array("f", vector)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return base64.b64encode(floats).decode()

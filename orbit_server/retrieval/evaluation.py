@@ -1,0 +1,163 @@
+"""How well a collection is searched, in figures: hit rates by the weight of meaning.
+
+Searching costs an embedding and two lookups, ordering what was found costs nothing. So every
+question is searched once, and all weights are compared on the same candidates.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self
+
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from ..errors import OrbitError
+from ..types import Passage
+from .retriever import Candidate, Rules, fused, signal
+
+Search = Callable[[str], Awaitable[Sequence[Candidate]]]
+
+_DEPTH = 10
+_MISTAKES_SHOWN = 5
+
+
+class Asked(BaseModel):
+    """One entry of a question file.
+
+    Whoever calls it ``answerable`` points to the right passage by at least one of ``source`` (a
+    file, or the end of its path), ``answer_contains`` (words of the text) and ``matches`` (the
+    stored question, or a heading); what is given must all hold. Other fields are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    answerable: bool
+    source: str | None = None
+    answer_contains: str | None = None
+    matches: str | None = None
+
+    @model_validator(mode="after")
+    def _points_somewhere(self) -> Self:
+        if self.answerable and not (self.source or self.answer_contains or self.matches):
+            raise ValueError("an answerable question needs source, answer_contains or matches")
+        return self
+
+    def answered_by(self, passage: Passage) -> bool:
+        """Tell whether ``passage`` is the one that answers; case and spacing do not matter."""
+        text = passage.answer or passage.text
+        return (
+            f"/{passage.source}".endswith(f"/{self.source or passage.source}")
+            and _folded(self.answer_contains or "") in _folded(text)
+            and _folded(self.matches or "") in _folded(f"{passage.title}\n{passage.text}")
+        )
+
+
+def read_questions(path: Path) -> list[Asked]:
+    """Return the questions of a JSON file; OrbitError names the file and every wrong entry."""
+    try:
+        entries = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise OrbitError(f"{path} cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise OrbitError(f"{path} is not JSON: {error}") from error
+    try:
+        asked = TypeAdapter(list[Asked]).validate_python(entries)
+    except ValidationError as error:
+        raise OrbitError(f"{path} cannot be used:\n{_mistakes(error, entries)}") from error
+    if not asked:
+        raise OrbitError(f"{path} holds no questions")
+    return asked
+
+
+def _mistakes(error: ValidationError, entries: Any) -> str:
+    lines = []
+    for mistake in error.errors(include_url=False):
+        number, *fields = mistake["loc"] or (None,)
+        if not isinstance(number, int):
+            return '  a list is expected: [{"question": …, "answerable": …, …}, …]'
+        entry = entries[number]
+        name = entry.get("question") if isinstance(entry, dict) else None
+        where = f"  entry {number + 1}" + (f" ({str(name)[:60]!r})" if name else "")
+        message = mistake["msg"].removeprefix("Value error, ")
+        lines.append(": ".join([where, *map(str, fields), message]))
+    left_out = len(lines) - _MISTAKES_SHOWN
+    return "\n".join(lines[:_MISTAKES_SHOWN] + ([f"  and {left_out} more"] * (left_out > 0)))
+
+
+class Figures(NamedTuple):
+    """What a way to order passages achieves; each 0 to 1, ``None`` without such questions.
+
+    ``answered`` is the share of answerable questions that pass the threshold, whether with the
+    right passage or not; ``refused`` the share of the others that do not.
+    """
+
+    search: str
+    dense_weight: float
+    hit_at_1: float | None
+    hit_at_3: float | None
+    mrr_at_10: float | None
+    answered: float | None
+    refused: float | None
+
+
+async def evaluate(
+    search: Search,
+    asked: Sequence[Asked],
+    rules: Rules,
+    *,
+    advanced: Callable[[], None] = lambda: None,
+) -> list[Figures]:
+    """Return the figures of dense search, BM25 and hybrid: first the weight in force, then others.
+
+    ``advanced()`` is called after every question.
+    """
+    found: list[Sequence[Candidate]] = []
+    for each in asked:
+        found.append(await search(each.question))
+        advanced()
+    rows = [("dense", 1.0), ("BM25", 0.0), ("hybrid", rules.dense_weight)]
+    rows += [("hybrid", w) for w in (0.3, 0.5, 0.7) if w != rules.dense_weight]
+    return [_figures(name, weight, asked, found, rules) for name, weight in rows]
+
+
+def _figures(
+    name: str,
+    weight: float,
+    asked: Sequence[Asked],
+    found: Sequence[Sequence[Candidate]],
+    rules: Rules,
+) -> Figures:
+    places: list[int | None] = []
+    passed: dict[bool, list[bool]] = {True: [], False: []}
+    for each, candidates in zip(asked, found, strict=True):
+        ranked = fused(candidates, weight)
+        passed[each.answerable].append(signal(ranked[: rules.top_k]) >= rules.threshold)
+        if each.answerable:
+            right = (n for n, passage in enumerate(ranked, 1) if each.answered_by(passage))
+            places.append(next(right, None))
+    return Figures(
+        name,
+        weight,
+        mean([place == 1 for place in places]),
+        mean([place is not None and place <= 3 for place in places]),
+        mean([1 / place if place and place <= _DEPTH else 0.0 for place in places]),
+        mean(passed[True]),
+        mean([not answered for answered in passed[False]]),
+    )
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean, ``None`` of nothing."""
+    return sum(values) / len(values) if values else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

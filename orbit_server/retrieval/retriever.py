@@ -1,0 +1,293 @@
+"""A question and a collection become passages that may answer it, best first.
+
+Meaning and words are searched at once: vectors in Chroma, BM25 beside it. Each score is scaled over
+the candidates to 0..1, and a passage's rank follows from the weighted sum. Whether anything is
+relevant at all is another question; its signal is a passage's cosine similarity plus half the share
+of the question's idf mass that the passage contains, which told answerable from foreign questions
+best.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from ..errors import SearchError
+from ..types import Passage, Question, Retrieved
+from . import embedders as embedding
+from .bm25 import LexicalIndex
+from .chroma.client import Chroma, Collection, Record
+from .embedders import Embedder
+
+THRESHOLD = "orbit_threshold"
+_COVERAGE_WEIGHT = 0.5
+
+
+class Scored(NamedTuple):
+    """What the two searches say of one passage: cosine similarity, and BM25 if words found it."""
+
+    id: str
+    dense: float
+    bm25: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that one of the two searches proposed; ``passage.score`` is the signal.
+
+    ``dense`` is its cosine similarity to the question, whichever search found it. ``bm25`` is
+    higher for better ones, comparable only within one answer, ``None`` where words did not find it.
+    """
+
+    passage: Passage
+    dense: float
+    bm25: float | None
+
+
+class Rules(NamedTuple):
+    """How a collection is searched: when it has an answer, and what orders its passages.
+
+    ``threshold`` is what the best of ``top_k`` passages must score; ``threshold_origin`` says who
+    decided on it: the configuration, a calibration of this collection, or the embedder, for which
+    it was measured or is a guess.
+    """
+
+    threshold: float
+    threshold_origin: Literal["configured", "calibrated", "measured", "guess"]
+    dense_weight: float
+    top_k: int
+
+
+class Retrieval:
+    """Search by meaning and by words: the ``top_k`` best passages, if any is relevant.
+
+    ``candidates`` are taken from each search; ``dense_weight`` (0 to 1) is the share of meaning in
+    the order, ``None`` takes what suits the embedder. The best passage must score ``confidence``,
+    else nothing is relevant; of the others those are used that score ``relevance``. ``None`` takes
+    what was calibrated for the collection, else what suits the embedder.
+    """
+
+    def __init__(
+        self,
+        *,
+        chroma: Chroma,
+        lexical: LexicalIndex,
+        embedder: Embedder,
+        top_k: int = 5,
+        candidates: int = 40,
+        dense_weight: float | None = None,
+        confidence: float | None = None,
+        relevance: float | None = None,
+    ) -> None:
+        self.chroma = chroma
+        self.lexical = lexical
+        self.embedder = embedder
+        self.top_k = top_k
+        self.candidates = max(candidates, top_k)
+        self.usual = _USUAL.get(embedder.model.partition(":")[0], _UNMEASURED)
+        self.dense_weight = self.usual.dense_weight if dense_weight is None else dense_weight
+        self.confidence = confidence
+        self.relevance = relevance
+
+    async def __call__(
+        self, question: Question, collection: str, *, request_id: str | None = None
+    ) -> Retrieved:
+        """Return the relevant passages of ``collection`` for ``question``, best first.
+
+        Raises the ``SearchError`` family, ``EmbedderMismatch`` before anything is embedded.
+        """
+        timings: dict[str, float] = {}
+        text = question.message
+        scored, searched = await self._scored(text, collection, timings, request_id)
+        started = time.perf_counter()
+        best = ranked(scored, self.dense_weight)[: self.top_k]
+        candidates = await self._read(best, text, searched, request_id)
+        timings["search"] += _milliseconds(started, time.perf_counter())
+        passages = [candidate.passage for candidate in candidates]
+        confidence, relevance = self.thresholds(searched.metadata)
+        if signal(passages) < confidence:
+            passages = []
+        return Retrieved([passage for passage in passages if passage.score >= relevance], timings)
+
+    async def find(
+        self, text: str, collection: str, *, request_id: str | None = None
+    ) -> tuple[list[Candidate], Collection]:
+        """Return all candidates for ``text``, nearest first, and the collection as searched."""
+        scored, searched = await self._scored(text, collection, {}, request_id)
+        scored.sort(key=lambda each: -each.dense)
+        return await self._read(scored, text, searched, request_id), searched
+
+    async def _scored(
+        self, text: str, collection: str, timings: dict[str, float], request_id: str | None
+    ) -> tuple[list[Scored], Collection]:
+        """Search by both; what has to be read of the documents is decided by the scores."""
+        stored = await self.chroma.collection(collection)
+        embedding.check(stored.metadata, self.embedder, collection)
+        started = time.perf_counter()
+        vector = await self.embedder.query(text)
+        embedded = time.perf_counter()
+        records, hits = await asyncio.gather(
+            self.chroma.query(
+                collection, vector, n=self.candidates, bare=True, request_id=request_id
+            ),
+            self.lexical.search(stored.id, text, n=self.candidates),
+        )
+        near = {record.id for record in records}
+        if far := [hit.id for hit in hits if hit.id not in near]:
+            records += await self._among(far, collection, vector, request_id)
+        searched = await self.chroma.collection(collection)
+        if searched.id != stored.id:
+            # Deleted and made anew while we searched: it may have another embedder now.
+            embedding.check(searched.metadata, self.embedder, collection)
+        timings["embedding"] = _milliseconds(started, embedded)
+        timings["search"] = _milliseconds(embedded, time.perf_counter())
+        bm25 = {hit.id: hit.score for hit in hits}
+        return [
+            Scored(record.id, _cosine(record, searched), bm25.get(record.id)) for record in records
+        ], searched
+
+    async def _read(
+        self, scored: Sequence[Scored], text: str, searched: Collection, request_id: str | None
+    ) -> list[Candidate]:
+        """Read the passages of ``scored``, in its order; what was deleted meanwhile is left out."""
+        ids = [each.id for each in scored]
+        records = await self.chroma.get(searched.name, ids=ids, request_id=request_id)
+        read = {record.id: passage(record, searched) for record in records}
+        there = [each for each in scored if each.id in read]
+        texts = [f"{read[each.id].title}\n{read[each.id].text}" for each in there]
+        shares = await self.lexical.coverage(searched.id, text, texts)
+        return [
+            Candidate(
+                replace(read[each.id], score=each.dense + _COVERAGE_WEIGHT * share),
+                dense=each.dense,
+                bm25=each.bm25,
+            )
+            for each, share in zip(there, shares, strict=True)
+        ]
+
+    async def _among(
+        self, ids: list[str], collection: str, vector: list[float], request_id: str | None
+    ) -> list[Record]:
+        among = partial(self.chroma.query, collection, vector, bare=True, request_id=request_id)
+        try:
+            return await among(n=len(ids), ids=ids)
+        except SearchError as error:
+            # Chroma fails as a whole when one of the ids is gone, as it is for a moment whenever
+            # documents are loaded or removed: the word index is written first, or last.
+            if type(error) is not SearchError:
+                raise
+            there = await self.chroma.get(collection, ids=ids, request_id=request_id)
+            if len(there) == len(ids):
+                raise
+        return await among(n=len(there), ids=[record.id for record in there]) if there else []
+
+    def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
+        """Return what the best passage must score, and every other one.
+
+        The configuration wins over what was calibrated for the collection (its ``metadata``), and
+        that over what is usual for the embedder.
+        """
+        calibrated = metadata.get(THRESHOLD)
+        confidence = self.confidence
+        if confidence is None:
+            confidence = self.usual.threshold if calibrated is None else float(calibrated)
+        relevance = confidence * _RELEVANT if self.relevance is None else self.relevance
+        return confidence, min(confidence, relevance)
+
+    def rules(self, metadata: Mapping[str, Any]) -> Rules:
+        """Return how the collection with this ``metadata`` is searched, and who decided so."""
+        origin: Literal["configured", "calibrated", "measured", "guess"] = "configured"
+        if self.confidence is None:
+            origin = "measured" if self.usual.measured else "guess"
+            origin = "calibrated" if THRESHOLD in metadata else origin
+        confidence, _ = self.thresholds(metadata)
+        return Rules(confidence, origin, self.dense_weight, self.top_k)
+
+
+def fused(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
+    """Return the passages of ``candidates`` best first, in the order of ``ranked``."""
+    passages = {each.passage.id: each.passage for each in candidates}
+    scored = [Scored(each.passage.id, each.dense, each.bm25) for each in candidates]
+    return [passages[each.id] for each in ranked(scored, dense_weight)]
+
+
+def ranked(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
+    """Return ``scored`` best first, each half scaled to 0..1 over all of them.
+
+    What words did not find has nothing from that half. Ties go to the nearer passage.
+    """
+    dense = _scaled({each.id: each.dense for each in scored})
+    words = _scaled({each.id: each.bm25 for each in scored if each.bm25 is not None})
+
+    def rank(each: Scored) -> tuple[float, float]:
+        score = dense_weight * dense[each.id] + (1 - dense_weight) * words.get(each.id, 0.0)
+        return -score, -each.dense
+
+    return sorted(scored, key=rank)
+
+
+def signal(best: Sequence[Passage]) -> float:
+    """Return what tells whether the ``top_k`` best passages answer at all: the highest score."""
+    return max((passage.score for passage in best), default=0.0)
+
+
+def similarity(distance: float, space: str) -> float:
+    """Return the cosine similarity of two unit vectors from Chroma's distance in ``space``.
+
+    Chroma's distances: cosine 1 - cos, ip 1 - dot, l2 the squared Euclidean distance, which is
+    2 - 2 cos for vectors of length one.
+    """
+    return 1 - distance / 2 if space == "l2" else 1 - distance
+
+
+def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
+    if not scores:
+        return {}
+    low, high = min(scores.values()), max(scores.values())
+    return {id: (score - low) / (high - low) if high > low else 1.0 for id, score in scores.items()}
+
+
+def _cosine(record: Record, collection: Collection) -> float:
+    return 0.0 if record.distance is None else similarity(record.distance, collection.space)
+
+
+def passage(record: Record, collection: Collection) -> Passage:
+    """Return a stored record as a passage, scored by its cosine similarity, 0 without a distance.
+
+    Of a question/answer pair the text is both together.
+    """
+    metadata: dict[str, Any] = record.metadata
+    question, answer = metadata.get("question"), metadata.get("answer")
+    text = record.document or ""
+    if question and answer:
+        text = f"{question}\n{answer}"
+    return Passage(
+        id=record.id,
+        text=text,
+        title=str(metadata.get("heading") or metadata.get("title") or question or record.id),
+        source=str(metadata.get("source") or collection.name),
+        score=_cosine(record, collection),
+        answer=str(answer) if answer else None,
+    )
+
+
+def _milliseconds(start: float, end: float) -> float:
+    return round((end - start) * 1000, 1)
+
+
+class Usual(NamedTuple):
+    """What suits an embedding model: the signal's threshold, and the weight of meaning."""
+
+    threshold: float
+    dense_weight: float
+    measured: bool = True
+
+
+_RELEVANT = 0.6
+_USUAL = {
+    "hashed-words-1": Usual(0.42, 0.3),
+    "all-minilm": Usual(0.61, 0.7),
+}
+_UNMEASURED = Usual(0.5, 0.7, measured=False)

@@ -1,0 +1,92 @@
+"""What a running server takes up when it is asked to read its configuration again (SIGHUP)."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any
+
+from ..config.loader import Config
+from ..config.schema import Section
+from ..errors import ConfigError
+from ..observability import logging as logs
+from ..parts import make_guard
+from ..services import Services
+
+logger = logging.getLogger(__name__)
+
+# Everything else was built into something that is open.
+TAKEN = (
+    "admin_token",
+    "answer.no_results_message",
+    "answer.system_prompt",
+    "general.no_results_message_file",
+    "general.safety_prompt_file",
+    "general.verbose",
+    "logging.include_prompts",
+    "logging.level",
+    "safety.blocklist",
+    "safety.prompt_file",
+)
+
+
+async def reload(services: Services, load: Callable[[], Config]) -> None:
+    """Take up what can change while the server runs, and log what could not.
+
+    ``load`` returns the configuration anew. The files that it names (prompts, blocklist) and the
+    certificate are read again, and keys are looked up again. When something in it is wrong, the log
+    says what, and all of it stays as it was. Raises nothing.
+    """
+    try:
+        await _reload(services, load)
+    except Exception:
+        logger.exception("the configuration is not taken up")
+
+
+async def _reload(services: Services, load: Callable[[], Config]) -> None:
+    if services.certificate is not None:
+        await asyncio.to_thread(services.certificate.refresh)
+    services.keys.forget()
+    try:
+        wanted = await asyncio.to_thread(load)
+        config = taken_over(services.config, wanted)
+        guard = services.guard
+        if guard is not None:
+            guard = await asyncio.to_thread(make_guard, config, services.ollama)
+    except ConfigError as error:
+        logger.error("the configuration is not taken up: %s", "; ".join(error.mistakes))
+        return
+    services.config, services.guard = config, guard
+    logs.set_level(config)
+    left = list(changed(config, wanted))
+    if left:
+        logger.warning("taken up but for these keys, which need a restart: %s", ", ".join(left))
+    else:
+        logger.info("the configuration is taken up")
+
+
+def taken_over(config: Config, wanted: Config) -> Config:
+    """Return ``config`` with the keys of ``TAKEN`` as they are in ``wanted``."""
+    return reduce(lambda result, key: _with(result, wanted, key.split(".")), TAKEN, config)
+
+
+def changed(before: Config, after: Config) -> Iterator[str]:
+    """Yield the dotted name of each key that differs."""
+    return _changed(before, after, "")
+
+
+def _with(target: Any, source: Any, path: list[str]) -> Any:
+    name, *rest = path
+    value = getattr(source, name)
+    if rest:
+        value = _with(getattr(target, name), value, rest)
+    return target.model_copy(update={name: value})
+
+
+def _changed(before: Section, after: Section, prefix: str) -> Iterator[str]:
+    for name in type(before).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if isinstance(old, Section):
+            yield from _changed(old, new, f"{prefix}{name}.")
+        elif old != new and name != "warnings":
+            yield prefix + name
