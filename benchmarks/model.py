@@ -15,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from tests.ollama_standin import OllamaStandIn
+from tests.support.ollama_standin import OllamaStandIn
 
 WORDS = ("The", "town", "library", "opens", "at", "nine", "and", "lends", "books", "and", "games.")
 ONE_TURN = 1e-9

@@ -16,7 +16,7 @@ from orbit_server.config.loader import Config
 from orbit_server.config.schema import Section
 from orbit_server.errors import ConfigError, OrbitError, UnreadableDocument
 
-from .server import ADMIN_TOKEN, lexical, running
+from .support.server import ADMIN_TOKEN, lexical, running
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -209,7 +209,9 @@ def serve_reloading(config: Config, path: Path | None) -> None:
             "ssl_certfile": general.https.cert_file,
             "ssl_keyfile": general.https.key_file,
         }
-    reloading = uvicorn.Config("orbit_server.cli.serve:create", factory=True, reload=True, **settings)
+    reloading = uvicorn.Config(
+        "orbit_server.cli.serve:create", factory=True, reload=True, **settings
+    )
     with bind(general.host, main_port(config)) as listener:
         ChangeReload(reloading, uvicorn.Server(reloading).run, [listener]).run()
 

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from middleware.api_key import ApiKeyMiddleware
-from tests.asgi import Fields, Result, call
+from tests.support.asgi import Fields, Result, call
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from middleware import request_log
 from middleware.api_key import ApiKeyMiddleware
 from middleware.request_log import RequestLogMiddleware
-from tests.asgi import Client, Fields, call, scope
+from tests.support.asgi import Client, Fields, call, scope
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from middleware.safety import SafetyMiddleware
-from tests.asgi import Client, call, scope
+from tests.support.asgi import Client, call, scope
 
 pytestmark = pytest.mark.anyio
 

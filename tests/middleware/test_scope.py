@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from middleware._scope import client_address, header_values, route_template, shared_state
-from tests.asgi import Fields, call, scope
+from tests.support.asgi import Fields, call, scope
 
 pytestmark = pytest.mark.anyio
 

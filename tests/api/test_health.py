@@ -1,0 +1,255 @@
+"""``/health`` and its kin: what each part says, who may know more, and what load balancers read."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from orbit_server import __version__
+from orbit_server.app import create_app
+from orbit_server.observability.chatlog import ChatLog, Kind
+from orbit_server.observability.health import outdated
+from orbit_server.services import Services
+from tests.support import asgi, ollama_standin
+from tests.support.chatting import town
+from tests.support.ollama_standin import BUSY, OllamaStandIn
+from tests.support.server import ADMIN_TOKEN, Running, configuration, lexical, running
+
+pytestmark = pytest.mark.anyio
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+
+
+async def get(server: Running, path: str, **headers: str) -> tuple[int, Any]:
+    """Return the status and the JSON of a GET, after a fresh look at all parts."""
+    server.services.health.forget()
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(server.url + path, headers=headers) as response,
+    ):
+        return response.status, await response.json()
+
+
+async def test_without_any_trouble(tmp_path: Path) -> None:
+    """Every part is named; Elasticsearch that nobody wants is no error."""
+    async with running(lexical(tmp_path)) as server:
+        status, said = await get(server, "/health")
+        assert (status, said["status"]) == (200, "ok")
+        assert {name: part["status"] for name, part in said["components"].items()} == {
+            "server": "ok",
+            "chroma": "ok",
+            "keys": "ok",
+            "logs": "ok",
+            "elasticsearch": "disabled",
+            "llm": "ok",
+            "embedding": "ok",
+        }
+        assert await get(server, "/health/ready") == (200, said)
+        assert await get(server, "/health/live") == (200, {"status": "ok"})
+
+
+def break_logs(services: Services) -> None:
+    class Full(ChatLog):
+        lost, failing = 3, "[Errno 28] No space left on device"
+
+        def __init__(self) -> None:
+            pass
+
+        def note(self, kind: Kind, **fields: Any) -> None:
+            pass
+
+    services.health.chatlog = Full()
+
+
+def break_keys(services: Services) -> None:
+    async def ping() -> None:
+        from orbit_server.errors import KeysUnavailable
+
+        raise KeysUnavailable("secret.example:5432 is gone")
+
+    services.keys.ping = ping  # type: ignore[method-assign]
+
+
+def break_chroma(services: Services) -> None:
+    async def heartbeat() -> None:
+        from orbit_server.errors import SearchUnavailable
+
+        raise SearchUnavailable("secret.example:8000 is gone")
+
+    services.chroma.heartbeat = heartbeat  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("part", "breaks", "state"),
+    [
+        ("logs", break_logs, {"status": "error", "error": "cannot be written", "lost": 3}),
+        ("keys", break_keys, {"status": "error", "error": "unreachable"}),
+        ("chroma", break_chroma, {"status": "error", "error": "unreachable"}),
+    ],
+)
+async def test_trouble(
+    tmp_path: Path, part: str, breaks: Callable[[Services], None], state: dict[str, Any]
+) -> None:
+    """One part in trouble: 200 for people, 503 for load balancers, life goes on; no causes."""
+    async with running(lexical(tmp_path)) as server:
+        breaks(server.services)
+        status, said = await get(server, "/health")
+        assert (status, said["status"]) == (200, "error")
+        assert said["components"].pop(part) == state
+        assert "error" not in {other["status"] for other in said["components"].values()}
+        status, again = await get(server, "/health/ready")
+        assert (status, again["status"]) == (503, "error")
+        assert (await get(server, "/health/live"))[0] == 200
+        assert "secret" not in str(again) and "Errno" not in str(again)
+
+
+@pytest.mark.parametrize(("known", "shown"), [("enabled", "ok"), ("unavailable", "unavailable")])
+async def test_elasticsearch_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str, shown: str
+) -> None:
+    """While it is away the server is as ready as ever: the files have everything."""
+    monkeypatch.setattr(Services, "elasticsearch_status", property(lambda _: known))
+    async with running(lexical(tmp_path)) as server:
+        status, said = await get(server, "/health/ready")
+        assert (status, said["status"]) == (200, "ok")
+        assert said["components"]["elasticsearch"]["status"] == shown
+
+
+async def test_a_chat_log_that_cannot_be_written(tmp_path: Path) -> None:
+    """The answer comes, the loss is told and counted, and the operator learns why."""
+    folder = tmp_path / "logs"
+    async with town(tmp_path, logging__file__directory=str(folder)) as there:
+        shutil.rmtree(folder)
+        folder.touch()
+        assert (await there.ask()).text
+        _, said = await get(there.server, "/health?verbose", **ADMIN)
+        assert 1 <= said["components"]["logs"]["lost"] <= said["chatlog"]["lost"]
+        assert "logs" in said["chatlog"]["failing"]
+        lost = said["chatlog"]["lost"]
+        folder.unlink()
+        assert (await there.ask()).text
+        _, said = await get(there.server, "/health?verbose", **ADMIN)
+        assert said["components"]["logs"] == {"status": "ok", "lost": lost}
+        assert said["chatlog"] == {"waiting": 0, "lost": lost, "failing": None}
+
+
+async def test_what_happened_to_the_server_is_in_the_log(tmp_path: Path) -> None:
+    """Start, stop, parts that break and recover, and every failure with its cause."""
+    async with town(tmp_path) as there:
+        health = there.server.services.health
+        async with there.with_ollama():
+            there.ollama.fault = BUSY
+            assert (await there.ask()).status == 503
+            health.forget()
+            await health()
+        health.forget()
+        await health()
+        server = there.server
+    records = [record for record in server.records() if record["kind"] != "exchange"]
+    assert all(record["id"] and record["timestamp"] for record in records)
+    started, failure, *parts, stopped = records
+    assert (started["event"], stopped["event"]) == ("started", "stopped")
+    assert started["model"] == "gemma3:4b" and started["version"]
+    assert (failure["kind"], failure["code"]) == ("error", "model_busy")
+    assert "maximum pending requests" in failure["cause"]
+    assert {(part["component"], part["status"]) for part in parts} == {
+        ("llm", "error"),
+        ("embedding", "error"),
+    }
+    assert "test-admin-token" not in repr(records)
+
+
+async def test_before_the_services_are_open(tmp_path: Path) -> None:
+    """The process lives, and is not ready; opening it is seen at once."""
+    app = create_app(lexical(tmp_path))
+    assert (await asgi.call(app, "GET", "/health/live")).status == 200
+    closed = [await asgi.call(app, "GET", path) for path in ("/health", "/health/ready")]
+    assert [(each.status, each.json()["status"]) for each in closed] == [
+        (200, "error"),
+        (503, "error"),
+    ]
+    async with app.router.lifespan_context(app):
+        assert (await asgi.call(app, "GET", "/health/ready")).status == 200
+
+
+async def test_verbose_is_for_the_operator(tmp_path: Path) -> None:
+    """Versions, models and sizes for the admin token; 401 without it, 403 where there is none."""
+    async with OllamaStandIn() as ollama:
+        config = configuration(tmp_path, ollama__base_url=ollama.url)
+        async with running(config) as server:
+            await server.pairs("town", {"When?": "At nine.", "Where?": "Here."})
+            status, said = await get(server, "/health?verbose", **ADMIN)
+            assert (status, said["status"]) == (200, "ok")
+            chroma = said["versions"].pop("chroma")
+            assert chroma.count(".") == 2
+            assert said["versions"] == {"orbit": __version__, "ollama": ollama_standin.VERSION}
+            assert said["models"] == ["gemma3:4b", "bge-m3:latest"]
+            assert said["collections"] == {"town": 2}
+            for headers in ({}, {"Authorization": "Bearer wrong"}, await server.key("town")):
+                status, said = await get(server, "/health?verbose=true", **headers)
+                assert (status, said["code"]) == (401, "invalid_admin_token")
+            status, said = await get(server, "/health", **ADMIN)
+            assert (status, said.keys()) == (200, {"status", "components"})
+            await ollama.kill()
+            status, said = await get(server, "/health?verbose", **ADMIN)
+            assert (status, said["models"], said["versions"]["ollama"]) == (200, None, None)
+    nobody = create_app(lexical(tmp_path).model_copy(update={"admin_token": None}))
+    refused = await asgi.call(nobody, "GET", "/health?verbose", list(ADMIN.items()))
+    assert (refused.status, refused.json()["code"]) == (403, "forbidden")
+
+
+async def test_verbose_without_ollama(tmp_path: Path) -> None:
+    """What is not used is not asked."""
+    async with running(lexical(tmp_path)) as server:
+        _, said = await get(server, "/health?verbose", **ADMIN)
+        assert (said["models"], said["versions"]["ollama"], said["collections"]) == (None, None, {})
+
+
+async def test_keys_before_health(tmp_path: Path) -> None:
+    """With ``api_keys.require_for_health``: ready like health, the operator and life without."""
+    async with running(lexical(tmp_path, api_keys__require_for_health=True)) as server:
+        key = await server.key("town")
+        for path in ("/health", "/health/ready"):
+            assert (await get(server, path))[0] == 401
+            assert (await get(server, path, **key))[0] == 200
+        assert (await get(server, "/health?verbose", **key))[0] == 401
+        assert (await get(server, "/health?verbose", **ADMIN))[0] == 200
+        assert (await get(server, "/health?verbose", **ADMIN, **key))[0] == 200
+        assert (await get(server, "/health/live"))[0] == 200
+
+
+async def test_an_old_ollama_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers, so all is well, but the operator should update it."""
+    async with (
+        OllamaStandIn() as ollama,
+        running(configuration(tmp_path, ollama__base_url=ollama.url)) as server,
+    ):
+        assert "ollama" not in (await get(server, "/health"))[1]["components"]
+        monkeypatch.setattr(ollama_standin, "VERSION", "0.16.3")
+        status, said = await get(server, "/health/ready")
+        assert (status, said["status"]) == (200, "ok")
+        assert said["components"]["ollama"]["status"] == "ok"
+        warning = said["components"]["ollama"]["warning"]
+        assert "0.16.3" in warning and "security" in warning
+
+
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [
+        ("0.17.1", False),
+        ("0.17.0", True),
+        ("0.9.12", True),
+        ("0.32.15", False),
+        ("1.0.0", False),
+        ("0.17.0-rc2", True),
+        ("0.0.0", False),
+        ("", False),
+        ("unknown", False),
+    ],
+)
+def test_versions_are_compared_by_number(version: str, old: bool) -> None:
+    """Nine is less than seventeen, and what is no number is not warned about."""
+    assert outdated(version) is old

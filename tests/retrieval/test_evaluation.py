@@ -1,0 +1,573 @@
+"""Measuring a collection: question files, hit rates, calibration, and writing the word index anew.
+
+The commands are run on a folder of their own, and once more through a server that holds it.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orbit_server.documents import collection_store as store_module
+from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.collection_store import Store
+from orbit_server.documents.ingest import ingest
+from orbit_server.documents.remote_store import RemoteStore
+from orbit_server.errors import ModelUnreachable, OrbitError, SearchError
+from orbit_server.retrieval.calibration import (
+    FEWEST,
+    calibrate,
+    foreign_questions,
+    own_questions,
+    quantile,
+    separating,
+)
+from orbit_server.retrieval.embedders import hashed_words
+from orbit_server.retrieval.evaluation import Asked, evaluate, read_questions
+from orbit_server.retrieval.retriever import THRESHOLD, Candidate, Rules
+from orbit_server.types import Passage
+
+from ..support.ollama_standin import OllamaStandIn
+from ..support.program import ROOT, command, configure
+from ..support.server import ADMIN_TOKEN, Running, lexical, running
+
+pytestmark = pytest.mark.anyio
+
+NUMBERS = count()
+QUESTIONS = ROOT / "tests" / "questions.json"
+EXAMPLES = ROOT / "examples"
+RULES = Rules(threshold=0.5, threshold_origin="measured", dense_weight=0.5, top_k=2)
+
+
+def passage(id: str, **fields: Any) -> Passage:
+    """Return a passage that is named like its text."""
+    return Passage(**{"id": id, "text": id, "title": id, "source": "a.md", "score": 0.0, **fields})
+
+
+# -- question files ---------------------------------------------------------------------------
+
+
+def test_a_question_file_is_read() -> None:
+    """The questions about the sample documents are such a file; what it says more is ignored."""
+    asked = read_questions(QUESTIONS)
+    assert len(asked) == 120
+    assert sum(each.answerable for each in asked) == 60
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is not JSON"),
+        ("{}", "a list is expected"),
+        ("[]", "holds no questions"),
+        ("[3]", "entry 1: Input should be"),
+        ('[{"question": "Who?", "answerable": false}, {"question": "What?"}]', "entry 2 ('What?')"),
+        ('[{"question": " ", "answerable": false}]', "entry 1 (' '): question: String should have"),
+        ('[{"question": "Who?", "answerable": "perhaps"}]', "entry 1 ('Who?'): answerable: Input"),
+        ('[{"question": "Who?", "answerable": true}]', "needs source, answer_contains or matches"),
+        (json.dumps([{}] * 9), "and 13 more"),
+    ],
+)
+def test_mistakes_name_file_and_entry(tmp_path: Path, content: str, words: str) -> None:
+    """Whoever wrote the file by hand learns where to look."""
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    with pytest.raises(OrbitError) as raised:
+        read_questions(path)
+    assert str(path) in str(raised.value)
+    assert words in str(raised.value)
+
+
+def test_a_missing_question_file(tmp_path: Path) -> None:
+    """It is named, with the system's reason."""
+    with pytest.raises(OrbitError, match=r"none\.json cannot be read: No such file"):
+        read_questions(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("pointer", "right"),
+    [
+        ({"source": "qa.json"}, True),
+        ({"source": "town/qa.json"}, True),
+        ({"source": "a.json"}, False),
+        ({"source": "other/qa.json"}, False),
+        ({"answer_contains": "From  NINE"}, True),
+        ({"answer_contains": "open"}, False),
+        ({"matches": "when is it open?"}, True),
+        ({"matches": "when is it open?", "answer_contains": "ten"}, False),
+        ({"source": "qa.json", "answer_contains": "nine", "matches": None}, True),
+    ],
+)
+def test_which_passage_is_right(pointer: dict[str, Any], right: bool) -> None:
+    """All that an entry says must hold; the words are looked for in the answer alone."""
+    text = "When is it open?\nFrom nine\nto five."
+    stored = passage("1", text=text, answer="From nine\nto five.", source="docs/town/qa.json")
+    asked = Asked(question="Opening hours?", answerable=True, **pointer)
+    assert asked.answered_by(stored) is right
+
+
+# -- figures ----------------------------------------------------------------------------------
+
+
+FOUND: dict[str, list[tuple[str, float, float | None, float]]] = {
+    "both first": [("right", 0.9, 9.0, 1.2), ("b", 0.1, 1.0, 0.1)],
+    "words first": [("b", 0.9, 1.0, 0.2), ("right", 0.3, 9.0, 0.6), ("c", 0.1, None, 0.1)],
+    "third by words": [("right", 0.9, 1.0, 0.4), ("b", 0.1, 9.0, 0.3), ("c", 0.2, 8.0, 0.9)],
+    "not there": [("b", 0.9, 1.0, 0.1)],
+    "foreign": [("b", 0.2, None, 0.2)],
+    "near": [("b", 0.4, 2.0, 0.8)],
+    "nothing": [],
+}
+
+
+async def search(question: str) -> Sequence[Candidate]:
+    """Find what ``FOUND`` says."""
+    return [
+        Candidate(passage(id, score=score), dense, bm25)
+        for id, dense, bm25, score in FOUND[question]
+    ]
+
+
+async def test_figures_by_hand() -> None:
+    """Every share is what one counts oneself, for each way to order the same candidates."""
+    asked = [
+        Asked(question=question, answerable=number < 4, matches="right")
+        for number, question in enumerate(FOUND)
+    ]
+    steps: list[None] = []
+    dense, words, hybrid, *others = await evaluate(
+        search, asked, RULES, advanced=lambda: steps.append(None)
+    )
+    assert len(steps) == len(FOUND)
+    assert (dense.search, words.search, hybrid.search) == ("dense", "BM25", "hybrid")
+    assert (dense.hit_at_1, dense.hit_at_3) == (0.5, 0.75)
+    assert dense.mrr_at_10 == pytest.approx((1 + 1 / 2 + 1) / 4)
+    assert (words.hit_at_1, words.hit_at_3) == (0.5, 0.75)
+    assert words.mrr_at_10 == pytest.approx((1 + 1 + 1 / 3) / 4)
+    # Only the best two count: by words the 0.9 of "c" is among them, by meaning it is too.
+    assert (words.answered, dense.answered) == (0.75, 0.75)
+    assert hybrid.refused == pytest.approx(2 / 3)
+    assert [row.dense_weight for row in others] == [0.3, 0.7]
+
+
+async def test_figures_without_questions_of_a_kind() -> None:
+    """What cannot be measured is none, not zero."""
+    row, *_ = await evaluate(search, [Asked(question="near", answerable=False)], RULES)
+    assert (row.hit_at_1, row.mrr_at_10, row.answered, row.refused) == (None, None, None, 0.0)
+
+
+# -- calibration ------------------------------------------------------------------------------
+
+
+def test_foreign_questions() -> None:
+    """About a hundred ship with the program, none twice, none from the test's own questions."""
+    foreign = foreign_questions()
+    assert 95 <= len(set(foreign)) == len(foreign)
+    assert set(foreign).isdisjoint(each.question for each in read_questions(QUESTIONS))
+    assert all(question == question.strip() != "" for question in foreign)
+
+
+def test_the_threshold_parts_two_heaps() -> None:
+    """It lies in the middle of the gap, and where they overlap at the least loss."""
+    assert separating([0.8, 0.9], [0.1, 0.4]) == pytest.approx(0.6)
+    assert separating([0.3, 0.7, 0.8, 0.9], [0.1, 0.2, 0.35, 0.4]) == pytest.approx(0.55)
+    with pytest.raises(OrbitError, match="score the same"):
+        separating([0.5, 0.5], [0.5])
+
+
+SCORES = st.lists(st.integers(0, 150).map(lambda n: n / 100), min_size=1, max_size=30)
+
+
+@given(SCORES, SCORES)
+def test_no_threshold_is_better(own: list[float], foreign: list[float]) -> None:
+    """No score would have been a better place to cut at."""
+    if len({*own, *foreign}) == 1:
+        return
+
+    def balance(cut: float) -> float:
+        kept = sum(score >= cut for score in own) / len(own)
+        return kept + sum(score < cut for score in foreign) / len(foreign)
+
+    best = max(balance(cut) for cut in own + foreign)
+    assert balance(separating(own, foreign)) >= best - 1e-9
+
+
+def test_quantiles() -> None:
+    """They are interpolated between the scores."""
+    assert [quantile([3, 1, 2], share) for share in (0, 0.25, 0.5, 1)] == [1, 1.5, 2, 3]
+    assert quantile([7], 0.95) == 7
+
+
+PAIR = passage("1", text="When is it open?\nFrom nine.", answer="From nine.", title="Hours")
+
+
+async def test_a_model_words_the_question_anew() -> None:
+    """It gets the stored question, or the passage; what it only repeats is not used."""
+    seen: list[str] = []
+
+    async def complete(messages: list[dict[str, str]], *, format: dict[str, Any]) -> str:
+        seen.append(messages[-1]["content"])
+        assert format["required"] == ["question"]
+        return json.dumps({"question": ["Opening hours?", "When does it close?"][len(seen) - 1]})
+
+    document = passage("2", text="It closes at five.")
+    own = await own_questions([PAIR, document], complete=complete)
+    assert own.questions == ["Opening hours?", "When does it close?"]
+    assert own.by_model == 2
+    assert seen == ["When is it open?", "It closes at five."]
+
+
+@pytest.mark.parametrize("reply", ["no JSON", "[]", '{"question": " "}', '{"question": 3'])
+async def test_a_useless_reply_is_replaced(reply: str) -> None:
+    """Without a usable reply the words themselves are changed."""
+
+    async def complete(messages: object, *, format: object) -> str:
+        return reply
+
+    own = await own_questions([PAIR], complete=complete)
+    assert own.by_model == 0
+    assert len(own.questions) == 1
+
+
+async def test_a_model_that_repeats_is_replaced() -> None:
+    """The stored question itself would match at 1.0 and prove nothing."""
+
+    async def complete(messages: list[dict[str, str]], *, format: object) -> str:
+        return json.dumps({"question": messages[-1]["content"].upper()})
+
+    assert (await own_questions([PAIR], complete=complete)).by_model == 0
+
+
+async def test_a_failing_model_is_asked_once() -> None:
+    """Nobody waits for a timeout a hundred times."""
+    calls: list[None] = []
+
+    async def complete(messages: object, *, format: object) -> str:
+        calls.append(None)
+        raise ModelUnreachable("nobody there")
+
+    own = await own_questions([PAIR, PAIR, PAIR], complete=complete)
+    assert (len(own.questions), own.by_model, len(calls)) == (3, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "When is the public library open on Saturdays?",
+        "Opening hours?",
+        "Prices",
+        "図書館は何時に開きますか",
+        "Wo ist das Schwimmbad?",
+    ],
+)
+async def test_words_are_changed_without_a_model(text: str) -> None:
+    """The question keeps some of its words, loses others, and is not the stored one any more."""
+    stored = passage("1", text=f"{text}\nAn answer.", answer="An answer.")
+    steps: list[None] = []
+    own = await own_questions([stored], advanced=lambda: steps.append(None))
+    [changed] = own.questions
+    shared = sum(a * b for a, b in zip(hashed_words(text), hashed_words(changed), strict=True))
+    assert 0.3 < shared < 0.95
+    assert len(steps) == 1
+
+
+async def test_documents_become_questions() -> None:
+    """Of a document it is the heading and a sentence; what has no words is left out."""
+    text = "The pool was built in 1974. It opens at nine on all weekdays. Bring a towel."
+    pool = passage("1", text=text, title="Guide > Opening hours of the pool")
+    own = await own_questions([pool, passage("2", text=""), passage("…", text="… — …")])
+    assert len(own.questions) == 1
+    assert re.search("Opening|hours|pool", own.questions[0])
+
+
+async def test_too_few_questions_are_refused() -> None:
+    """A handful says nothing about a collection."""
+    with pytest.raises(OrbitError, match="9 questions are too few"):
+        await calibrate(search, ["both first"] * (FEWEST - 1), ["foreign"], RULES)
+
+
+async def test_a_calibration() -> None:
+    """The three kinds are scored by the best of the first passages, and two set the threshold."""
+    own = ["both first", "words first"] * 5
+    found = await calibrate(search, own, ["foreign", "nothing"], RULES, unanswerable=["near"])
+    assert (found.own[:2], found.foreign, found.unanswerable) == ([1.2, 0.6], [0.2, 0.0], [0.8])
+    assert found.threshold == pytest.approx(0.4)
+    assert (found.kept, found.refused, found.balanced_accuracy) == (1.0, 1.0, 1.0)
+
+
+# -- the store, here and through a server -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    async with running(lexical(tmp_path_factory.mktemp("server"))) as server:
+        await load(server.services.store, "demo")
+        yield server
+
+
+@pytest.fixture(params=["local", "remote"])
+async def store(request: pytest.FixtureRequest, server: Running) -> AsyncIterator[Store]:
+    if request.param == "local":
+        yield server.services.store
+    else:
+        async with RemoteStore(server.url, ADMIN_TOKEN) as remote:
+            yield remote
+
+
+async def load(store: Store, collection: str) -> None:
+    """Load the sample documents."""
+    await ingest([EXAMPLES], collection, store, chunk_chars=1200, chunk_overlap=150)
+
+
+def indexed(server: Running, id: str) -> Any:
+    """Return all rows of the word index, by id."""
+    import sqlite3
+    from contextlib import closing
+
+    path = server.services.lexical.directory / f"{id}.sqlite3"
+    with closing(sqlite3.connect(path)) as index:
+        return dict(index.execute("SELECT id, words FROM passages").fetchall())
+
+
+async def test_candidates_are_the_same_everywhere(store: Store, server: Running) -> None:
+    """All scores arrive, whichever way one asks."""
+    found = await store.candidates("demo", "When is the library open?")
+    expected, _ = await server.services.retrieval.find("When is the library open?", "demo")
+    assert found == expected
+    assert any(each.bm25 is None for each in found)
+
+
+async def test_a_sample_is_spread_evenly(store: Store) -> None:
+    """Every passage is there at most once, in order of storage, from all over the collection."""
+    sample = await store.sample("demo", 20)
+    assert len({each.id for each in sample}) == 20
+    assert len({each.source for each in sample}) == 4
+    everything = await store.sample("demo", 1000)
+    assert len({each.id for each in everything}) == len(everything) == 118
+
+
+async def test_a_threshold_is_kept_beside_the_rest(store: Store) -> None:
+    """Nothing else in the metadata changes, and ``show`` says who decided."""
+    name = f"town-{next(NUMBERS)}"
+    await store.put(name, [Chunk.of("a question", "an answer", {"source": "a"})], [])
+    before = await store.show(name)
+    assert (before["threshold"], before["threshold_origin"]) == (0.42, "measured")
+    await store.calibrate(name, 0.37)
+    after = await store.show(name)
+    assert after == {**before, "threshold": 0.37, "threshold_origin": "calibrated"}
+    await store.calibrate(name, 0.38)
+    assert (await store.show(name))["threshold"] == 0.38
+
+
+async def all_indexed(store: Store, name: str) -> store_module.Reindexed:
+    """Reindex to the end."""
+    result = await store.reindex(name)
+    while result.done < result.total:
+        result = await store.reindex(name, result.done)
+    return result
+
+
+async def test_reindexing_changes_nothing_of_ours(store: Store, server: Running) -> None:
+    """Chroma holds all that ingest put into the word index, but for the order of the words."""
+    id = (await store.show("demo"))["id"]
+    before = indexed(server, id)
+    assert await all_indexed(store, "demo") == (118, 118, 0)
+    after = indexed(server, id)
+    assert after.keys() == before.keys()
+    assert all(set(after[id].split()) == set(before[id].split()) for id in before)
+    assert all(len(after[id].split()) <= len(before[id].split()) + 12 for id in before)
+
+
+async def test_reindexing_in_pages(
+    store: Store, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collection of others is indexed part by part, and what is gone from it is forgotten."""
+    monkeypatch.setattr(store_module, "_PAGE", 4)
+    name = f"theirs-{next(NUMBERS)}"
+    chroma, index = server.services.chroma, server.services.lexical
+    stored = await chroma.create(name, {})
+    texts = [f"text of number{n}" for n in range(8)]
+    await chroma.upsert(
+        name,
+        ids=[f"id {n}" for n in range(8)],
+        vectors=[hashed_words(text) for text in texts],
+        documents=[*texts[:-1], None],
+        metadatas=[{"question": "asked", "answer": "told"}, *[None] * 7],
+    )
+    await index.add(stored.id, [("gone", "old words"), ("id 3", "old words")])
+    assert await store.reindex(name) == (4, 8, 0)
+    assert await store.reindex(name, 4) == (8, 9, 0)
+    assert await store.reindex(name, 8) == (8, 8, 1)
+    rows = indexed(server, stored.id)
+    assert set(rows) == {f"id {n}" for n in range(8)}
+    assert (rows["id 0"], rows["id 3"]) == ("text of number0 asked told", "text of number3")
+    assert [hit.id for hit in await index.search(stored.id, "number5", n=3)] == ["id 5"]
+
+
+async def test_a_broken_index_is_written_anew(store: Store, server: Running) -> None:
+    """A file that SQLite cannot read is replaced by a good one."""
+    name = f"town-{next(NUMBERS)}"
+    await store.put(name, [Chunk.of("a question", "an answer", {"source": "a"})], [])
+    id = (await store.show(name))["id"]
+    for file in server.services.lexical.directory.glob(f"{id}.*"):
+        file.unlink()
+    path = server.services.lexical.directory / f"{id}.sqlite3"
+    path.write_bytes(b"no database " * 500)
+    with pytest.raises(SearchError, match="collections reindex"):
+        await store.candidates(name, "answer")
+    assert await all_indexed(store, name) == (1, 1, 0)
+    [found] = await store.candidates(name, "answer")
+    assert found.bm25 is not None
+
+
+async def test_reindexing_an_empty_collection(store: Store, server: Running) -> None:
+    """It ends at once."""
+    name = f"town-{next(NUMBERS)}"
+    await server.services.chroma.create(name, {"a": 1})
+    assert await all_indexed(store, name) == (0, 0, 0)
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration and the sample documents in collection ``demo``."""
+    folder = tmp_path_factory.mktemp("folder")
+    configure(folder)
+    loaded = await command(folder, "ingest", EXAMPLES, "--collection", "demo")
+    assert loaded.code == 0, loaded.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every fifth of the questions about the sample documents, 12 with an answer, 12 without."""
+    path = tmp_path_factory.mktemp("questions") / "some.json"
+    path.write_text(json.dumps(json.loads(QUESTIONS.read_text())[::5]))
+    return path
+
+
+@pytest.fixture(params=["here", "through a server"])
+def way(request: pytest.FixtureRequest, server: Running) -> list[str]:
+    """The options that lead to the sample documents."""
+    through = [] if request.param == "here" else ["--server", server.url]
+    return ["--collection", "demo", *through]
+
+
+async def test_evaluate_prints_a_table(folder: Path, way: list[str], some: Path) -> None:
+    """One row a way to search; what is said beside it goes to the other stream."""
+    done = await command(folder, "evaluate", *way, "--questions", some)
+    assert done.code == 0, done.err
+    for name in ("dense", "BM25", "hybrid", "hit@1", "hit@3", "MRR@10", "answered", "refused"):
+        assert name in done.out
+    assert "12 questions with an answer in collection 'demo', 12 without" in done.err
+    assert "threshold" in done.err
+    assert "24/24" in done.err
+
+
+async def test_evaluate_prints_json(folder: Path, way: list[str], some: Path) -> None:
+    """Standard output is one JSON object and nothing else."""
+    done = await command(folder, "evaluate", *way, "--json", "--questions", some)
+    printed = json.loads(done.out)
+    assert (printed["collection"], printed["answerable"], printed["top_k"]) == ("demo", 12, 5)
+    rows = {row["dense_weight"]: row for row in printed["figures"]}
+    assert rows[printed["dense_weight"]]["search"] == "hybrid"
+    assert rows[1.0]["search"] == "dense"
+    assert rows[0.0]["hit_at_1"] <= rows[0.0]["hit_at_3"]
+
+
+async def test_evaluate_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    """A wrong file is refused before anything is searched, and so is a missing collection."""
+    (tmp_path / "mine.json").write_text('[{"question": "Who?", "answerable": 3}]')
+    wrong = await command(
+        folder, "evaluate", "--collection", "demo", "--questions", tmp_path / "mine.json"
+    )
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "entry 1 ('Who?'): answerable" in wrong.err
+    missing = await command(folder, "evaluate", "--collection", "nope", "--questions", QUESTIONS)
+    assert (missing.code, missing.out) == (1, "")
+    assert "nope" in missing.err
+
+
+async def test_calibrate_writes_the_threshold(folder: Path) -> None:
+    """It prints both distributions, stores what parts them, and the next search goes by it."""
+    done = await command(folder, "calibrate", "--collection", "demo")
+    assert done.code == 0, done.err
+    assert "100 questions of the collection, none worded by a model." in done.err
+    found = re.search(r"threshold ([\d.]+): keeps ([\d.]+) .* refuses ([\d.]+)", done.out)
+    assert found
+    threshold, kept, refused = map(float, found.groups())
+    assert 0.25 < threshold < 0.55
+    assert kept > 0.9
+    assert refused > 0.9
+    shown = await command(folder, "collections", "show", "demo")
+    stored = re.search(r"threshold +([\d.]+)", shown.out)
+    assert stored
+    assert float(stored[1]) == pytest.approx(threshold, abs=0.001)
+    assert re.search("threshold_origin +calibrated", shown.out)
+
+
+async def test_calibrate_with_questions_of_ones_own(
+    folder: Path, way: list[str], some: Path
+) -> None:
+    """Their unanswerable ones are shown, and foreign and answerable ones are told apart by it."""
+    done = await command(folder, "calibrate", *way, "--questions", some)
+    assert done.code == 0, done.err
+    assert re.search("own .* 12 ", done.out)
+    assert re.search("unanswerable .* 12 ", done.out)
+    evaluated = await command(folder, "evaluate", *way, "--json", "--questions", some)
+    printed = json.loads(evaluated.out)
+    assert printed["threshold_origin"] == "calibrated"
+    assert printed["figures"][2]["answered"] >= 0.9
+
+
+async def test_calibrate_says_that_the_configuration_wins(folder: Path, tmp_path: Path) -> None:
+    """A threshold that nobody uses is no surprise."""
+    configure(tmp_path, chroma={"path": str(folder / "data/chroma"), "confidence_threshold": 0.6})
+    done = await command(tmp_path, "calibrate", "--collection", "demo")
+    assert done.code == 0, done.err
+    assert "Before: 0.6 (chroma.confidence_threshold)" in done.err
+    assert "the configuration wins" in done.err
+
+
+async def test_calibrate_asks_the_model(folder: Path, tmp_path: Path) -> None:
+    """Where a model words the answers, it words the questions too."""
+    async with OllamaStandIn() as ollama:
+        ollama.reply = lambda body: json.dumps({"question": f"Say, {body['messages'][-1]}"})
+        configure(
+            tmp_path,
+            chroma={"path": str(folder / "data/chroma")},
+            answer={"provider": "ollama"},
+            ollama={"base_url": ollama.url},
+        )
+        done = await command(tmp_path, "calibrate", "--collection", "demo")
+        asked = ollama.bodies("/api/chat")
+    assert done.code == 0, done.err
+    assert "100 questions of the collection, 100 worded anew by" in done.err
+    assert len(asked) == 100
+    assert all(body["format"]["required"] == ["question"] for body in asked)
+
+
+async def test_reindex(folder: Path, way: list[str], server: Running) -> None:
+    """The command says how much it indexed; the words are found afterwards as before."""
+    done = await command(folder, "collections", "reindex", "demo", *way[2:])
+    assert done.code == 0, done.err
+    assert "118 passages of collection 'demo' indexed, 0 gone removed." in done.err
+    missing = await command(folder, "collections", "reindex", "nope", *way[2:])
+    assert missing.code == 1
+    assert "nope" in missing.err or "not found" in missing.err
+
+
+async def test_the_calibrated_threshold_is_metadata(server: Running) -> None:
+    """Whoever looks into Chroma finds it under its name, beside who embedded the collection."""
+    await server.services.store.calibrate("demo", 0.4)
+    stored = await server.services.chroma.collection("demo")
+    assert stored.metadata[THRESHOLD] == 0.4
+    assert stored.metadata["orbit_model"] == "hashed-words-1"

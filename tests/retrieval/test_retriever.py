@@ -1,0 +1,380 @@
+"""Retrieval: how candidates are ordered, when nothing is relevant, and what must not upset it."""
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.collection_store import LocalStore
+from orbit_server.documents.ingest import ingest
+from orbit_server.errors import CollectionNotFound, EmbedderMismatch
+from orbit_server.retrieval import embedders as embedding
+from orbit_server.retrieval.bm25 import LexicalIndex
+from orbit_server.retrieval.chroma.client import Chroma
+from orbit_server.retrieval.embedders import LexicalEmbedder, hashed_words
+from orbit_server.retrieval.evaluation import evaluate, read_questions
+from orbit_server.retrieval.retriever import (
+    THRESHOLD,
+    Candidate,
+    Retrieval,
+    fused,
+    signal,
+    similarity,
+)
+from orbit_server.services import Services
+from orbit_server.types import Passage, Question
+
+from ..support.server import lexical
+
+pytestmark = pytest.mark.anyio
+pytest_plugins = ["tests.support.chroma_fixtures"]
+
+ROOT = Path(__file__).parents[2]
+PAIRS = {
+    "When is the library open?": "On weekdays from nine to five.",
+    "What does a dog licence cost?": "It costs 30 euros a year.",
+    "Where is the swimming pool?": "At the river, below the old weir.",
+    "図書館は何時に開きますか。": "平日の九時に開きます。",
+    "游泳池在哪里？": "在河边的老坝下面。",
+}
+
+
+class Embedder(LexicalEmbedder):
+    """Hashed words under a name that nobody measured, for as long as a test says."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+
+class Town:
+    """One collection of ``PAIRS``, and what searches it."""
+
+    def __init__(self, chroma: Chroma, index: LexicalIndex) -> None:
+        self.name = f"town-{uuid4().hex}"
+        self.chroma = chroma
+        self.index = index
+        self.embedder = LexicalEmbedder()
+
+    def retrieval(self, **settings: Any) -> Retrieval:
+        settings = {"embedder": self.embedder, **settings}
+        return Retrieval(chroma=self.chroma, lexical=self.index, **settings)
+
+    async def load(self, pairs: dict[str, str]) -> list[Chunk]:
+        chunks = [
+            Chunk.of(question, answer, {"source": "qa", "question": question, "answer": answer})
+            for question, answer in pairs.items()
+        ]
+        store = LocalStore(
+            chroma=self.chroma,
+            lexical=self.index,
+            embedder=self.embedder,
+            retrieval=self.retrieval(),
+        )
+        await store.put(self.name, chunks, [])
+        return chunks
+
+    async def answers(self, question: str, **settings: Any) -> list[str | None]:
+        found = await self.retrieval(**settings)(Question(message=question), self.name)
+        return [passage.answer for passage in found.passages]
+
+
+@pytest.fixture
+async def town(chroma: Chroma, tmp_path: Path) -> AsyncIterator[Town]:
+    async with LexicalIndex(tmp_path) as index:
+        yield Town(chroma, index)
+
+
+# -- order ------------------------------------------------------------------------------------
+
+
+def candidate(id: str, dense: float, bm25: float | None = None) -> Candidate:
+    """Return a candidate with these scores; what it says is not looked at."""
+    passage = Passage(id=id, text="", title=id, source="", score=dense)
+    return Candidate(passage, dense, bm25)
+
+
+def order(candidates: Sequence[Candidate], weight: float) -> list[str]:
+    """Return the ids of ``candidates``, best first."""
+    return [passage.id for passage in fused(candidates, weight)]
+
+
+SCORES = st.floats(-1, 1, allow_nan=False)
+CANDIDATES = st.lists(st.tuples(SCORES, st.none() | st.floats(0, 50)), max_size=20).map(
+    lambda scores: [candidate(str(n), *pair) for n, pair in enumerate(scores)]
+)
+WEIGHTS = st.floats(0, 1)
+
+
+@given(CANDIDATES, WEIGHTS)
+def test_every_candidate_gets_one_place(candidates: list[Candidate], weight: float) -> None:
+    """Ordering neither loses nor doubles a passage, whatever the scores and the weight."""
+    assert sorted(order(candidates, weight)) == sorted(each.passage.id for each in candidates)
+
+
+@given(CANDIDATES, WEIGHTS)
+def test_what_is_best_for_both_is_best(candidates: list[Candidate], weight: float) -> None:
+    """A passage that leads both halves leads at every weight."""
+    best = candidate("best", 1.5, 60.0)
+    assert order([*candidates, best], weight)[0] == "best"
+
+
+@given(CANDIDATES)
+def test_the_ends_of_the_weight(candidates: list[Candidate]) -> None:
+    """With 1 the order is that of the cosines; with 0 BM25 leads with its best."""
+    dense = {each.passage.id: each.dense for each in candidates}
+    by_meaning = [dense[id] for id in order(candidates, 1.0)]
+    # Scaling rounds, so that cosines a hair apart may become one.
+    assert by_meaning == pytest.approx(sorted(by_meaning, reverse=True), abs=1e-9)
+    bm25 = {each.passage.id: each.bm25 for each in candidates if each.bm25 is not None}
+    if bm25:
+        assert bm25[order(candidates, 0.0)[0]] == pytest.approx(max(bm25.values()))
+
+
+def test_the_weight_decides() -> None:
+    """What is near and what shares words change places as the weight moves."""
+    candidates = [candidate("near", 0.9, 1.0), candidate("words", 0.2, 9.0), candidate("far", 0.1)]
+    assert order(candidates, 0.9) == ["near", "words", "far"]
+    assert order(candidates, 0.1) == ["words", "near", "far"]
+
+
+def test_nothing_found_signals_nothing() -> None:
+    """Without candidates there is an empty order and the lowest signal."""
+    assert fused([], 0.5) == []
+    assert signal([]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("space", "distance"), [("cosine", 0.25), ("ip", 0.25), ("l2", 0.5)], ids=str
+)
+def test_every_metric_gives_the_cosine(space: str, distance: float) -> None:
+    """Two unit vectors with a cosine of 0.75 have these distances."""
+    assert similarity(distance, space) == pytest.approx(0.75)
+
+
+# -- thresholds -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("configured", "metadata", "model", "expected"),
+    [
+        (0.9, {THRESHOLD: 0.3}, "hashed-words-1", (0.9, "configured")),
+        (0.0, {THRESHOLD: 0.3}, "hashed-words-1", (0.0, "configured")),
+        (None, {THRESHOLD: 0.3}, "hashed-words-1", (0.3, "calibrated")),
+        (None, {THRESHOLD: 0}, "hashed-words-1", (0.0, "calibrated")),
+        (None, {}, "hashed-words-1", (0.42, "measured")),
+        (None, {}, "all-minilm:33m", (0.61, "measured")),
+        (None, {}, "something-new", (0.5, "guess")),
+    ],
+)
+def test_who_decides_on_the_threshold(
+    configured: float | None, metadata: dict[str, Any], model: str, expected: tuple[float, str]
+) -> None:
+    """The configuration wins over a calibration, and that over what is usual for the embedder."""
+    retrieval: Any = Retrieval(
+        chroma=None,  # type: ignore[arg-type]
+        lexical=None,  # type: ignore[arg-type]
+        embedder=Embedder(model),
+        confidence=configured,
+    )
+    rules = retrieval.rules(metadata)
+    assert (rules.threshold, rules.threshold_origin) == expected
+    assert retrieval.thresholds(metadata)[0] == expected[0]
+
+
+async def test_thresholds_at_work(town: Town) -> None:
+    """A calibrated threshold holds from the moment it is written, and a configured one instead."""
+    await town.load(PAIRS)
+    question = "What is the price of a dog licence?"
+    assert await town.answers(question) == ["It costs 30 euros a year."]
+    stored = await town.chroma.collection(town.name)
+    await town.chroma.modify(stored, {**stored.metadata, THRESHOLD: 1.4})
+    assert await town.answers(question) == []
+    assert await town.answers(question, confidence=0.3) == ["It costs 30 euros a year."]
+
+
+async def test_the_rest_must_be_relevant_too(town: Town) -> None:
+    """With the best passage come those that score ``relevance``, never more than ``top_k``."""
+    await town.load(PAIRS)
+    assert len(await town.answers("library dog pool", confidence=0.1, relevance=0.1)) == 3
+    assert len(await town.answers("library dog pool", confidence=0.1, relevance=0.1, top_k=2)) == 2
+    question = "Where is the swimming pool?"
+    assert len(await town.answers(question, confidence=0.5, relevance=0.5)) == 1
+
+
+# -- searching --------------------------------------------------------------------------------
+
+
+async def test_an_empty_collection_has_no_answers(town: Town) -> None:
+    """Nothing is found where nothing is, be it new or emptied; a missing collection is an error."""
+    with pytest.raises(CollectionNotFound):
+        await town.answers("When is the library open?")
+    await town.chroma.create(town.name, embedding.record(town.embedder, 1024))
+    assert await town.answers("When is the library open?") == []
+    chunks = await town.load(PAIRS)
+    await town.chroma.delete(town.name, ids=[chunk.id for chunk in chunks])
+    assert await town.answers("When is the library open?") == []
+
+
+async def test_without_a_word_index_meaning_is_left(town: Town) -> None:
+    """A collection that somebody else loaded is searched by its vectors, and scored fully."""
+    await town.load(PAIRS)
+    await town.index.drop((await town.chroma.collection(town.name)).id)
+    [best, *_], _ = await town.retrieval().find("When is the library open?", town.name)
+    assert best.passage.answer == "On weekdays from nine to five."
+    assert best.dense == pytest.approx(1, abs=1e-5)
+    assert best.bm25 is None
+    assert best.passage.score == pytest.approx(1.5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "library?",
+        '"library" AND NOT (open',
+        "NEAR(library open, 3)",
+        "library* OR answer:open ^ - +",
+        "'; DROP TABLE passages; -- library",
+        "library\x00open",
+    ],
+)
+async def test_questions_are_not_a_query_language(town: Town, question: str) -> None:
+    """Whatever FTS5 would read as an operator is a word or nothing."""
+    await town.load(PAIRS)
+    assert "On weekdays from nine to five." in await town.answers(question, confidence=0.1)
+
+
+@pytest.mark.parametrize("question", ["?", "???", "NEAR", "()", "🦆", " "])
+async def test_a_question_without_words_finds_nothing(town: Town, question: str) -> None:
+    """It is neither an error nor an answer."""
+    await town.load(PAIRS)
+    assert await town.answers(question) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("図書館はいつ開きますか？", "平日の九時に開きます。"),
+        ("游泳池的地址？", "在河边的老坝下面。"),
+    ],
+)
+async def test_chinese_and_japanese(town: Town, question: str, answer: str) -> None:
+    """Scripts without spaces are found by pairs of characters."""
+    await town.load(PAIRS)
+    assert (await town.answers(question))[:1] == [answer]
+
+
+async def test_what_only_words_find_has_its_own_cosine(town: Town) -> None:
+    """The similarity of a passage does not depend on which search proposed it."""
+    await town.load(
+        {
+            "pool pool pool entry entry": "Near by its words alone.",
+            "pool " + " ".join(f"word{n}" for n in range(40)) + " zebra": "Far, with the rare one.",
+        }
+    )
+    found, _ = await town.retrieval(top_k=1, candidates=1).find("pool zebra", town.name)
+    assert [each.bm25 is None for each in found] == [True, False]
+    for each in found:
+        stored = each.passage.text.partition("\n")[0]
+        vectors = zip(hashed_words(stored), hashed_words("pool zebra"), strict=True)
+        assert each.dense == pytest.approx(math.fsum(a * b for a, b in vectors), abs=1e-5)
+
+
+async def test_a_stale_entry_in_the_word_index_is_harmless(town: Town) -> None:
+    """What is gone from Chroma is not found, also when nothing else shares a word."""
+    await town.load(PAIRS)
+    stored = await town.chroma.collection(town.name)
+    await town.index.add(stored.id, [("gone", "zeppelin hangar"), ("gone too", "library zeppelin")])
+    assert await town.answers("zeppelin hangar", candidates=1, top_k=1) == []
+    found, _ = await town.retrieval(candidates=1, top_k=1).find("library zeppelin", town.name)
+    assert {each.passage.id for each in found}.isdisjoint({"gone", "gone too"})
+    assert found[0].passage.answer == "On weekdays from nine to five."
+
+
+async def test_a_collection_made_anew_meanwhile_is_checked_again(town: Town) -> None:
+    """When another embedder's collection takes the name during a search, nothing is answered."""
+    await town.load(PAIRS)
+    other = Embedder("hashed-words-2")
+
+    class Meddling(LexicalEmbedder):
+        """Replaces the collection while the question is being embedded."""
+
+        async def query(self, text: str) -> list[float]:
+            await town.chroma.drop(town.name)
+            await town.chroma.create(town.name, embedding.record(other, 1024))
+            await town.chroma.upsert(
+                town.name,
+                ids=["strange"],
+                vectors=await self.documents(["When is the library open?"]),
+                documents=["not of this embedder"],
+                metadatas=[None],
+            )
+            return await super().query(text)
+
+    with pytest.raises(EmbedderMismatch, match="hashed-words-2"):
+        await town.answers("When is the library open?", embedder=Meddling())
+
+
+async def test_collections_of_every_metric(town: Town, elsewhere: Any) -> None:
+    """The same vectors in cosine, l2 and ip, made by somebody else, give the same scores."""
+    texts = list(PAIRS)
+    scores: dict[str, dict[str, float]] = {}
+    for space in ("cosine", "l2", "ip", "legacy l2"):
+        town.name = f"{space.replace(' ', '-')}-{uuid4().hex}"
+        how: dict[str, Any] = {"configuration": {"hnsw": {"space": space}}}
+        if space == "legacy l2":
+            how = {"metadata": {"hnsw:space": "l2"}}
+        made = elsewhere.create_collection(town.name, embedding_function=None, **how)
+        made.add(ids=texts, embeddings=[hashed_words(text) for text in texts], documents=texts)
+        found, _ = await town.retrieval().find("When does the library open?", town.name)
+        scores[space] = {each.passage.text: each.dense for each in found}
+        assert found[0].passage.text == "When is the library open?"
+        stored = await town.chroma.collection(town.name)
+        await town.chroma.modify(stored, {**stored.metadata, THRESHOLD: 0.3})
+        after = await town.chroma.collection(town.name)
+        assert (after.space, after.metadata[THRESHOLD]) == (space.rpartition(" ")[2], 0.3)
+    assert scores["cosine"]["When is the library open?"] > 0.9
+    for other in ("l2", "ip", "legacy l2"):
+        assert scores[other] == pytest.approx(scores["cosine"], abs=1e-5)
+
+
+# -- figures ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Services]:
+    """The sample documents, loaded as the demo loads them."""
+    async with Services(lexical(tmp_path_factory.mktemp("demo"))) as services:
+        await ingest(
+            [ROOT / "examples"], "demo", services.store, chunk_chars=1200, chunk_overlap=150
+        )
+        yield services
+
+
+async def test_figures_of_the_sample_documents(demo: Services) -> None:
+    """Both halves together find more than either, and the threshold keeps what has an answer."""
+    asked = read_questions(ROOT / "tests" / "questions.json")
+    rules = demo.retrieval.rules({})
+
+    async def search(question: str) -> list[Candidate]:
+        return await demo.store.candidates("demo", question)
+
+    dense, words, hybrid, *_ = await evaluate(search, asked, rules)
+    assert None not in (dense.hit_at_1, words.hit_at_1, hybrid.hit_at_1, hybrid.hit_at_3)
+    assert (hybrid.hit_at_1 or 0) >= max(dense.hit_at_1 or 0, words.hit_at_1 or 0) - 0.01
+    assert (hybrid.hit_at_1 or 0) >= 0.75
+    assert (hybrid.hit_at_3 or 0) >= 0.9
+    assert (hybrid.answered or 0) >= 0.9
+
+
+async def test_foreign_questions_are_refused(demo: Services) -> None:
+    """Of the questions about the rest of the world at least 19 in 20 find nothing."""
+    asked = read_questions(ROOT / "tests" / "questions.json")
+    foreign = [each for each in asked if not each.answerable][:20]
+    passed = [bool(await demo.store.search("demo", each.question)) for each in foreign]
+    assert sum(passed) <= 1

@@ -1,0 +1,58 @@
+"""Chroma in both its kinds, as fixtures: ``pytest_plugins = ["tests.support.chroma_fixtures"]``."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import pytest
+from chromadb.config import Settings
+
+from orbit_server.retrieval.chroma.client import Chroma
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
+from orbit_server.retrieval.chroma.rest import ChromaServer
+
+from .chroma_run import RunningChroma, chroma_run
+
+
+@pytest.fixture(scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningChroma]:
+    """A Chroma server that the tests share; collections need names of their own."""
+    async with chroma_run(tmp_path_factory.mktemp("chroma")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the Chroma in process, shared likewise."""
+    return tmp_path_factory.mktemp("embedded")
+
+
+@pytest.fixture(params=["server", "embedded"])
+async def chroma(
+    request: pytest.FixtureRequest, server: RunningChroma, folder: Path
+) -> AsyncIterator[Chroma]:
+    """An open client of either kind."""
+    client: Chroma
+    if request.param == "server":
+        client = ChromaServer(server.host, server.port, timeout=60)
+    else:
+        client = ChromaEmbedded(folder)
+    async with client:
+        yield client
+
+
+@pytest.fixture
+def elsewhere(chroma: Chroma, server: RunningChroma, folder: Path) -> Iterator[Any]:
+    """The same Chroma as another program sees it, through chromadb's own client."""
+    client: Any
+    if isinstance(chroma, ChromaServer):
+        client = chromadb.HttpClient(server.host, server.port)
+        yield client
+        for each in (client, client._admin_client):
+            each._server._session.close()  # which chromadb forgets
+    else:
+        settings = Settings.model_construct(anonymized_telemetry=False)
+        client = chromadb.PersistentClient(folder, settings=settings)
+        yield client
+    client.close()

@@ -1,0 +1,149 @@
+"""The programs as an operator uses them: commands in this process, servers in one of their own."""
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import aiohttp
+import yaml
+
+from orbit_server.cli import main as cli
+
+from .server import ADMIN_TOKEN
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command left behind: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(token: str | None = ADMIN_TOKEN) -> dict[str, str]:
+    """Return the variables of a clean environment, with an admin token unless it is ``None``."""
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent"}
+    return variables if token is None else variables | {"ADMIN_TOKEN": token}
+
+
+def configure(folder: Path, **sections: Mapping[str, Any]) -> None:
+    """Write ``folder/config.yaml``: without Ollama unless the sections say otherwise."""
+    usual = {"embedding": {"provider": "lexical"}, "answer": {"provider": "extractive"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**usual, **sections}))
+
+
+async def command(folder: Path, *arguments: str | Path, token: str | None = ADMIN_TOKEN) -> Result:
+    """Run ``python -m orbit_server`` with ``arguments`` in ``folder``, in a thread of this process.
+
+    A process of its own would spend a second on imports each time.
+    """
+
+    def run() -> Result:
+        out, err = io.StringIO(), io.StringIO()
+        code: int | str | None = 0
+        with (
+            patch.dict(os.environ, environment(token), clear=True),
+            patch.object(sys, "argv", ["orbit", *map(str, arguments)]),
+            contextlib.chdir(folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            patch.object(sys, "stdin", io.StringIO()),
+        ):
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = end.code
+        assert isinstance(code, int)
+        assert "Traceback" not in err.getvalue()
+        return Result(code, out.getvalue(), err.getvalue())
+
+    return await asyncio.to_thread(run)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Server:
+    """A ``run.py`` in its own process, and what it has written so far (both streams)."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "console").read_text()
+
+    async def ended(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end and return the exit code."""
+        self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, 30)
+
+
+def start(
+    folder: Path,
+    *arguments: str,
+    root: Path = ROOT,
+    token: str | None = ADMIN_TOKEN,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``run.py`` of ``root`` in ``folder``, with both its streams in ``folder/console``."""
+    always = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
+    with (folder / "console").open("ab") as console:
+        return subprocess.Popen(
+            [sys.executable, root / "run.py", *arguments],
+            cwd=folder,
+            env=environment(token) | always | dict(variables or {}),
+            stdout=console,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@asynccontextmanager
+async def server(
+    folder: Path, *arguments: str, root: Path = ROOT, token: str | None = ADMIN_TOKEN
+) -> AsyncIterator[Server]:
+    """Run ``run.py`` of ``root`` in ``folder`` on a free loopback port until the block ends."""
+    port = free_port()
+    process = start(
+        folder, "--host", "127.0.0.1", f"--port={port}", *arguments, root=root, token=token
+    )
+    running = Server(f"http://127.0.0.1:{port}", folder, process)
+    try:
+        await answering(running)
+        yield running
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def answering(server: Server) -> None:
+    """Return once ``server`` answers; AssertionError with its output when it ends instead."""
+    async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as http:
+        while server.process.poll() is None:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with http.get(f"{server.url}/health"):
+                    return
+            await asyncio.sleep(0.05)
+    raise AssertionError(f"the server did not start:\n{server.log}")
