@@ -515,7 +515,7 @@ def as_another_user(script: str, folder: Path, spare: Path) -> str:
     program = f"""
 import asyncio, os, sys
 from orbit_server.errors import KeysUnavailable
-from orbit_server.keys import Keys
+from orbit_server.auth.keys import Keys
 
 async def warm_up():
     async with Keys(sys.argv[2]) as keys:

@@ -95,8 +95,8 @@ async def test_the_log_is_not_for_everybody(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from orbit_server.chatlog import ChatLog
-from orbit_server.redact import redactor
+from orbit_server.observability.chatlog import ChatLog
+from orbit_server.observability.redaction import redactor
 
 async def write(folder, writer):
     async with ChatLog(folder) as log:

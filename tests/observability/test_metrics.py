@@ -333,7 +333,7 @@ async def test_tokens_per_second() -> None:
 
 WORKER = """
 import asyncio, sys
-from orbit_server.metrics import Metrics
+from orbit_server.observability.metrics import Metrics
 
 metrics = Metrics(shipper_lag=lambda: (5, 500))
 for line in sys.stdin:

@@ -918,7 +918,7 @@ def test_what_kind_of_event(fields: dict[str, Any], expected: tuple[Any, ...]) -
 SHIP = """
 import asyncio, sys
 from pathlib import Path
-from orbit_server.shipper import Shipper
+from orbit_server.observability.shipper import Shipper
 
 async def main():
     logs, state, node = sys.argv[1:]

@@ -288,7 +288,7 @@ async def test_tasks_write_and_read_at_once(index: LexicalIndex) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from orbit_server.lexical import LexicalIndex
+from orbit_server.retrieval.bm25 import LexicalIndex
 
 async def main(directory, name):
     async with LexicalIndex(Path(directory)) as index:

@@ -812,7 +812,7 @@ async def test_looking_does_not_get_in_the_way(tmp_path: Path) -> None:
 
 HOLD = """
 import asyncio, sys
-from orbit_server.chroma_embedded import ChromaEmbedded
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 
 async def main(path):
     async with ChromaEmbedded(path, address="http://child") as chroma:
