@@ -240,7 +240,7 @@ async def test_a_server_of_another_folder_is_in_the_way(tmp_path: Path) -> None:
 # Looks once to import everything, because another user may not be able to; then becomes that user.
 AS_NOBODY = """
 import contextlib, io, os, resource, sys
-from orbit_server import cli
+from orbit_server.cli import main as cli
 sys.argv = ["orbit", "doctor", *sys.argv[1:]]
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     cli.main()

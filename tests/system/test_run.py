@@ -353,7 +353,7 @@ AS_NOBODY = """
 import asyncio, os, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from orbit_server import main as run
+from orbit_server.cli import serve as run
 from orbit_server.config import load
 from orbit_server.services import Services
 from tests.support.server import lexical
@@ -492,7 +492,7 @@ async def test_reload_restarts_when_the_code_changes(tmp_path: Path) -> None:
     shutil.copy(ROOT / "run.py", copy)
     configure(copy)
     async with server(copy, "--reload", root=copy) as running:
-        route = copy / "orbit_server" / "endpoints" / "health.py"
+        route = copy / "orbit_server" / "api" / "health.py"
         source = route.read_text()
         assert "await services.health()" in source
         changed = '{**await services.health(), "edition": 2}'
