@@ -7,7 +7,7 @@ import pytest
 
 from orbit_server.errors import ConfigError
 from orbit_server.services import Services
-from tests.support.chatting import PAIRS, QUESTION, town
+from tests.support.chat_server import PAIRS, QUESTION, town
 from tests.support.ollama_standin import Status
 from tests.support.server import configuration
 

@@ -11,8 +11,8 @@ import pytest
 
 from orbit_server.app import create_app
 from tests.support import asgi
-from tests.support.chatting import PAIRS, QUESTION, Reply, Town
-from tests.support.chatting import town as open_town
+from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Reply
+from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import OllamaStandIn
 from tests.support.server import configuration, running
 
@@ -31,14 +31,14 @@ CUMULATIVE = (
 
 
 @pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file."""
     async with open_town(tmp_path_factory.mktemp("chat"), answer__condense=False) as town:
         yield town
 
 
 @pytest.fixture
-async def town(opened: Town) -> AsyncIterator[Town]:
+async def town(opened: ChatServer) -> AsyncIterator[ChatServer]:
     """The server with an Ollama of this test's own."""
     async with opened.with_ollama():
         opened.ollama.reply = ["At", " nine."]
@@ -48,7 +48,7 @@ async def town(opened: Town) -> AsyncIterator[Town]:
 # -- the stream ------------------------------------------------------------------------
 
 
-async def test_stream_is_byte_for_byte_what_is_documented(town: Town) -> None:
+async def test_stream_is_byte_for_byte_what_is_documented(town: ChatServer) -> None:
     """One line an event, ``data: `` with a space, both keys in every one, new text only."""
     reply = await town.ask()
     assert reply.status == 200
@@ -70,7 +70,7 @@ async def test_stream_is_byte_for_byte_what_is_documented(town: Town) -> None:
     assert usage["completion_tokens"] == 2
 
 
-async def test_stream_is_neither_stored_nor_buffered_on_its_way(town: Town) -> None:
+async def test_stream_is_neither_stored_nor_buffered_on_its_way(town: ChatServer) -> None:
     """The head says text/event-stream and keeps caches, compressors and nginx away."""
     headers = (await town.ask()).headers
     assert headers["Content-Type"].partition(";")[0] == "text/event-stream"
@@ -93,7 +93,7 @@ async def test_stream_is_neither_stored_nor_buffered_on_its_way(town: Town) -> N
     ],
 )
 async def test_body_or_accept_asks_for_a_stream(
-    town: Town, body: dict[str, Any], accept: str, streams: bool
+    town: ChatServer, body: dict[str, Any], accept: str, streams: bool
 ) -> None:
     """An answer streams when ``stream`` is true or missing, or ``Accept`` says so."""
     reply = await town.ask(headers={"Accept": accept}, **body)
@@ -104,7 +104,7 @@ async def test_body_or_accept_asks_for_a_stream(
 
 
 async def test_format_is_that_of_the_request_then_the_key_then_the_configuration(
-    town: Town, tmp_path: Path
+    town: ChatServer, tmp_path: Path
 ) -> None:
     """The first of the three that says something decides."""
     town.ollama.piece_delay = 0.3  # longer than cumulative pieces wait for each other
@@ -140,7 +140,7 @@ async def test_format_is_that_of_the_request_then_the_key_then_the_configuration
 # -- whole answers ---------------------------------------------------------------------
 
 
-async def test_whole_answer_is_one_json_object(town: Town) -> None:
+async def test_whole_answer_is_one_json_object(town: ChatServer) -> None:
     """Without a stream: the text, its sources and the counts, typed exactly application/json."""
     reply = await town.ask(stream=False)
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
@@ -152,7 +152,7 @@ async def test_whole_answer_is_one_json_object(town: Town) -> None:
     assert (record["response"], record["outcome"]) == ("At nine.", "completed")
 
 
-async def test_sources_say_what_was_used(town: Town) -> None:
+async def test_sources_say_what_was_used(town: ChatServer) -> None:
     """Every source has id, title, source, score and an excerpt; the best comes first."""
     sources = (await town.ask()).last["sources"]
     assert [set(source) for source in sources] == [
@@ -164,7 +164,7 @@ async def test_sources_say_what_was_used(town: Town) -> None:
     assert all(isinstance(source["score"], float) for source in sources)
 
 
-async def test_nothing_relevant_is_said_without_asking_the_model(town: Town) -> None:
+async def test_nothing_relevant_is_said_without_asking_the_model(town: ChatServer) -> None:
     """The configured text is streamed like an answer, with no sources and no tokens."""
     expected = town.server.services.config.answer.no_results_message
     streamed = await town.ask("quantum chromodynamics lattices")
@@ -176,14 +176,14 @@ async def test_nothing_relevant_is_said_without_asking_the_model(town: Town) -> 
     assert town.exchange()["response"] == expected
 
 
-async def test_cut_by_its_length_says_so(town: Town) -> None:
+async def test_cut_by_its_length_says_so(town: ChatServer) -> None:
     """An answer that ran into the token limit is complete, but marked."""
     town.ollama.done_reason = "length"
     assert (await town.ask()).last["finish_reason"] == "length"
     assert (await town.ask(stream=False)).json()["finish_reason"] == "length"
 
 
-async def test_missing_counters_count_zero(town: Town) -> None:
+async def test_missing_counters_count_zero(town: ChatServer) -> None:
     """Ollama leaves zero counters and sometimes the reason out."""
     town.ollama.without = {"prompt_eval_count", "eval_count", "done_reason"}
     last = (await town.ask()).last
@@ -191,7 +191,7 @@ async def test_missing_counters_count_zero(town: Town) -> None:
     assert last["finish_reason"] == "stop"
 
 
-async def test_empty_answer_is_a_stream_too(town: Town) -> None:
+async def test_empty_answer_is_a_stream_too(town: ChatServer) -> None:
     """A model that says nothing gives the done event alone."""
     town.ollama.reply = []
     reply = await town.ask()
@@ -202,7 +202,7 @@ async def test_empty_answer_is_a_stream_too(town: Town) -> None:
 # -- what the model is asked -----------------------------------------------------------
 
 
-async def test_model_reads_system_passages_history_and_question(town: Town) -> None:
+async def test_model_reads_system_passages_history_and_question(town: ChatServer) -> None:
     """All relevant passages are fenced, the history stands before the question, in order."""
     history = [
         {"role": "user", "content": "Hello."},
@@ -221,7 +221,7 @@ async def test_model_reads_system_passages_history_and_question(town: Town) -> N
     assert "temperature" not in body
 
 
-async def test_only_the_last_turns_of_a_long_history_are_passed_on(town: Town) -> None:
+async def test_only_the_last_turns_of_a_long_history_are_passed_on(town: ChatServer) -> None:
     """``chat.history_turns`` earlier questions, with their answers, are kept: the latest."""
     turns = town.server.services.config.chat.history_turns
     history = [
@@ -234,13 +234,13 @@ async def test_only_the_last_turns_of_a_long_history_are_passed_on(town: Town) -
     assert body["messages"][1:-1] == history[-2 * turns :]
 
 
-async def test_unknown_fields_are_ignored(town: Town) -> None:
+async def test_unknown_fields_are_ignored(town: ChatServer) -> None:
     """What older clients send beside the message changes nothing."""
     reply = await town.ask(voiceEnabled=True, session={"id": 1}, history=None, stream_format=None)
     assert reply.text == "At nine."
 
 
-async def test_request_id_goes_along_to_ollama(town: Town) -> None:
+async def test_request_id_goes_along_to_ollama(town: ChatServer) -> None:
     """One id joins the client's, the server's and Ollama's records."""
     reply = await town.ask(headers={"X-Request-ID": "abc-123"})
     assert reply.headers["X-Request-ID"] == "abc-123"
@@ -249,7 +249,7 @@ async def test_request_id_goes_along_to_ollama(town: Town) -> None:
     assert town.exchange()["request_id"] == "abc-123"
 
 
-async def test_exchange_is_in_the_file_before_its_done_event(town: Town) -> None:
+async def test_exchange_is_in_the_file_before_its_done_event(town: ChatServer) -> None:
     """Who has read the last event finds the exchange in the log."""
     before = len(town.exchanges())
     for stream in (True, False, True):
@@ -337,7 +337,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     ("data", "headers", "status", "code"), REFUSED.values(), ids=REFUSED.keys()
 )
 async def test_wrong_requests_are_refused_before_anything_is_called(
-    town: Town, data: bytes, headers: dict[str, str], status: int, code: str
+    town: ChatServer, data: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
     """The one error body, typed exactly application/json; neither logged as chat nor passed on."""
     before = len(town.exchanges())
@@ -365,20 +365,20 @@ async def test_wrong_requests_are_refused_before_anything_is_called(
     ],
     ids=["longest", "longest escaped", "large", "the last of duplicates", "some nesting"],
 )
-async def test_requests_at_the_limit_are_answered(town: Town, data: bytes) -> None:
+async def test_requests_at_the_limit_are_answered(town: ChatServer, data: bytes) -> None:
     """Limits count what they say they count: characters of the text, bytes of the body."""
     reply = await town.post(data)
     assert reply.status == 200
     assert reply.last["done"] is True
 
 
-async def test_media_type_may_carry_a_charset_and_capitals(town: Town) -> None:
+async def test_media_type_may_carry_a_charset_and_capitals(town: ChatServer) -> None:
     """``Application/JSON; charset=utf-8`` is JSON."""
     reply = await town.post(b'{"message": "hi"}', Content_Type="Application/JSON; charset=utf-8")
     assert reply.status == 200
 
 
-async def test_body_without_a_length_is_cut_at_the_limit(town: Town) -> None:
+async def test_body_without_a_length_is_cut_at_the_limit(town: ChatServer) -> None:
     """A chunked body is refused as soon as it is too large, not when it has ended."""
     sent = 0
 
@@ -411,7 +411,7 @@ async def test_body_without_a_length_is_cut_at_the_limit(town: Town) -> None:
     ],
 )
 async def test_senseless_content_length_is_no_server_error(
-    town: Town, length: str, status: int
+    town: ChatServer, length: str, status: int
 ) -> None:
     """Whatever the header says, and whatever server let it through: a 4xx with our body."""
     fields: list[tuple[str, str | bytes]] = [
@@ -427,7 +427,7 @@ async def test_senseless_content_length_is_no_server_error(
 
 
 @pytest.mark.parametrize("length", ["garbage", "-5", "99999999999999999999999"])
-async def test_senseless_content_length_over_the_wire(town: Town, length: str) -> None:
+async def test_senseless_content_length_over_the_wire(town: ChatServer, length: str) -> None:
     """uvicorn refuses what is no number; a large number is refused without reading."""
     host, port = town.server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -444,7 +444,7 @@ async def test_senseless_content_length_over_the_wire(town: Town, length: str) -
     assert town.ollama.requests == []
 
 
-async def test_key_is_asked_for_before_the_body_is_looked_at(town: Town) -> None:
+async def test_key_is_asked_for_before_the_body_is_looked_at(town: ChatServer) -> None:
     """Without a key even a wrong body gets the 401."""
     for data in (b"{", b'{"message": "hi"}'):
         async with town.http.post(town.server.url + "/chat", data=data) as response:
@@ -455,7 +455,7 @@ async def test_key_is_asked_for_before_the_body_is_looked_at(town: Town) -> None
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
-async def test_other_methods_are_405(town: Town, method: str) -> None:
+async def test_other_methods_are_405(town: ChatServer, method: str) -> None:
     """Questions are posted."""
     url = town.server.url + "/chat"
     async with town.http.request(method, url, headers=town.headers) as response:
@@ -465,7 +465,7 @@ async def test_other_methods_are_405(town: Town, method: str) -> None:
             assert (await response.json())["code"] == "method_not_allowed"
 
 
-async def test_unknown_paths_have_the_one_error_body(town: Town) -> None:
+async def test_unknown_paths_have_the_one_error_body(town: ChatServer) -> None:
     """404 as JSON."""
     async with town.http.get(town.server.url + "/nothing/here") as response:
         assert response.status == 404

@@ -11,8 +11,8 @@ import pytest
 from orbit_server.api.event_stream import EventStream
 from orbit_server.app import create_app
 from tests.support import asgi
-from tests.support.chatting import QUESTION, Requests, Socket, Town, request_log
-from tests.support.chatting import town as open_town
+from tests.support.chat_server import QUESTION, ChatServer, Requests, Socket, request_log
+from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import Disconnect, Hang
 
 pytestmark = pytest.mark.anyio
@@ -29,21 +29,21 @@ each_way = pytest.mark.parametrize("way", ["fin", "rst", "half"])
 
 
 @pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file."""
     async with open_town(tmp_path_factory.mktemp("disconnect")) as town:
         yield town
 
 
 @pytest.fixture
-async def town(opened: Town) -> AsyncIterator[Town]:
+async def town(opened: ChatServer) -> AsyncIterator[ChatServer]:
     """The server with an Ollama of this test's own, of which nothing may go on afterwards."""
     async with opened.with_ollama():
         opened.ollama.reply = ["The library", " opens", " at nine."]
         yield opened
 
 
-async def departure(town: Town, left_at: float) -> Disconnect:
+async def departure(town: ChatServer, left_at: float) -> Disconnect:
     """Return what Ollama saw of our leaving, which must have been soon."""
     gone = await town.ollama.wait_disconnect(SOON)
     assert gone.at - left_at < SOON
@@ -55,7 +55,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def check_logged(town: Town, before: int, said: str) -> None:
+async def check_logged(town: ChatServer, before: int, said: str) -> None:
     """One more exchange is in the log, as disconnected, with the text so far and no error."""
     records = await town.exchanged(before + 1)
     assert len(records) == before + 1
@@ -70,7 +70,7 @@ async def check_logged(town: Town, before: int, said: str) -> None:
 @each_way
 @each_shape
 async def test_leaving_while_the_question_is_embedded(
-    town: Town, shape: dict[str, Any], way: str
+    town: ChatServer, shape: dict[str, Any], way: str
 ) -> None:
     """Ollama's embedding connection closes, and no model is asked."""
     before = len(town.exchanges())
@@ -86,7 +86,9 @@ async def test_leaving_while_the_question_is_embedded(
 
 
 @each_shape
-async def test_leaving_while_a_follow_up_is_understood(town: Town, shape: dict[str, Any]) -> None:
+async def test_leaving_while_a_follow_up_is_understood(
+    town: ChatServer, shape: dict[str, Any]
+) -> None:
     """With a history, a model may first word the question anew; that stops too."""
     before = len(town.exchanges())
     town.ollama.fault = Hang()
@@ -100,7 +102,9 @@ async def test_leaving_while_a_follow_up_is_understood(town: Town, shape: dict[s
 
 @each_way
 @each_shape
-async def test_leaving_before_the_first_word(town: Town, shape: dict[str, Any], way: str) -> None:
+async def test_leaving_before_the_first_word(
+    town: ChatServer, shape: dict[str, Any], way: str
+) -> None:
     """While the model is loading, and nothing has been sent yet."""
     before = len(town.exchanges())
     town.ollama.head_delay = 30
@@ -115,7 +119,7 @@ async def test_leaving_before_the_first_word(town: Town, shape: dict[str, Any], 
 
 @each_way
 @pytest.mark.parametrize("stream_format", ["delta", "cumulative"])
-async def test_leaving_in_the_middle(town: Town, stream_format: str, way: str) -> None:
+async def test_leaving_in_the_middle(town: ChatServer, stream_format: str, way: str) -> None:
     """After some words; the model says no other one."""
     before = len(town.exchanges())
     town.ollama.fault = Hang(after=2)
@@ -129,7 +133,7 @@ async def test_leaving_in_the_middle(town: Town, stream_format: str, way: str) -
 
 
 @each_way
-async def test_leaving_a_whole_answer_in_the_making(town: Town, way: str) -> None:
+async def test_leaving_a_whole_answer_in_the_making(town: ChatServer, way: str) -> None:
     """Nobody would read it: the published widget waits for whole answers, and its readers leave."""
     before = len(town.exchanges())
     town.ollama.fault = Hang(after=2)
@@ -144,7 +148,7 @@ async def test_leaving_a_whole_answer_in_the_making(town: Town, way: str) -> Non
     client.raw.close()
 
 
-async def test_leaving_stops_a_model_that_goes_on_talking(town: Town) -> None:
+async def test_leaving_stops_a_model_that_goes_on_talking(town: ChatServer) -> None:
     """It is noticed before the model's next word, not at the next attempt to send one."""
     before = len(town.exchanges())
     town.ollama.reply = ["The library"] + [" and so on"] * 1000
@@ -173,7 +177,7 @@ async def test_leaving_after_an_overdue_head(tmp_path: Path) -> None:
             await town.settled()
 
 
-async def test_leaving_in_a_queue(town: Town) -> None:
+async def test_leaving_in_a_queue(town: ChatServer) -> None:
     """Who leaves while others are served gives up the place."""
     town.ollama.slots = 1
     town.ollama.fault = [Hang(after=1), None]
@@ -187,7 +191,7 @@ async def test_leaving_in_a_queue(town: Town) -> None:
     assert (await departure(town, now())).phase == "stream"
 
 
-async def test_leaving_does_not_disturb_others(town: Town) -> None:
+async def test_leaving_does_not_disturb_others(town: ChatServer) -> None:
     """Half of forty clients leave; the other half get every word."""
     town.ollama.reply = [f"{number} " for number in range(20)]
     town.ollama.piece_delay = 0.01
@@ -204,7 +208,7 @@ async def test_leaving_does_not_disturb_others(town: Town) -> None:
     await town.settled()
 
 
-async def test_request_log_says_disconnected(town: Town) -> None:
+async def test_request_log_says_disconnected(town: ChatServer) -> None:
     """With the status that went out, if any did."""
     with request_log() as requests:
         town.ollama.fault = [Hang(after=1), Hang()]
@@ -230,7 +234,7 @@ async def ended(requests: Requests, count: int) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_leaving_while_the_question_is_sent(town: Town) -> None:
+async def test_leaving_while_the_question_is_sent(town: ChatServer) -> None:
     """Half a body asks nothing, and is no error of anybody's."""
     before = len(town.exchanges())
     host, port = town.server.url.removeprefix("http://").split(":")
@@ -252,7 +256,7 @@ async def test_leaving_while_the_question_is_sent(town: Town) -> None:
 # -- by hand ---------------------------------------------------------------------------
 
 
-def client(town: Town, body: dict[str, Any], **options: Any) -> asgi.Client:
+def client(town: ChatServer, body: dict[str, Any], **options: Any) -> asgi.Client:
     """Return a client made by hand, which has sent a question."""
     fields = [*town.headers.items(), ("Content-Type", "application/json")]
     data = orjson.dumps({"message": QUESTION, **body})
@@ -261,7 +265,9 @@ def client(town: Town, body: dict[str, Any], **options: Any) -> asgi.Client:
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 @pytest.mark.parametrize("stream_format", ["delta", "cumulative"])
-async def test_leaving_after_so_many_messages(town: Town, stream_format: str, after: int) -> None:
+async def test_leaving_after_so_many_messages(
+    town: ChatServer, stream_format: str, after: int
+) -> None:
     """With the head, the first text or the next one as the last thing that was taken."""
     app = create_app(services=town.server.services)
     town.ollama.fault = Hang(after=2)
@@ -276,7 +282,7 @@ async def test_leaving_after_so_many_messages(town: Town, stream_format: str, af
 
 @each_shape
 async def test_leaving_during_each_step_of_the_search(
-    town: Town, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    town: ChatServer, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also a search that hangs is given up."""
     app = create_app(services=town.server.services)

@@ -11,8 +11,8 @@ import pytest
 from orbit_server.errors import ModelInterrupted, OrbitError
 from orbit_server.types import Retrieved
 from tests.support import asgi
-from tests.support.chatting import QUESTION, Reply, Requests, Town, request_log
-from tests.support.chatting import town as open_town
+from tests.support.chat_server import QUESTION, ChatServer, Reply, Requests, request_log
+from tests.support.chat_server import town as open_town
 from tests.support.chroma_run import chroma_run
 from tests.support.ollama_standin import (
     BUSY,
@@ -39,7 +39,7 @@ STREAMS = {name: shape for name, shape in SHAPES.items() if name != "whole"}
 
 
 @pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file, with a model that may be silent for a moment."""
     folder = tmp_path_factory.mktemp("failures")
     async with open_town(folder, ollama__read_timeout=0.3) as town:
@@ -47,7 +47,7 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town
 
 
 @pytest.fixture
-async def town(opened: Town) -> AsyncIterator[Town]:
+async def town(opened: ChatServer) -> AsyncIterator[ChatServer]:
     """The server with an Ollama of this test's own."""
     async with opened.with_ollama():
         opened.ollama.reply = ["The library", " opens", " at nine."]
@@ -62,7 +62,7 @@ async def requests() -> AsyncIterator[Requests]:
 
 
 async def check_status(
-    town: Town, requests: Requests, reply: Reply, status: int, code: str
+    town: ChatServer, requests: Requests, reply: Reply, status: int, code: str
 ) -> None:
     """The reply is an error with a sentence for end users, and both logs say the same code."""
     assert (reply.status, reply.headers["Content-Type"]) == (status, "application/json")
@@ -73,7 +73,7 @@ async def check_status(
     await check_logs(town, requests, reply, code, "")
 
 
-def check_sentence(town: Town, sentence: str) -> None:
+def check_sentence(town: ChatServer, sentence: str) -> None:
     """It is one for end users: it names nothing internal."""
     assert sentence[0].isupper() and sentence.endswith(".")
     internal = ["127.0.0.1", "localhost", str(town.ollama.port), "http", "gemma", "bge", "llama"]
@@ -81,7 +81,9 @@ def check_sentence(town: Town, sentence: str) -> None:
     assert [word for word in internal if word.casefold() in sentence.casefold()] == []
 
 
-async def check_logs(town: Town, requests: Requests, reply: Reply, code: str, said: str) -> None:
+async def check_logs(
+    town: ChatServer, requests: Requests, reply: Reply, code: str, said: str
+) -> None:
     """The chat log has what the client has read, and both logs have the code."""
     record = town.exchange()
     assert (record["outcome"], record["error"], record["response"]) == ("failed", code, said)
@@ -113,7 +115,7 @@ BEFORE: dict[str, tuple[Fault, int, str]] = {
 
 @pytest.mark.parametrize(("fault", "status", "code"), BEFORE.values(), ids=BEFORE.keys())
 async def test_model_fails_before_its_first_word(
-    town: Town, requests: Requests, fault: Fault, status: int, code: str
+    town: ChatServer, requests: Requests, fault: Fault, status: int, code: str
 ) -> None:
     """In every shape of answer it is a status, never an empty success."""
     town.ollama.fault = fault
@@ -121,7 +123,7 @@ async def test_model_fails_before_its_first_word(
         await check_status(town, requests, await town.ask(**shape), status, code)
 
 
-async def test_model_is_not_there(town: Town, requests: Requests) -> None:
+async def test_model_is_not_there(town: ChatServer, requests: Requests) -> None:
     """A killed Ollama is noticed when the question is embedded; it is no empty search."""
     await town.ollama.kill()
     for shape in SHAPES.values():
@@ -143,7 +145,7 @@ async def test_model_is_not_there(town: Town, requests: Requests) -> None:
     ids=["not pulled", "busy", "runner stopped", "closed", "silent"],
 )
 async def test_embedding_fails(
-    town: Town, requests: Requests, fault: Fault, status: int, code: str
+    town: ChatServer, requests: Requests, fault: Fault, status: int, code: str
 ) -> None:
     """A question that cannot be searched is not answered without documents."""
     town.ollama.embed_fault = fault
@@ -162,7 +164,7 @@ AFTER: dict[str, tuple[Fault, str, int]] = {
 }
 
 
-def check_broken(town: Town, reply: Reply, code: str, said: str) -> str:
+def check_broken(town: ChatServer, reply: Reply, code: str, said: str) -> str:
     """The stream ends with a sentence and the done event, both with the code; all that was read."""
     assert reply.status == 200
     *pieces, sentence, done = reply.events
@@ -179,7 +181,7 @@ def check_broken(town: Town, reply: Reply, code: str, said: str) -> str:
 @pytest.mark.parametrize(("fault", "code", "status"), AFTER.values(), ids=AFTER.keys())
 @pytest.mark.parametrize("shape", STREAMS.values(), ids=STREAMS.keys())
 async def test_model_fails_in_the_middle(
-    town: Town,
+    town: ChatServer,
     requests: Requests,
     fault: Fault,
     code: str,
@@ -196,7 +198,7 @@ async def test_model_fails_in_the_middle(
 
 @pytest.mark.parametrize(("fault", "code", "status"), AFTER.values(), ids=AFTER.keys())
 async def test_model_fails_in_the_middle_of_a_whole_answer(
-    town: Town, requests: Requests, fault: Fault, code: str, status: int
+    town: ChatServer, requests: Requests, fault: Fault, code: str, status: int
 ) -> None:
     """Half an answer is not one: it is a status. The log keeps what there was of it."""
     town.ollama.fault = fault
@@ -209,7 +211,7 @@ async def test_model_fails_in_the_middle_of_a_whole_answer(
 
 @pytest.mark.parametrize("shape", STREAMS.values(), ids=STREAMS.keys())
 async def test_ollama_is_killed_in_the_middle(
-    town: Town, requests: Requests, shape: dict[str, Any]
+    town: ChatServer, requests: Requests, shape: dict[str, Any]
 ) -> None:
     """As when its process ends: every running stream says so."""
     town.ollama.fault = Hang(after=1)
@@ -276,7 +278,7 @@ async def test_chroma_was_never_there(tmp_path: Path) -> None:
                     await check_status(town, requests, reply, 503, "search_unavailable")
 
 
-async def test_collection_is_missing(town: Town, requests: Requests) -> None:
+async def test_collection_is_missing(town: ChatServer, requests: Requests) -> None:
     """A key for a collection that nobody has loaded."""
     headers = await town.server.key("castle")
     for shape in SHAPES.values():
@@ -285,7 +287,7 @@ async def test_collection_is_missing(town: Town, requests: Requests) -> None:
     assert town.ollama.requests == []
 
 
-async def test_collection_has_another_embedder(town: Town, requests: Requests) -> None:
+async def test_collection_has_another_embedder(town: ChatServer, requests: Requests) -> None:
     """It is refused before anything is embedded; the log names both, the client neither."""
     await town.server.services.chroma.create(
         "foreign", {"orbit_embedder": "lexical", "orbit_model": "hashed-words-1"}
@@ -336,7 +338,7 @@ def check_sentence_of_keys(sentence: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 async def test_bug_of_ours_is_a_500_without_details(
-    town: Town,
+    town: ChatServer,
     requests: Requests,
     shape: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,

@@ -14,7 +14,7 @@ from orbit_server.observability.chatlog import ChatLog, Kind
 from orbit_server.observability.health import outdated
 from orbit_server.services import Services
 from tests.support import asgi, ollama_standin
-from tests.support.chatting import town
+from tests.support.chat_server import town
 from tests.support.ollama_standin import BUSY, OllamaStandIn
 from tests.support.server import ADMIN_TOKEN, Running, configuration, lexical, running
 

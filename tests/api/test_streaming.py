@@ -19,8 +19,8 @@ import orjson
 import pytest
 import yaml
 
-from tests.support.chatting import PAIRS, QUESTION, Reply, Town
-from tests.support.chatting import town as open_town
+from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Reply
+from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import Hang, OllamaStandIn
 from tests.support.server import ADMIN_TOKEN, configuration, records_in, running
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file, which opens heads early and pings every second."""
     folder = tmp_path_factory.mktemp("streaming")
     async with open_town(folder, chat__head_timeout=0.2, chat__ping_seconds=1) as town:
@@ -39,7 +39,7 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town
 
 
 @pytest.fixture
-async def town(opened: Town) -> AsyncIterator[Town]:
+async def town(opened: ChatServer) -> AsyncIterator[ChatServer]:
     """The server with an Ollama of this test's own."""
     async with opened.with_ollama():
         yield opened
@@ -60,7 +60,7 @@ def read(reply: Reply, stream_format: str) -> str:
 
 
 @FORMATS
-async def test_slow_model_gets_a_head_and_pings(town: Town, stream_format: str) -> None:
+async def test_slow_model_gets_a_head_and_pings(town: ChatServer, stream_format: str) -> None:
     """Comments come with the head, then every second, before the first text and after it."""
     town.ollama.reply = ["At", " nine."]
     town.ollama.piece_delay = 1.5
@@ -75,12 +75,12 @@ async def test_slow_model_gets_a_head_and_pings(town: Town, stream_format: str) 
     assert read(reply, stream_format) == "At nine."
 
 
-async def test_fast_model_gets_no_ping(town: Town) -> None:
+async def test_fast_model_gets_no_ping(town: ChatServer) -> None:
     """Comments are for silence."""
     assert b":" not in (await town.ask()).body.split(b"data")[0]
 
 
-async def test_pieces_arrive_as_they_are_made(town: Town) -> None:
+async def test_pieces_arrive_as_they_are_made(town: ChatServer) -> None:
     """No buffer on the way holds a word back: the model waits for the reader of each."""
     said: asyncio.Queue[str] = asyncio.Queue()
     town.ollama.reply = [f"{number} " for number in range(5)]
@@ -97,7 +97,7 @@ async def test_pieces_arrive_as_they_are_made(town: Town) -> None:
     assert times[-1] - times[0] > 0.45
 
 
-async def test_whole_cumulative_text_appears_in_time(town: Town) -> None:
+async def test_whole_cumulative_text_appears_in_time(town: ChatServer) -> None:
     """Few characters are shown within a quarter of a second, though the model is silent then."""
     town.ollama.reply = ["a", "b"]
     town.ollama.piece_delay = 0.05
@@ -125,7 +125,7 @@ TEXTS = {
 @FORMATS
 @pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])
 async def test_text_is_exactly_what_the_model_said(
-    town: Town, stream_format: str, split: bool
+    town: ChatServer, stream_format: str, split: bool
 ) -> None:
     """However Ollama's bytes are cut over packets, characters and lines come out whole."""
     town.ollama.split_writes = split
@@ -138,7 +138,7 @@ async def test_text_is_exactly_what_the_model_said(
 
 
 @FORMATS
-async def test_lone_surrogates_arrive_as_escapes(town: Town, stream_format: str) -> None:
+async def test_lone_surrogates_arrive_as_escapes(town: ChatServer, stream_format: str) -> None:
     """Half a character is legal JSON as an escape; two halves from two pieces make one."""
     half = rb'{"message":{"role":"assistant","content":"a\ud83d"},"done":false}'
     other = rb'{"message":{"role":"assistant","content":"\ude00b\ud800"},"done":true}'
@@ -184,7 +184,7 @@ async def test_lone_surrogates_arrive_as_escapes(town: Town, stream_format: str)
     )
 
 
-async def test_line_of_600_kilobytes(town: Town) -> None:
+async def test_line_of_600_kilobytes(town: ChatServer) -> None:
     """Longer than any line reader's usual limit."""
     town.ollama.long_line = 600_000
     town.ollama.reply = ["a", "b" * 600_000, "c"]
@@ -197,7 +197,9 @@ async def test_line_of_600_kilobytes(town: Town) -> None:
 
 
 @FORMATS
-async def test_two_hundred_streams_at_once_are_each_exact(town: Town, stream_format: str) -> None:
+async def test_two_hundred_streams_at_once_are_each_exact(
+    town: ChatServer, stream_format: str
+) -> None:
     """Every one gets its own words, all of them, although all are told at the same time."""
 
     def reply(body: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from orbit_server.app import create_app
 from orbit_server.observability import metrics as metrics_module
 from orbit_server.observability.metrics import Metrics, shared_by_workers
 from tests.support import asgi
-from tests.support.chatting import PAIRS, QUESTION, Socket, Town, town
+from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Socket, town
 from tests.support.moderator import HARMLESS, HOSTILE, Moderator
 from tests.support.ollama_standin import BUSY, EndWithoutDone, Hang, NotPulled
 from tests.support.server import ADMIN_TOKEN, lexical, running
@@ -57,7 +57,7 @@ class Figures(dict[str, float]):
         return {each[len(begin) : -1]: value for each, value in self.items() if begin in each}
 
 
-async def scrape(there: Town) -> Figures:
+async def scrape(there: ChatServer) -> Figures:
     """Ask for the figures, as a monitoring system does."""
     async with there.http.get(there.server.url + "/metrics", headers=ADMIN) as response:
         assert response.status == 200
@@ -66,7 +66,7 @@ async def scrape(there: Town) -> Figures:
 
 
 @pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[Town]:
+async def there(tmp_path: Path) -> AsyncIterator[ChatServer]:
     """A server that has counted nothing yet, with a guard."""
     guarded = {"safety__mode": "fuzzy", "safety__model": GUARD, "safety__max_retries": 0}
     async with town(tmp_path, pairs=PAIRS, **guarded) as there:
@@ -82,7 +82,7 @@ async def there(tmp_path: Path) -> AsyncIterator[Town]:
         yield there
 
 
-async def test_known_traffic_is_counted(there: Town) -> None:
+async def test_known_traffic_is_counted(there: ChatServer) -> None:
     """Streams, a whole answer, a refusal, wrong keys and unknown routes; each in its place."""
     await there.ask()
     await there.ask(stream_format="cumulative")
@@ -124,7 +124,7 @@ async def test_known_traffic_is_counted(there: Town) -> None:
     assert not [name for name in figures if "shipper" in name or "_created" in name]
 
 
-async def test_times_are_those_of_the_chat_log(there: Town) -> None:
+async def test_times_are_those_of_the_chat_log(there: ChatServer) -> None:
     """The histograms hold the seconds that an exchange's line names in milliseconds."""
     await there.ask()
     [record] = await there.exchanged(1)
@@ -138,7 +138,7 @@ async def test_times_are_those_of_the_chat_log(there: Town) -> None:
     assert timings["first_token"] / 1000 <= total <= timings["total"] / 1000 + 0.001
 
 
-async def test_failures_are_counted_by_code(there: Town) -> None:
+async def test_failures_are_counted_by_code(there: ChatServer) -> None:
     """Once each: before the head, in a stream, on an admin route, and of the guard."""
     there.ollama.fault = [None, NotPulled()]
     assert (await there.ask()).status == 502
@@ -168,7 +168,7 @@ async def test_failures_are_counted_by_code(there: Town) -> None:
     assert requests["outcome=failed,route=/admin/collections/{name}/search,status=503"] == 1
 
 
-async def test_a_stream_is_open_until_its_client_leaves(there: Town) -> None:
+async def test_a_stream_is_open_until_its_client_leaves(there: ChatServer) -> None:
     """And then it is counted as disconnected, with the time it took and without tokens."""
     there.ollama.fault = [None, Hang(after=1)]
     client = await Socket.asking(there)
@@ -186,7 +186,7 @@ async def test_a_stream_is_open_until_its_client_leaves(there: Town) -> None:
     assert figures["orbit_tokens_total{direction=out}"] == 0
 
 
-async def test_scraping_under_load(there: Town) -> None:
+async def test_scraping_under_load(there: ChatServer) -> None:
     """Figures can be read at any moment, never go back, and are complete in the end."""
     there.ollama.piece_delay = 0.005
     answers = asyncio.gather(*(there.ask() for _ in range(40)))
@@ -205,7 +205,7 @@ async def test_scraping_under_load(there: Town) -> None:
     assert figures["orbit_streams_open"] == 0
 
 
-async def test_nothing_private_is_shown(there: Town) -> None:
+async def test_nothing_private_is_shown(there: ChatServer) -> None:
     """No key, no token, no question, no answer, no path and no address, whatever was asked."""
     key = there.headers["X-API-Key"]
     await there.ask("A secret question?")
@@ -415,7 +415,9 @@ def test_workers_add_up() -> None:
 # -- the name of a request -------------------------------------------------------------
 
 
-async def test_the_guard_names_the_request(there: Town, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_guard_names_the_request(
+    there: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """``X-Request-ID`` goes to the moderating model, and into the log lines about it."""
     there.ollama.fault = [NotPulled()]
     with caplog.at_level(logging.WARNING, "orbit_server.safety.guard"):

@@ -52,7 +52,7 @@ class Embedder(LexicalEmbedder):
         self.model = model
 
 
-class Town:
+class ChatServer:
     """One collection of ``PAIRS``, and what searches it."""
 
     def __init__(self, chroma: Chroma, index: LexicalIndex) -> None:
@@ -85,9 +85,9 @@ class Town:
 
 
 @pytest.fixture
-async def town(chroma: Chroma, tmp_path: Path) -> AsyncIterator[Town]:
+async def town(chroma: Chroma, tmp_path: Path) -> AsyncIterator[ChatServer]:
     async with LexicalIndex(tmp_path) as index:
-        yield Town(chroma, index)
+        yield ChatServer(chroma, index)
 
 
 # -- order ------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_who_decides_on_the_threshold(
     assert retrieval.thresholds(metadata)[0] == expected[0]
 
 
-async def test_thresholds_at_work(town: Town) -> None:
+async def test_thresholds_at_work(town: ChatServer) -> None:
     """A calibrated threshold holds from the moment it is written, and a configured one instead."""
     await town.load(PAIRS)
     question = "What is the price of a dog licence?"
@@ -198,7 +198,7 @@ async def test_thresholds_at_work(town: Town) -> None:
     assert await town.answers(question, confidence=0.3) == ["It costs 30 euros a year."]
 
 
-async def test_the_rest_must_be_relevant_too(town: Town) -> None:
+async def test_the_rest_must_be_relevant_too(town: ChatServer) -> None:
     """With the best passage come those that score ``relevance``, never more than ``top_k``."""
     await town.load(PAIRS)
     assert len(await town.answers("library dog pool", confidence=0.1, relevance=0.1)) == 3
@@ -210,7 +210,7 @@ async def test_the_rest_must_be_relevant_too(town: Town) -> None:
 # -- searching --------------------------------------------------------------------------------
 
 
-async def test_an_empty_collection_has_no_answers(town: Town) -> None:
+async def test_an_empty_collection_has_no_answers(town: ChatServer) -> None:
     """Nothing is found where nothing is, be it new or emptied; a missing collection is an error."""
     with pytest.raises(CollectionNotFound):
         await town.answers("When is the library open?")
@@ -221,7 +221,7 @@ async def test_an_empty_collection_has_no_answers(town: Town) -> None:
     assert await town.answers("When is the library open?") == []
 
 
-async def test_without_a_word_index_meaning_is_left(town: Town) -> None:
+async def test_without_a_word_index_meaning_is_left(town: ChatServer) -> None:
     """A collection that somebody else loaded is searched by its vectors, and scored fully."""
     await town.load(PAIRS)
     await town.index.drop((await town.chroma.collection(town.name)).id)
@@ -243,14 +243,14 @@ async def test_without_a_word_index_meaning_is_left(town: Town) -> None:
         "library\x00open",
     ],
 )
-async def test_questions_are_not_a_query_language(town: Town, question: str) -> None:
+async def test_questions_are_not_a_query_language(town: ChatServer, question: str) -> None:
     """Whatever FTS5 would read as an operator is a word or nothing."""
     await town.load(PAIRS)
     assert "On weekdays from nine to five." in await town.answers(question, confidence=0.1)
 
 
 @pytest.mark.parametrize("question", ["?", "???", "NEAR", "()", "🦆", " "])
-async def test_a_question_without_words_finds_nothing(town: Town, question: str) -> None:
+async def test_a_question_without_words_finds_nothing(town: ChatServer, question: str) -> None:
     """It is neither an error nor an answer."""
     await town.load(PAIRS)
     assert await town.answers(question) == []
@@ -263,13 +263,13 @@ async def test_a_question_without_words_finds_nothing(town: Town, question: str)
         ("游泳池的地址？", "在河边的老坝下面。"),
     ],
 )
-async def test_chinese_and_japanese(town: Town, question: str, answer: str) -> None:
+async def test_chinese_and_japanese(town: ChatServer, question: str, answer: str) -> None:
     """Scripts without spaces are found by pairs of characters."""
     await town.load(PAIRS)
     assert (await town.answers(question))[:1] == [answer]
 
 
-async def test_what_only_words_find_has_its_own_cosine(town: Town) -> None:
+async def test_what_only_words_find_has_its_own_cosine(town: ChatServer) -> None:
     """The similarity of a passage does not depend on which search proposed it."""
     await town.load(
         {
@@ -285,7 +285,7 @@ async def test_what_only_words_find_has_its_own_cosine(town: Town) -> None:
         assert each.dense == pytest.approx(math.fsum(a * b for a, b in vectors), abs=1e-5)
 
 
-async def test_a_stale_entry_in_the_word_index_is_harmless(town: Town) -> None:
+async def test_a_stale_entry_in_the_word_index_is_harmless(town: ChatServer) -> None:
     """What is gone from Chroma is not found, also when nothing else shares a word."""
     await town.load(PAIRS)
     stored = await town.chroma.collection(town.name)
@@ -296,7 +296,7 @@ async def test_a_stale_entry_in_the_word_index_is_harmless(town: Town) -> None:
     assert found[0].passage.answer == "On weekdays from nine to five."
 
 
-async def test_a_collection_made_anew_meanwhile_is_checked_again(town: Town) -> None:
+async def test_a_collection_made_anew_meanwhile_is_checked_again(town: ChatServer) -> None:
     """When another embedder's collection takes the name during a search, nothing is answered."""
     await town.load(PAIRS)
     other = Embedder("hashed-words-2")
@@ -320,7 +320,7 @@ async def test_a_collection_made_anew_meanwhile_is_checked_again(town: Town) -> 
         await town.answers("When is the library open?", embedder=Meddling())
 
 
-async def test_collections_of_every_metric(town: Town, elsewhere: Any) -> None:
+async def test_collections_of_every_metric(town: ChatServer, elsewhere: Any) -> None:
     """The same vectors in cosine, l2 and ip, made by somebody else, give the same scores."""
     texts = list(PAIRS)
     scores: dict[str, dict[str, float]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orbit_server.safety.guard import REFUSED, SERVICE_REFUSAL
-from tests.support.chatting import Socket, Town, town
+from tests.support.chat_server import ChatServer, Socket, town
 from tests.support.moderator import HARMLESS, HOSTILE, LONG_HOSTILE, Moderator
 from tests.support.ollama_standin import BUSY, Hang, NotPulled, OllamaStandIn
 from tests.support.program import command, configure
@@ -26,7 +26,7 @@ QUICK: dict[str, Any] = {
 @pytest.fixture(scope="module")
 async def guarded(
     tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
-) -> AsyncIterator[Town]:
+) -> AsyncIterator[ChatServer]:
     """A server whose questions are judged, long ones too."""
     folder = tmp_path_factory.mktemp("guarded")
     async with town(
@@ -36,7 +36,7 @@ async def guarded(
 
 
 @pytest.fixture
-async def there(guarded: Town) -> AsyncIterator[Town]:
+async def there(guarded: ChatServer) -> AsyncIterator[ChatServer]:
     """The judged server with a fresh Ollama, whose guard model is the moderator."""
     async with guarded.with_ollama():
         guarded.ollama.models[GUARD] = ["completion"]
@@ -54,7 +54,7 @@ async def there(guarded: Town) -> AsyncIterator[Town]:
         yield guarded
 
 
-def called(there: Town) -> list[str]:
+def called(there: ChatServer) -> list[str]:
     """Return the models that were asked, in order; embeddings by their path."""
     return [
         request.body["model"] if request.path == "/api/chat" else request.path
@@ -62,7 +62,7 @@ def called(there: Town) -> list[str]:
     ]
 
 
-async def test_a_hostile_question_is_refused_before_anything_is_embedded(there: Town) -> None:
+async def test_a_hostile_question_is_refused_before_anything_is_embedded(there: ChatServer) -> None:
     """A refused question costs the moderator's call and nothing else; the answer is a 200."""
     for question in HOSTILE[:10]:
         reply = await there.ask(question)
@@ -77,7 +77,7 @@ async def test_a_hostile_question_is_refused_before_anything_is_embedded(there: 
     assert record["response"] == REFUSED
 
 
-async def test_a_refusal_has_the_shape_that_was_asked_for(there: Town) -> None:
+async def test_a_refusal_has_the_shape_that_was_asked_for(there: ChatServer) -> None:
     """JSON callers get JSON; an Accept header for a stream gets a stream."""
     reply = await there.ask(HOSTILE[0], stream=False)
     assert reply.json() == {"response": REFUSED, "sources": [], "blocked": True}
@@ -86,7 +86,7 @@ async def test_a_refusal_has_the_shape_that_was_asked_for(there: Town) -> None:
     assert reply.text == REFUSED
 
 
-async def test_a_harmless_question_is_judged_first_and_then_answered(there: Town) -> None:
+async def test_a_harmless_question_is_judged_first_and_then_answered(there: ChatServer) -> None:
     """The verdict comes before the embedding, and that before the answer."""
     for question in HARMLESS[:10]:
         assert (await there.ask(question)).status == 200
@@ -94,7 +94,7 @@ async def test_a_harmless_question_is_judged_first_and_then_answered(there: Town
     assert [call for call in called(there) if call == GUARD] == [GUARD] * 10
 
 
-async def test_the_whole_of_a_long_question_is_judged(there: Town) -> None:
+async def test_the_whole_of_a_long_question_is_judged(there: ChatServer) -> None:
     """A hostile sentence behind 12,000 harmless characters is found."""
     for question in LONG_HOSTILE:
         assert (await there.ask(question)).text == REFUSED
@@ -102,13 +102,13 @@ async def test_the_whole_of_a_long_question_is_judged(there: Town) -> None:
 
 
 @pytest.mark.parametrize("role", ["user", "assistant"])
-async def test_the_history_is_judged_too(there: Town, role: str) -> None:
+async def test_the_history_is_judged_too(there: ChatServer, role: str) -> None:
     """What the caller says was said before is the caller's word, whoever is to have said it."""
     history = [{"role": role, "content": HOSTILE[1]}]
     assert (await there.ask(HARMLESS[0], history=history)).text == REFUSED
 
 
-async def test_a_verdict_is_remembered(there: Town) -> None:
+async def test_a_verdict_is_remembered(there: ChatServer) -> None:
     """The same question twice costs one verdict."""
     await there.ask(HOSTILE[2])
     await there.ask(HOSTILE[2])
@@ -116,7 +116,7 @@ async def test_a_verdict_is_remembered(there: Town) -> None:
 
 
 @pytest.mark.parametrize("fault", [NotPulled(), BUSY, Hang(0)], ids=["missing", "busy", "silent"])
-async def test_no_verdict_is_a_refusal(there: Town, fault: Any) -> None:
+async def test_no_verdict_is_a_refusal(there: ChatServer, fault: Any) -> None:
     """A guard that does not work lets nothing through, and says that it is a service issue."""
     there.ollama.fault = fault
     reply = await there.ask(HARMLESS[3])
@@ -125,7 +125,7 @@ async def test_no_verdict_is_a_refusal(there: Town, fault: Any) -> None:
     assert there.exchange()["block_reason"] == "service"
 
 
-async def test_a_client_that_leaves_stops_the_judgement(there: Town) -> None:
+async def test_a_client_that_leaves_stops_the_judgement(there: ChatServer) -> None:
     """The moderator's connection closes with the client's, and nothing is asked after it."""
     there.ollama.head_delay = 30
     guard = there.server.services.guard
@@ -143,7 +143,7 @@ async def test_a_client_that_leaves_stops_the_judgement(there: Town) -> None:
     assert called(there) == [GUARD]
 
 
-async def test_a_wrong_body_is_refused_before_it_is_judged(there: Town) -> None:
+async def test_a_wrong_body_is_refused_before_it_is_judged(there: ChatServer) -> None:
     """400, 413, 415 and 422 cost no verdict; nor does a wrong key."""
     assert (await there.post("{")).status == 400
     assert (await there.post("x" * 70_000)).status == 413

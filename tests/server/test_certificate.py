@@ -29,7 +29,7 @@ from orbit_server.server.certificate import Certificate
 from orbit_server.services import Services
 
 from ..support.certificates import Authority, PrivateKey
-from ..support.chatting import PAIRS, Reply, Town
+from ..support.chat_server import PAIRS, ChatServer, Reply
 from ..support.ollama_standin import OllamaStandIn
 from ..support.program import START_SECONDS, configure, free_port, start
 from ..support.server import ADMIN_TOKEN, Running, configuration, lexical, running, serving
@@ -715,7 +715,7 @@ async def test_refresh(files: Files, log: Callable[[], list[str]]) -> None:
 
 
 @asynccontextmanager
-async def secure_town(folder: Path, certificate: Certificate) -> AsyncIterator[Town]:
+async def secure_town(folder: Path, certificate: Certificate) -> AsyncIterator[ChatServer]:
     """Run a chat server with HTTPS, and an Ollama, and a client that trusts the authority."""
     async with OllamaStandIn() as ollama:
         config = configuration(folder, ollama__base_url=ollama.url)
@@ -731,7 +731,7 @@ async def secure_town(folder: Path, certificate: Certificate) -> AsyncIterator[T
         ):
             server = Running(url.replace("http:", "https:"), services, folder / "logs")
             await server.pairs("town", PAIRS)
-            yield Town(server, ollama, http, await server.key("town"), set())
+            yield ChatServer(server, ollama, http, await server.key("town"), set())
 
 
 async def renewed(port: int, serial: int) -> None:

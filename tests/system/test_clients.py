@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import orjson
 import pytest
 
-from tests.support.chatting import Reply, Town
-from tests.support.chatting import town as open_town
+from tests.support.chat_server import ChatServer, Reply
+from tests.support.chat_server import town as open_town
 
 pytestmark = pytest.mark.anyio
 
@@ -45,14 +45,14 @@ MARKUP = [
 
 
 @pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file."""
     async with open_town(tmp_path_factory.mktemp("clients")) as town:
         yield town
 
 
 @pytest.fixture
-async def town(opened: Town) -> AsyncIterator[Town]:
+async def town(opened: ChatServer) -> AsyncIterator[ChatServer]:
     """The server with an Ollama of this test's own."""
     async with opened.with_ollama():
         yield opened
@@ -158,7 +158,7 @@ def texts() -> list[list[str]]:
     ]
 
 
-async def asked(town: Town, stream_format: str) -> list[tuple[str, Reply]]:
+async def asked(town: ChatServer, stream_format: str) -> list[tuple[str, Reply]]:
     """Ask for all texts, some at a time, and return each with what came back."""
     answers = texts()
     # The model repeats the piece numbers it is asked for in the question.
@@ -178,14 +178,14 @@ async def asked(town: Town, stream_format: str) -> list[tuple[str, Reply]]:
 # -- tests -----------------------------------------------------------------------------
 
 
-async def test_cumulative_is_exact_for_every_published_client(town: Town) -> None:
+async def test_cumulative_is_exact_for_every_published_client(town: ChatServer) -> None:
     """Two hundred random answers, full of what their rules get wrong in plain new text."""
     for text, reply in await asked(town, "cumulative"):
         read = {name: reader(reply.body) for name, reader in CUMULATIVE.items()}
         assert read == dict.fromkeys(CUMULATIVE, text)
 
 
-async def test_delta_is_exact_for_readers_that_append(town: Town) -> None:
+async def test_delta_is_exact_for_readers_that_append(town: ChatServer) -> None:
     """Two hundred random answers; and the published clients do get them wrong."""
     wrong = 0
     for text, reply in await asked(town, "delta"):
@@ -203,7 +203,7 @@ async def test_delta_is_exact_for_readers_that_append(town: Town) -> None:
     ],
 )
 async def test_reader_of_the_web_client_is_that_of_the_published_one(
-    town: Town, pieces: list[str], shown: str
+    town: ChatServer, pieces: list[str], shown: str
 ) -> None:
     """It garbles new-text pieces exactly as that was measured to do."""
     town.ollama.reply = pieces
@@ -211,14 +211,14 @@ async def test_reader_of_the_web_client_is_that_of_the_published_one(
     assert web_client(reply.body) == shown
 
 
-async def test_reader_of_the_terminal_client_is_that_of_the_published_one(town: Town) -> None:
+async def test_reader_of_the_terminal_client_is_that_of_the_published_one(town: ChatServer) -> None:
     """It loses the beginning of new-text pieces, as measured."""
     town.ollama.reply = ["Hello ", "big ", "world and more"]
     reply = await town.ask(stream_format="delta")
     assert terminal_client(reply.body) == "Hello and more"
 
 
-async def test_response_ends_right_after_the_done_event(town: Town) -> None:
+async def test_response_ends_right_after_the_done_event(town: ChatServer) -> None:
     """The web client reads until it does; with a pause behind the done event it would hang."""
     async with town.asking() as response:
         body = b""
@@ -231,7 +231,7 @@ async def test_response_ends_right_after_the_done_event(town: Town) -> None:
     assert (body + rest).endswith(b"}\n\n")
 
 
-async def test_failure_is_shown_by_every_published_client(town: Town) -> None:
+async def test_failure_is_shown_by_every_published_client(town: ChatServer) -> None:
     """They ignore ``error``: the sentence in the text is what their readers see."""
     from orbit_server.errors import ModelInterrupted
     from tests.support.ollama_standin import ErrorLine
@@ -243,7 +243,7 @@ async def test_failure_is_shown_by_every_published_client(town: Town) -> None:
     assert {reader(reply.body) for reader in CUMULATIVE.values()} == {whole}
 
 
-async def test_refusal_is_short_enough_to_be_shown(town: Town) -> None:
+async def test_refusal_is_short_enough_to_be_shown(town: ChatServer) -> None:
     """The web client shows status and body of a 4xx as a message of the chat."""
     async with town.http.post(town.server.url + "/chat", json={"message": "hi"}) as response:
         shown = f"Network response was not ok: {response.status} {await response.text()}"
@@ -251,7 +251,7 @@ async def test_refusal_is_short_enough_to_be_shown(town: Town) -> None:
     assert "Invalid or missing API key" in shown
 
 
-async def test_widget_gets_its_whole_answer(town: Town) -> None:
+async def test_widget_gets_its_whole_answer(town: ChatServer) -> None:
     """The published widget sends no stream and wants ``response``."""
     town.ollama.reply = "It opens at nine."
     headers = {
@@ -264,7 +264,7 @@ async def test_widget_gets_its_whole_answer(town: Town) -> None:
     assert "error" not in reply.json()
 
 
-async def test_browser_may_ask_from_another_origin(town: Town) -> None:
+async def test_browser_may_ask_from_another_origin(town: ChatServer) -> None:
     """The preflight allows what the clients send, without a key; a 401 is readable too."""
     asked = {
         "Origin": "https://example.org",

@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 
 from ..support.certificates import Authority
-from ..support.chatting import Reply
+from ..support.chat_server import Reply
 from ..support.ollama_standin import BUSY, Hang, OllamaStandIn
 from ..support.program import ROOT, Server, command, configure, free_port, server
 from ..support.server import ADMIN_TOKEN, records_in

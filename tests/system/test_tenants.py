@@ -102,7 +102,7 @@ class Exchange:
     sources: Sequence[dict[str, Any]]
 
 
-class Town:
+class ChatServer:
     """The server under test, with tenants whose questions are alike and whose answers are not."""
 
     def __init__(self, server: Running, ollama: OllamaStandIn, http: aiohttp.ClientSession) -> None:
@@ -199,7 +199,7 @@ def tenants(text: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("orbit_server.parts.ChromaEmbedded", RestlessChroma)
         patch.setattr("orbit_server.services.Keys", RestlessKeys)
@@ -218,11 +218,11 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
                 running(config) as server,
                 aiohttp.ClientSession(connector=connector) as http,
             ):
-                yield Town(server, ollama, http)
+                yield ChatServer(server, ollama, http)
 
 
 @pytest.mark.parametrize("count", [2, 10])
-async def test_tenants_see_their_own_passages_only(town: Town, count: int) -> None:
+async def test_tenants_see_their_own_passages_only(town: ChatServer, count: int) -> None:
     """Hundreds of overlapping streams and replies, and everything belongs to the key's tenant."""
     keys = {f"tenant-{count}-{n}": await town.settle(f"tenant-{count}-{n}") for n in range(count)}
     exchanges = await town.crowd(keys, each=200 // count)
@@ -234,7 +234,7 @@ async def test_tenants_see_their_own_passages_only(town: Town, count: int) -> No
     assert town.ollama.max_active > 5, "the requests did not overlap"
 
 
-async def test_a_collection_made_anew_under_load(town: Town) -> None:
+async def test_a_collection_made_anew_under_load(town: ChatServer) -> None:
     """While one tenant's collection is deleted and loaded again, all still see their own."""
     keys = {f"tenant-anew-{n}": await town.settle(f"tenant-anew-{n}") for n in range(3)}
     changing = "tenant-anew-0"
@@ -259,7 +259,7 @@ async def test_a_collection_made_anew_under_load(town: Town) -> None:
     assert not {source["id"] for source in latest.sources} & before
 
 
-async def test_a_key_is_moved_under_load(town: Town) -> None:
+async def test_a_key_is_moved_under_load(town: ChatServer) -> None:
     """A key that is bound to another collection answers from one of the two, never from both."""
     old, new = "tenant-move-1", "tenant-move-2"
     key = await town.settle(old)
@@ -283,7 +283,7 @@ async def test_a_key_is_moved_under_load(town: Town) -> None:
     assert {logged[exchange.id]["collection"] for exchange in after} == {new}
 
 
-async def test_an_ended_key_is_refused_under_load(town: Town) -> None:
+async def test_an_ended_key_is_refused_under_load(town: ChatServer) -> None:
     """From the moment a key is deactivated it opens nothing, while others go on."""
     gone, staying = "tenant-end-1", "tenant-end-2"
     keys = {gone: await town.settle(gone), staying: await town.settle(staying)}

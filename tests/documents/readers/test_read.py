@@ -207,7 +207,7 @@ GUIDE = """---
 title: "The Guide"
 tags: [a]
 ---
-# Town hall
+# ChatServer hall
 
 Come in. It is *warm* and has `code`.
 
@@ -244,19 +244,19 @@ def test_markdown_structure_becomes_headings_and_text(tmp_path: Path) -> None:
     """Headings become paths; lists, tables, code and line breaks stay readable."""
     chunks = load(tmp_path, "guide.md", GUIDE)
     assert [(chunk.metadata.get("heading"), chunk.text) for chunk in chunks] == [
-        ("Town hall", "Come in. It is warm and has code."),
-        ("Town hall > Opening hours", "Day: Mon | Open: 9-12\nDay: Tue | Open: 13-17"),
+        ("ChatServer hall", "Come in. It is warm and has code."),
+        ("ChatServer hall > Opening hours", "Day: Mon | Open: 9-12\nDay: Tue | Open: 13-17"),
         (
-            "Town hall > Closing",
+            "ChatServer hall > Closing",
             "- bring this\n- and that\n1. first\n2. second\n\nif true; then\n    echo hi\nfi",
         ),
         ("Library", "Line one\nline two and three."),
     ]
-    assert chunks[1].embed == f"The Guide > Town hall > Opening hours\n{chunks[1].text}"
+    assert chunks[1].embed == f"The Guide > ChatServer hall > Opening hours\n{chunks[1].text}"
     assert chunks[1].metadata == {
         "source": "guide.md",
         "title": "The Guide",
-        "heading": "Town hall > Opening hours",
+        "heading": "ChatServer hall > Opening hours",
         "position": 1,
     }
 

@@ -53,7 +53,7 @@ class Reply:
 
 
 @dataclass
-class Town:
+class ChatServer:
     """A chat server whose collection ``town`` holds ``PAIRS``, and the Ollama that it asks."""
 
     server: Running
@@ -129,7 +129,7 @@ class Town:
         ]
 
     @asynccontextmanager
-    async def with_ollama(self) -> AsyncIterator["Town"]:
+    async def with_ollama(self) -> AsyncIterator["ChatServer"]:
         """Give this town a new Ollama for one test, which must leave nothing running."""
         services = self.server.services
         async with OllamaStandIn() as ollama:
@@ -143,7 +143,7 @@ class Town:
 @asynccontextmanager
 async def town(
     folder: Path, *, pairs: Mapping[str, str] = PAIRS, **overrides: Any
-) -> AsyncIterator[Town]:
+) -> AsyncIterator[ChatServer]:
     """Run a chat server under ``folder`` with ``pairs``, a key and an Ollama of its own."""
     async with OllamaStandIn() as ollama:
         config = configuration(folder, ollama__base_url=ollama.url, **overrides)
@@ -156,7 +156,7 @@ async def town(
             if pairs:
                 await server.pairs("town", pairs)
             headers = await server.key("town")
-            yield Town(server, ollama, http, headers, asyncio.all_tasks())
+            yield ChatServer(server, ollama, http, headers, asyncio.all_tasks())
 
 
 class Socket:
@@ -166,7 +166,7 @@ class Socket:
         self.raw = raw
 
     @classmethod
-    async def asking(cls, town: Town, message: str = QUESTION, **body: Any) -> "Socket":
+    async def asking(cls, town: ChatServer, message: str = QUESTION, **body: Any) -> "Socket":
         """Connect and send a question."""
         host, port = town.server.url.removeprefix("http://").split(":")
         raw = socket.socket()
