@@ -18,8 +18,9 @@ from .auth.keys import Key, Keys
 from .config.loader import Config
 from .documents.collection_store import LocalStore
 from .errors import CollectionNotFound, Forbidden, NotStarted, OrbitError, Unprocessable
+from .llm.installed import model_check, version_check
 from .llm.ollama import ChatStream
-from .observability.health import Health
+from .observability.health import Check, Health, chatlog_check, elasticsearch_check, works
 from .observability.metrics import Metrics
 from .parts import (
     SafetyRules,
@@ -99,15 +100,7 @@ class Services:
             embedder=self.embedder,
             retrieval=self.retrieval,
         )
-        self.health = Health(
-            config,
-            ollama=self.ollama,
-            chroma=self.chroma,
-            keys=self.keys,
-            chatlog=self.chatlog,
-            embedder=self.embedder,
-            elasticsearch_status=lambda: self.elasticsearch_status,
-        )
+        self.health = Health(self._checks(), note=self.chatlog.note)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -296,6 +289,32 @@ class Services:
 
     def _unsent(self, path: Path) -> bool:
         return self.shipper is not None and self.shipper.pending(path)
+
+    def _checks(self) -> dict[str, Check]:
+        """Return the health check of every component, by the name that ``/health`` calls it."""
+        provider, model = self.backend
+        embedder = self.embedder
+        checks = {
+            "chroma": Check(self.chroma.heartbeat),
+            "keys": Check(self.keys.ping),
+            "logs": chatlog_check(self.chatlog),
+            "elasticsearch": elasticsearch_check(lambda: self.elasticsearch_status),
+            "llm": self._model_check(provider, model),
+            "embedding": self._model_check(embedder.provider, embedder.model),
+        }
+        if self.uses_ollama:
+            checks["ollama"] = Check(version_check(self.ollama), optional=True)
+        return checks
+
+    def _model_check(self, provider: str, model: str | None) -> Check:
+        used = provider == "ollama" and model is not None
+        test = model_check(self.ollama, model or "") if used else works
+        return Check(test, {"provider": provider, "model": model})
+
+    @property
+    def uses_ollama(self) -> bool:
+        """Whether answers are worded or questions embedded by Ollama."""
+        return "ollama" in (self.config.answer.provider, self.embedder.provider)
 
     def _summary(self) -> dict[str, Any]:
         """Return what the log says of the configuration at start; nothing in it is secret."""

@@ -61,8 +61,8 @@ def _around(app: ASGIApp, middleware: Middleware | None) -> ASGIApp:
 
 async def _details(services: Services) -> dict[str, Any]:
     ollama, models, stored = await asyncio.gather(
-        _told(services.ollama.version) if services.health.uses_ollama else _nothing(),
-        _told(services.ollama.models) if services.health.uses_ollama else _nothing(),
+        _told(services.ollama.version) if services.uses_ollama else _nothing(),
+        _told(services.ollama.models) if services.uses_ollama else _nothing(),
         _told(services.store.collections),
     )
     sizes = None if stored is None else {each["name"]: each["chunks"] for each in stored}

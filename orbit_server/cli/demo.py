@@ -7,13 +7,16 @@ from typing import Any
 
 from ..config.loader import Config, load
 from ..documents.ingest import ingest
-from ..errors import CollectionNotFound, EmbedderMismatch
+from ..errors import CollectionNotFound, EmbedderMismatch, ModelError
+from ..llm.installed import present
+from ..parts import make_ollama
 from ..retrieval import embedders as embedding
 from ..services import Services
 
 COLLECTION = "demo"
 _EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 _CLIENT = "demo"
+_OLLAMA_SECONDS = 2.0
 
 
 def configure(path: Path | None, overrides: Mapping[str, Any]) -> Config:
@@ -68,9 +71,13 @@ Stop it with Ctrl-C.
 
 
 async def _ollama_is_ready(config: Config) -> bool:
-    services = Services(config)
-    async with services.ollama:
-        return await services.health.models_present()
+    ollama = config.ollama
+    try:
+        async with asyncio.timeout(_OLLAMA_SECONDS), make_ollama(config) as client:
+            installed = set(await client.models())
+    except (ModelError, TimeoutError):
+        return False
+    return present(ollama.model, installed) and present(ollama.embed_model, installed)
 
 
 async def _drop_if_embedded_otherwise(services: Services) -> None:

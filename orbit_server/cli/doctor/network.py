@@ -13,8 +13,8 @@ import orjson
 
 from ...config.loader import Config
 from ...errors import ModelError
+from ...llm.installed import outdated, present
 from ...observability.elasticsearch import Failure
-from ...observability.health import outdated, present
 from ...parts import make_elastic, make_ollama
 from . import machine
 from . import storage as contents

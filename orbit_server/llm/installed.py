@@ -1,0 +1,60 @@
+"""What is installed at the model's host: the models, and a version with or without known holes."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from ..errors import ModelError
+
+_MENDED = (0, 17, 1)
+
+
+class Host(Protocol):
+    """The host of the models, as far as this module asks it; raises the ``ModelError`` family."""
+
+    async def models(self) -> list[str]: ...
+
+    async def version(self) -> str: ...
+
+
+def outdated(version: str) -> bool:
+    """Tell whether an Ollama of this version has a hole that a later one has closed.
+
+    Builds without a number (0.0.0) and names that are none count as current.
+    """
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return found is not None and (0, 0, 0) < tuple(map(int, found.groups())) < _MENDED
+
+
+def present(model: str | None, installed: set[str]) -> bool:
+    """Tell whether ``model`` is among ``installed`` names, which always carry a tag."""
+    return model in installed or f"{model}:latest" in installed
+
+
+def model_check(host: Host, model: str) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """Return the health check of one model: whether it is installed."""
+
+    async def check() -> dict[str, Any]:
+        if present(model, set(await host.models())):
+            return {}
+        return {"status": "error", "error": "model not installed"}
+
+    return check
+
+
+def version_check(host: Host) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """Return the health check of the host's version: a warning, or nothing to say.
+
+    A host that does not answer is none of its business: the checks of its models say so.
+    """
+
+    async def check() -> dict[str, Any]:
+        try:
+            version = await host.version()
+        except ModelError:
+            return {}
+        if not outdated(version):
+            return {}
+        return {"warning": f"Ollama {version} has a known security hole; update it"}
+
+    return check
