@@ -1,20 +1,41 @@
 #!/usr/bin/env bash
-# Check everything: lint, types and all tests. Options go to pytest.
+# Check everything: lint, types, import rules and all tests, on all cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# The tests of deploy/ are skipped where nginx or systemd-analyze is missing; CI must run them.
+usage() {
+    cat <<'USAGE'
+usage: ./test.sh [--fast | --coverage] [pytest options]
+
+  --fast       leave out the tests that start programs or take long
+  --coverage   measure which lines the tests run, and fail below the floor in pyproject.toml
+USAGE
+}
+
+options=(-n logical --dist worksteal)
+case "${1:-}" in
+    --help | -h) usage; exit 0 ;;
+    --fast) shift; options+=(-m "not system and not process and not slow and not live") ;;
+    --coverage) shift; options+=(--cov --cov-report=term:skip-covered) ;;
+esac
+
+# What some tests need beside Python. Without it they are skipped; in CI they must run.
+declare -A packages=([nginx]=nginx-light [systemd-analyze]=systemd)
 install_for_ci() {
-    local policy=/usr/sbin/policy-rc.d
-    echo "== apt-get install nginx-light systemd"
+    local program missing=() policy=/usr/sbin/policy-rc.d
+    for program in "${!packages[@]}"; do
+        command -v "$program" > /dev/null || missing+=("${packages[$program]}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "== apt-get install ${missing[*]}"
     # Debian asks this file whether a package may start its service: no.
     [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy"; }
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -qq --no-install-recommends nginx-light systemd > /dev/null
+    apt-get install -qq --no-install-recommends "${missing[@]}" > /dev/null
 }
 if [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-    { command -v nginx && command -v systemd-analyze; } > /dev/null || install_for_ci
+    install_for_ci
 fi
 
 source ./environment.sh
@@ -25,5 +46,7 @@ echo "== ruff"
 .venv/bin/ruff format --check .
 echo "== mypy"
 .venv/bin/mypy
+echo "== import-linter"
+.venv/bin/lint-imports
 echo "== pytest"
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest "${options[@]}" "$@"

@@ -1,6 +1,7 @@
-"""Fixtures that every test file shares, and an eye on what is skipped."""
+"""Fixtures that every test file shares, the random seed, and a check of what is skipped."""
 
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,13 +17,43 @@ MAY_BE_MISSING = (
     "needs mount",
 )
 
+SYSTEM = Path(__file__).with_name("system")
+SEED = "ORBIT_TEST_SEED"
+
 skipped: list[str] = []
 
 
-@pytest.fixture(scope="session")
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of this run, unless the environment names one; xdist's workers inherit it."""
+    os.environ.setdefault(SEED, str(random.SystemRandom().randrange(2**32)))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to repeat the random choices of this run."""
+    return f"random seed: {os.environ[SEED]} (repeat with {SEED}={os.environ[SEED]})"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in ``tests/system``."""
+    for item in items:
+        if item.path.is_relative_to(SYSTEM):
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """Run async tests on asyncio, the loop the server runs on."""
+    """Run async tests on asyncio, the loop the server runs on.
+
+    Each module has an event loop of its own, so that a test that is cancelled or breaks its loop
+    takes no other module along.
+    """
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest) -> None:
+    """Seed ``random`` for each test by the seed of the run and the test's name."""
+    random.seed(f"{os.environ[SEED]} {request.node.nodeid}")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import chromadb
 import pytest
+from anyio.from_thread import start_blocking_portal
 from chromadb.config import Settings
 
 from orbit_server.retrieval.chroma.client import Chroma
@@ -16,9 +17,10 @@ from .chroma_run import RunningChroma, chroma_run
 
 
 @pytest.fixture(scope="session")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningChroma]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningChroma]:
     """A Chroma server that the tests share; collections need names of their own."""
-    async with chroma_run(tmp_path_factory.mktemp("chroma")) as running:
+    chroma = chroma_run(tmp_path_factory.mktemp("chroma"))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(chroma) as running:
         yield running
 
 

@@ -27,8 +27,7 @@ class RunningChroma:
 async def chroma_run(folder: Path, *, port: int | None = None) -> AsyncIterator[RunningChroma]:
     """Run ``chroma run`` in ``folder``, which keeps its data and log, until the block ends.
 
-    Nothing of it belongs to the event loop, so a session-scoped fixture may hold it. A free port is
-    chosen unless one is given (to come back at the same address).
+    A free port is chosen unless one is given (to come back at the same address).
     """
     running = await _started(folder, port)
     try:
