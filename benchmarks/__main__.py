@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orbit_server.config.loader import load
-from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.model import Chunk
 from orbit_server.services import Services
 
 from .figures import Sample, Workload, median

@@ -16,7 +16,7 @@ from .answering.answer import Answer, Generate, Retrieve, quotation
 from .answering.condense import condense
 from .auth.keys import Key, Keys
 from .config.loader import Config
-from .documents.collection_store import LocalStore
+from .documents.collection_store import CollectionStore
 from .errors import CollectionNotFound, Forbidden, NotStarted, OrbitError, Unprocessable
 from .llm.installed import model_check, version_check
 from .llm.ollama import ChatStream
@@ -94,7 +94,7 @@ class Services:
         )
         self.guard = make_guard(config, self.ollama, rules)
         self.reranker = make_reranker(config, self.ollama)
-        self.store = LocalStore(
+        self.store = CollectionStore(
             chroma=self.chroma,
             lexical=self.lexical,
             embedder=self.embedder,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..auth.keys import Key, parse_expiry
-from ..documents.chunking import Chunk
+from ..documents.model import Chunk
 from ..errors import CollectionNotFound, Unprocessable
 from ..retrieval.chroma.client import checked_name
 from ..services import Services

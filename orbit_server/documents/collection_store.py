@@ -12,7 +12,7 @@ from ..retrieval.chroma.client import Chroma, Collection, Record
 from ..retrieval.embedders import Embedder
 from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
 from ..types import Passage, Question
-from .chunking import Chunk
+from .model import Chunk
 
 _PAGE = 2000
 
@@ -87,7 +87,7 @@ def _words_of(record: Record) -> str:
     return _words(record.document or "", *beside)
 
 
-class LocalStore:
+class CollectionStore:
     """A ``Store`` over this process's connection to Chroma.
 
     Every method raises the ``SearchError`` family, ``EmbedderMismatch`` where the collection was

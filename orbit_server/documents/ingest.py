@@ -7,9 +7,11 @@ from pathlib import Path
 
 import orjson
 
-from .chunking import Chunk
+from ..errors import UnreadableDocument
 from .collection_store import Store
-from .readers.read import File, UnreadableDocument, files, read, source_name
+from .discovery import File, discover, source_name
+from .model import Chunk
+from .readers.read import read
 
 # Both together stay below what a server takes in one request, 8 MiB of JSON.
 _BATCH_BYTES = 2 * 1024 * 1024
@@ -71,7 +73,7 @@ async def ingest(
     would fare better.
     """
     report = Report()
-    found = list(files(paths))
+    found = list(discover(paths))
     sizes = {entry.path: _size_of_file(entry) for entry in found}
     report.ignored = [entry.source for entry in found if entry.outcome == "ignored"]
     started(sum(sizes.values()))

@@ -20,8 +20,8 @@ import orjson
 from ..errors import CollectionNotFound, Forbidden, NotStarted, SearchError, SearchUnavailable
 from ..retrieval.retriever import Candidate
 from ..types import Passage
-from .chunking import Chunk
 from .collection_store import Reindexed
+from .model import Chunk
 
 # The server looks at its files every second, and this may have been quicker.
 _RENEWAL_SECONDS = 2.0

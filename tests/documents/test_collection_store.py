@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from orbit_server.documents import collection_store as store_module
-from orbit_server.documents.chunking import Chunk
-from orbit_server.documents.collection_store import LocalStore, Store
+from orbit_server.documents.collection_store import CollectionStore, Store
+from orbit_server.documents.model import Chunk
 from orbit_server.documents.remote_store import RemoteStore
 from orbit_server.errors import (
     CollectionNotFound,
@@ -194,7 +194,7 @@ class BrokenEmbedder(LexicalEmbedder):
 async def test_a_failed_embedding_makes_no_collection(server: Running, name: str) -> None:
     """No collection is left behind whose dimension nobody knows."""
     services = server.services
-    store = LocalStore(
+    store = CollectionStore(
         chroma=services.chroma,
         lexical=services.lexical,
         embedder=BrokenEmbedder(),
@@ -235,7 +235,7 @@ async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, 
     await services.store.put(name, [chunk("pool prices")], [])
     before = await services.chroma.collection(name)
     async with Replacing(services.lexical.directory) as replacing:
-        store = LocalStore(
+        store = CollectionStore(
             chroma=services.chroma,
             lexical=replacing,
             embedder=services.embedder,

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_server.documents import collection_store as store_module
-from orbit_server.documents.chunking import Chunk
 from orbit_server.documents.collection_store import Store
 from orbit_server.documents.ingest import ingest
+from orbit_server.documents.model import Chunk
 from orbit_server.documents.remote_store import RemoteStore
 from orbit_server.errors import ModelUnreachable, OrbitError, SearchError
 from orbit_server.retrieval.calibration import (

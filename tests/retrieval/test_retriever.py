@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.documents.chunking import Chunk
-from orbit_server.documents.collection_store import LocalStore
+from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.ingest import ingest
+from orbit_server.documents.model import Chunk
 from orbit_server.errors import CollectionNotFound, EmbedderMismatch
 from orbit_server.retrieval import embedders as embedding
 from orbit_server.retrieval.bm25 import LexicalIndex
@@ -70,7 +70,7 @@ class ChatServer:
             Chunk.of(question, answer, {"source": "qa", "question": question, "answer": answer})
             for question, answer in pairs.items()
         ]
-        store = LocalStore(
+        store = CollectionStore(
             chroma=self.chroma,
             lexical=self.index,
             embedder=self.embedder,

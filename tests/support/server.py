@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from orbit_server.app import create_app
 from orbit_server.config.loader import Config, load
-from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.model import Chunk
 from orbit_server.services import Services
 
 ADMIN_TOKEN = "test-admin-token-0123456789"

@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from orbit_server import create_app
-from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.model import Chunk
 from tests.support.asgi import Result, call
 from tests.support.server import events, lexical, serving, text
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from orbit_server.auth.keys import Key, Keys
-from orbit_server.documents.chunking import Chunk
+from orbit_server.documents.model import Chunk
 from orbit_server.retrieval.bm25 import Hit, LexicalIndex
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 

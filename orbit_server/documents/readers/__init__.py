@@ -1,0 +1,1 @@
+"""Files -> text and structure, one module a format; ``read`` turns a file into chunks."""

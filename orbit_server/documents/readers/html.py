@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from ...errors import UnreadableDocument
-from ..chunking import MAX_HEADING_CHARS, Block, Document, heading_path, one_line, shortened
+from ..cleaning import one_line
+from ..model import MAX_HEADING_CHARS, Block, Document, heading_path, shortened
+from .text import decoded
 
 MAX_NESTING = 1000
 # fmt: off
@@ -31,6 +33,7 @@ _ZERO = r"(?:0+(?:\.0*)?|\.0+)(?:[a-z]+|%)?(?=[;!]|$)"
 _STYLED_AWAY = re.compile(
     rf"(?:^|;)(?:display:none|visibility:(?:hidden|collapse)|font-size:{_ZERO}|opacity:{_ZERO})"
 )
+_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]{1,40})", re.I)
 _STYLE_NOISE = re.compile(r"/\*.*?\*/|\s+", re.S)
 # whose end tags an author may leave out before the tag on the left; other blocks end a paragraph
 _ENDED_BY = {
@@ -301,3 +304,23 @@ class Outline(HTMLParser):
             self._document.blocks.append(
                 Block(heading, heading_path([heading for _, heading in above]))
             )
+
+
+def read(data: bytes) -> Document:
+    """Read a page in UTF-8 or the character set that it declares.
+
+    Raises ``UnreadableDocument``.
+    """
+    declared = _CHARSET.search(data[:2048])
+    try:
+        text = decoded(data)
+    except UnreadableDocument:
+        if declared is None:
+            raise
+        try:
+            text = decoded(data, declared[1].decode())
+        except LookupError:
+            raise UnreadableDocument("The page declares an unknown character set.") from None
+    outline = Outline("")
+    outline.markup(text)
+    return outline.finished()

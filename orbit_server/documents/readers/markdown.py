@@ -1,0 +1,65 @@
+"""Markdown, with the HTML in it: the title, and blocks of text under headings."""
+
+import re
+from typing import TYPE_CHECKING
+
+from ...errors import UnreadableDocument
+from ..cleaning import one_line
+from ..model import Document
+from .html import Attributes, Outline
+from .text import decoded
+
+if TYPE_CHECKING:
+    from markdown_it.rules_core import StateCore
+
+_FRONT_MATTER = re.compile(
+    r"---[ \t]*\r?\n(?=[\w-]+[ \t]*:)(.*?\n)(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S
+)
+_FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(\"?'?)(.*?)\1[ \t\r]*$", re.M | re.I)
+_MOST_BRACKETS = 2000
+
+
+def read(data: bytes) -> Document:
+    """Read CommonMark with tables and front matter. Raises ``UnreadableDocument``."""
+    from markdown_it import MarkdownIt
+
+    text = decoded(data)
+    title = ""
+    if front := _FRONT_MATTER.match(text):
+        text = text[front.end() :]
+        if named := _FRONT_TITLE.search(front[1]):
+            title = one_line(named[2])
+    outline = Outline(title)
+    parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable("table")
+    parser.core.ruler.before("inline", "brackets", _brackets_as_text)
+    for token in parser.parse(text):
+        if token.level >= 99:
+            raise UnreadableDocument("The document is nested too deeply.")
+        if token.type == "html_block":
+            outline.markup(token.content)
+        elif token.type in ("fence", "code_block"):
+            outline.handle_starttag("pre", [])
+            outline.handle_data(token.content)
+            outline.handle_endtag("pre")
+        elif token.nesting > 0:
+            attributes: Attributes = [(name, str(value)) for name, value in token.attrs.items()]
+            outline.handle_starttag(token.tag, attributes)
+        elif token.nesting < 0:
+            outline.handle_endtag(token.tag)
+        for piece in token.children or ():
+            if piece.type == "html_inline":
+                outline.markup(piece.content)
+            elif piece.type == "hardbreak":
+                outline.handle_starttag("br", [])
+            elif piece.type == "softbreak":
+                outline.handle_data(" ")
+            elif piece.type in ("text", "code_inline"):
+                outline.handle_data(piece.content)
+    return outline.finished()
+
+
+def _brackets_as_text(state: "StateCore") -> None:
+    # The end of a link is looked for from every bracket on: the square of their number.
+    for token in state.tokens:
+        if token.type == "inline" and token.content.count("[") > _MOST_BRACKETS:
+            token.content = re.sub(r"\\?\[", "&#91;", token.content)

@@ -1,0 +1,118 @@
+"""Question/answer pairs in JSON and CSV, which stay whole whatever their length."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import UnreadableDocument
+from ..cleaning import clean, one_line
+from ..model import Chunk, Scalar
+from .text import decoded, without_comments
+
+_KEYS = ("question", "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question, its answer, and the author's own fields beside them."""
+
+    question: str
+    answer: str
+    extras: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], name: str) -> "Pair":
+        texts = []
+        for key in _KEYS:
+            value = entry.get(key)
+            texts.append(without_comments(clean(value)).strip() if isinstance(value, str) else "")
+            if not texts[-1]:
+                raise UnreadableDocument(f'{name} has no text as "{key}".')
+        extras = {key: value for key, value in entry.items() if key not in _KEYS}
+        return cls(one_line(texts[0]), texts[1], extras)
+
+
+def read_json(data: bytes) -> Iterator[Pair]:
+    """Yield the pairs of a JSON list. Raises ``UnreadableDocument`` that names the entry."""
+    expected = 'a list of objects with "question" and "answer"'
+    try:
+        entries = json.loads(decoded(data))
+    except json.JSONDecodeError as error:
+        raise UnreadableDocument(
+            f"The file is not JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        ) from error
+    if not isinstance(entries, list):
+        raise UnreadableDocument(f"The JSON is not {expected}.")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise UnreadableDocument(f"Entry [{index}] is not an object; expected is {expected}.")
+        yield Pair.of(entry, f"Entry [{index}]")
+
+
+def read_csv(data: bytes) -> Iterator[Pair]:
+    """Yield the pairs of a CSV file. Raises ``UnreadableDocument`` that names the line."""
+    text = decoded(data)
+    try:
+        delimiter, columns = _header(text)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        next(rows)
+        for row in rows:
+            name = f"The row that ends in line {rows.line_num}"
+            if any(cell.strip() for cell in row[len(columns) :]):
+                raise UnreadableDocument(f"{name} has more cells than the header.")
+            if cells := {
+                name: cell for name, cell in zip(columns, row, strict=False) if cell.strip()
+            }:
+                yield Pair.of(cells, name)
+    except csv.Error as error:
+        raise UnreadableDocument(f"The file is not valid CSV: {error}.") from error
+
+
+def _header(text: str) -> tuple[str, list[str]]:
+    for delimiter in ",;\t":
+        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        columns = [
+            one_line(name) or f"column {number}" for number, name in enumerate(names, start=1)
+        ]
+        columns = [name.lower() if name.lower() in _KEYS else name for name in columns]
+        if all(key in columns for key in _KEYS):
+            return delimiter, columns
+    raise UnreadableDocument("The CSV has no header with the columns question and answer.")
+
+
+def chunks(pairs: Iterable[Pair], source: str) -> list[Chunk]:
+    """Return one chunk a pair: the question is embedded, everything else is kept beside it."""
+    made = []
+    for position, pair in enumerate(pairs):
+        metadata: dict[str, Scalar] = {
+            "source": source,
+            "title": pair.question,
+            "position": position,
+            "question": pair.question,
+            "answer": pair.answer,
+        }
+        for key, value in pair.extras.items():
+            if value is not None:
+                name = one_line(key)
+                reserved = name.startswith(("chroma:", "$"))
+                while name in metadata or name in ("", "heading") or reserved:
+                    name, reserved = f"extra_{name}", False
+                metadata[name] = _scalar(value)
+        made.append(Chunk.of(pair.question, pair.answer, metadata))
+    if not made:
+        raise UnreadableDocument("The file holds no question/answer pairs.")
+    return made
+
+
+def _scalar(value: object) -> Scalar:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return clean(json.dumps(value, ensure_ascii=False))
