@@ -113,6 +113,7 @@ class Outline(HTMLParser):
         self._document = Document(title)
         self._path: list[tuple[int, str]] = []
         self._bare = False  # the last heading has nothing below it yet
+        self._parts: list[str] = []  # the headings of level 1; "" for a first one that comes late
         self._open: list[str] = []
         self._hidden_at: int | None = None
         self._text: list[str] = []
@@ -144,6 +145,9 @@ class Outline(HTMLParser):
         self._flush()
         self._end_lines()
         self._keep_bare_heading(0)
+        # The first of several is the name of one part; before the others it would mislead.
+        if not self._document.title and len(self._parts) == 1:
+            self._document.title = self._parts[0]
         return self._document
 
     def handle_startendtag(self, tag: str, attrs: Attributes) -> None:
@@ -288,13 +292,14 @@ class Outline(HTMLParser):
     def _begin_section(self, level: int, heading: str) -> None:
         self._level = 0
         self._end_lines()
+        if level == 1:
+            comes_first = not self._path and not self._document.blocks
+            self._parts.append(heading if comes_first else "")
         self._keep_bare_heading(level)
         while self._path and self._path[-1][0] >= level:
             self._path.pop()
         self._path.append((level, shortened(heading)))
         self._bare = True
-        if level == 1 and not self._document.title:
-            self._document.title = heading
         if len(heading) > MAX_HEADING_CHARS:
             self._add(heading)
 

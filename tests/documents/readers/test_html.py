@@ -139,6 +139,21 @@ def test_table_rows_carry_their_labels(tmp_path: Path, rows: str, expected: str)
     assert page(tmp_path, f"<table>{rows}</table>") == expected
 
 
+@pytest.mark.parametrize(
+    ("body", "title"),
+    [
+        ("<title>Page</title><h1>Pool</h1>text", "Page"),
+        ("<h1>Pool</h1>text<title>Page</title>", "Page"),
+        ("<h1>Pool</h1>text", "Pool"),
+        ("<h1>Pool</h1>text<h1>Library</h1>text", "a"),
+        ("<table><tr><td>Menu<td><h1>Pool</h1>text</table>", "a"),
+    ],
+)
+def test_html_title(tmp_path: Path, body: str, title: str) -> None:
+    """The title is the page's own, else its single first level-1 heading, else the file's name."""
+    assert load(tmp_path, "a.html", body)[0].metadata["title"] == title
+
+
 def test_html_in_its_declared_character_set(tmp_path: Path) -> None:
     """An old page that says what it is written in is read so."""
     body = '<meta http-equiv=content-type content="text/html; charset=iso-8859-1"><p>Rathaus für'

@@ -68,6 +68,12 @@ def test_markdown_structure_becomes_headings_and_text(tmp_path: Path) -> None:
     ("content", "title"),
     [
         ("# First\n\ntext", "First"),
+        ("# First\n\n## Sub\n\ntext", "First"),
+        ("# Pool\n\ntext\n\n# Library\n\ntext", "my file"),
+        ("# Pool\n# Library\n\ntext", "my file"),
+        ("Read this first.\n\n# Pool\n\ntext", "my file"),
+        ("## Before\n\n# Pool\n\ntext", "my file"),
+        ("- item\n\n# Pool\n\ntext", "my file"),
         ("text\n\n## Sub\n\nmore", "my file"),
         ("---\ntitle: 'Quoted: one'\n---\n# H\n\ntext", "Quoted: one"),
         ("---\nauthor: me\n---\n# H\n\ntext", "H"),
@@ -75,8 +81,17 @@ def test_markdown_structure_becomes_headings_and_text(tmp_path: Path) -> None:
     ],
 )
 def test_markdown_title(tmp_path: Path, content: str, title: str) -> None:
-    """The title is the front matter's, else the first heading's, else made of the file's name."""
+    """The title is the front matter's, else the single level-1 heading's if that comes first.
+
+    Else it is made of the file's name: the first of several such headings names its part only.
+    """
     assert load(tmp_path, "my_file.md", content)[0].metadata["title"] == title
+
+
+def test_parts_of_equal_rank_are_not_below_the_first(tmp_path: Path) -> None:
+    """What is embedded of a part names that part, not the one at the top of the file."""
+    chunks = load(tmp_path, "town.md", "# Pool\n\nWet.\n\n# Library\n\nQuiet.")
+    assert [chunk.embed for chunk in chunks] == ["town > Pool\nWet.", "town > Library\nQuiet."]
 
 
 def test_a_rule_is_no_front_matter(tmp_path: Path) -> None:
