@@ -29,9 +29,9 @@ OWNERS: dict[str, set[str]] = {
     "snowballstemmer": {"retrieval.embedders"},
     "sqlalchemy": {"auth.keys"},
     "sse_starlette": {"api.event_stream"},
-    "starlette": {"", "api", "app", "cli.serve", "server.uvicorn_server"},
+    "starlette": {"", "api", "app", "server.program", "server.uvicorn_server"},
     "typer": {"cli"},
-    "uvicorn": {"cli.serve", "server.http_protocol", "server.process", "server.uvicorn_server"},
+    "uvicorn": {"server"},
     "yaml": {"config.loader"},
 }
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
@@ -101,7 +101,7 @@ def test_importing_the_package_has_no_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import orbit_server.cli.serve", "from orbit_server import app"]
+    "statement", ["import orbit_server.server.program", "from orbit_server import app"]
 )
 def test_starting_does_not_load_what_is_used_later(statement: str) -> None:
     """The server answers before anything that not every request needs is loaded."""

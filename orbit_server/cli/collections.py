@@ -1,27 +1,20 @@
-"""``python -m orbit_server collections`` and ``ingest``: documents loaded, seen and deleted."""
+"""``orbit collections`` and ``orbit ingest``: documents loaded, listed and deleted."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
+
+from .options import Collection, Server
+
+if TYPE_CHECKING:
+    from ..documents.collection_store import Reindexed, Store
+    from ..documents.ingest import Report
+    from ..services import Services
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, reindex and delete collections."
 )
-from rich.table import Table
-from rich.text import Text
-
-from ..config.loader import load
-from ..documents.collection_store import Reindexed, Store
-from ..documents.ingest import Report
-from ..documents.ingest import ingest as ingest_files
-from ..services import Services
-from .console import Collection, Server, notes, out, print_table, say, with_store
-
-app = typer.Typer(no_args_is_help=True, help="See and delete collections.")
 
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension")
 
@@ -36,9 +29,16 @@ def ingest(
     server: Server = None,
 ) -> None:
     """Load documents into a collection: JSON and CSV questions, Markdown, text, HTML, PDF."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..config.loader import load
+    from ..documents.ingest import ingest as ingest_files
+    from .console import notes
+    from .store import with_store
+
     config = load(context.obj)
 
-    async def run(store: Store, services: Services) -> Report:
+    async def run(store: "Store", services: "Services") -> "Report":
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -78,8 +78,13 @@ def ingest(
 @app.command("list")
 def list_collections(context: typer.Context, server: Server = None) -> None:
     """List all collections with their size and embedder."""
+    from rich.table import Table
 
-    async def run(store: Store, services: Services) -> None:
+    from ..config.loader import load
+    from .console import print_table
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> None:
         table = Table("name", "chunks", "embedder", "model", "dimension")
         for found in await store.collections():
             table.add_row(*(str(found[key] if found[key] is not None else "-") for key in _SUMMARY))
@@ -91,8 +96,13 @@ def list_collections(context: typer.Context, server: Server = None) -> None:
 @app.command("show")
 def show_collection(context: typer.Context, name: str, server: Server = None) -> None:
     """Show one collection and what it was loaded from."""
+    from rich.table import Table
 
-    async def run(store: Store, services: Services) -> None:
+    from ..config.loader import load
+    from .console import out, print_table
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> None:
         found = await store.show(name)
         sources = found.pop("sources")
         for key, value in found.items():
@@ -107,9 +117,14 @@ def show_collection(context: typer.Context, name: str, server: Server = None) ->
 
 @app.command("reindex")
 def reindex_collection(context: typer.Context, name: str, server: Server = None) -> None:
-    """Write the word index of a collection anew from Chroma; also of one loaded by others."""
+    """Rebuild the word index of a collection from Chroma; also of one loaded by other programs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    async def run(store: Store, services: Services) -> Reindexed:
+    from ..config.loader import load
+    from .console import notes, say
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> "Reindexed":
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=notes) as progress:
             task = progress.add_task("Indexing", total=None)
@@ -132,17 +147,26 @@ def delete_collection(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a collection and all its documents."""
+    from ..config.loader import load
+    from .console import say
+    from .store import with_store
+
     if not yes:
         typer.confirm(f"Delete collection {name!r} and everything in it?", abort=True)
 
-    async def run(store: Store, services: Services) -> None:
+    async def run(store: "Store", services: "Services") -> None:
         await store.drop(name)
         say(f"Collection {name!r} is deleted.")
 
     with_store(load(context.obj), server, run)
 
 
-def _print_report(report: Report, collection: str) -> None:
+def _print_report(report: "Report", collection: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from .console import print_table, say
+
     table = Table("source", "chunks", "new", "removed", "")
     for result in report.files:
         table.add_row(

@@ -1,20 +1,19 @@
-"""``python -m orbit_server evaluate`` and ``calibrate``: how well a collection is searched."""
+"""``orbit evaluate`` and ``orbit calibrate``: how well a collection is searched."""
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
-from rich.table import Table
 
-from ..config.loader import load
-from ..documents.collection_store import Store
-from ..retrieval import calibration as calibrate
-from ..retrieval import evaluation as evaluate
-from ..retrieval.retriever import Rules
-from ..services import Services
-from .console import Collection, Server, out, print_table, progress, say, with_store
+from .options import AsJson, Collection, Server
+
+if TYPE_CHECKING:
+    from ..documents.collection_store import Store
+    from ..retrieval import calibration as calibrate
+    from ..retrieval import evaluation as evaluate
+    from ..retrieval.retriever import Rules
+    from ..services import Services
 
 _SAMPLE = 100
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -32,14 +31,22 @@ def evaluate_search(
     questions: Annotated[
         Path, typer.Option("--questions", help="JSON list of questions, see docs/retrieval.md.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
     server: Server = None,
 ) -> None:
     """Measure how often the right passage is found, by meaning, by words and by both."""
+    import orjson
+    from rich.table import Table
+
+    from ..config.loader import load
+    from ..retrieval import evaluation as evaluate
+    from .console import print_table, progress, say
+    from .store import with_store
+
     config = load(context.obj)
     asked = evaluate.read_questions(questions)
 
-    async def run(store: Store, services: Services) -> tuple[Rules, list[evaluate.Figures]]:
+    async def run(store: "Store", services: "Services") -> "tuple[Rules, list[evaluate.Figures]]":
         rules = await _rules(store, collection)
         search = partial(store.candidates, collection)
         with progress("Searching", len(asked)) as advanced:
@@ -77,12 +84,20 @@ def calibrate_threshold(
     ] = None,
     server: Server = None,
 ) -> None:
-    """Measure what tells questions of a collection from foreign ones; store it as threshold."""
+    """Choose the threshold of a collection from in-domain and out-of-domain questions."""
+    from rich.table import Table
+
+    from ..config.loader import load
+    from ..retrieval import calibration as calibrate
+    from ..retrieval import evaluation as evaluate
+    from .console import out, print_table, progress, say
+    from .store import with_store
+
     config = load(context.obj)
     asked = evaluate.read_questions(questions) if questions else []
     foreign = calibrate.foreign_questions()
 
-    async def run(store: Store, services: Services) -> tuple[Rules, calibrate.Calibration]:
+    async def run(store: "Store", services: "Services") -> "tuple[Rules, calibrate.Calibration]":
         rules = await _rules(store, collection)
         own = [each.question for each in asked if each.answerable]
         unanswerable = [each.question for each in asked if not each.answerable]
@@ -123,16 +138,21 @@ def calibrate_threshold(
         say("It is not used: chroma.confidence_threshold is set, and the configuration wins.")
 
 
-async def _rules(store: Store, collection: str) -> Rules:
+async def _rules(store: "Store", collection: str) -> "Rules":
+    from ..retrieval.retriever import Rules
+
     shown = await store.show(collection)
     return Rules(*(shown[field] for field in Rules._fields))
 
 
-def _threshold(rules: Rules) -> str:
+def _threshold(rules: "Rules") -> str:
     return f"{rules.threshold:g} ({_ORIGINS[rules.threshold_origin]})"
 
 
-async def _own_questions(store: Store, services: Services, collection: str) -> list[str]:
+async def _own_questions(store: "Store", services: "Services", collection: str) -> list[str]:
+    from ..retrieval import calibration as calibrate
+    from .console import progress, say
+
     passages = await store.sample(collection, _SAMPLE)
     complete, model = None, services.config.ollama.model
     if services.config.answer.provider == "ollama":

@@ -1,52 +1,80 @@
-"""``python -m orbit_server keys``: API keys made, listed and ended."""
+"""``orbit keys``: API keys created, listed and revoked."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
-from rich.table import Column, Table
 
-from ..auth.keys import Key, Keys, parse_expiry
-from ..config.loader import load
-from ..errors import OrbitError
-from ..retrieval.chroma.client import checked_name
-from ..types import StreamFormat
-from .console import Collection, out, print_table, say
+from .options import Collection
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and end API keys.")
+if TYPE_CHECKING:
+    from ..auth.keys import Key, Keys
+    from ..types import StreamFormat
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Create, list and revoke API keys."
+)
 
 Reference = Annotated[str, typer.Argument(help="The key, its id or its visible prefix.")]
+
+
+def _stream_format(text: str) -> str:
+    from typing import get_args
+
+    from ..types import StreamFormat
+
+    if text not in (known := get_args(StreamFormat)):
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(known)}")
+    return text
+
+
+def _expiry(text: str) -> datetime:
+    from ..auth.keys import parse_expiry
+
+    try:
+        return parse_expiry(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command("create")
 def create_key(
     context: typer.Context,
     collection: Collection,
-    name: Annotated[str, typer.Option("--name", help="Who will use the key.")],
+    name: Annotated[str, typer.Option("--name", help="Who will use the key.", metavar="WHO")],
     notes: Annotated[str, typer.Option("--notes", help="Anything worth remembering.")] = "",
     expires: Annotated[
-        str | None, typer.Option("--expires", help="90d, 12h, or a date such as 2030-01-31.")
+        datetime | None,
+        typer.Option(
+            "--expires",
+            help="90d, 12h, or a date such as 2030-01-31.",
+            parser=_expiry,
+            metavar="WHEN",
+        ),
     ] = None,
     stream_format: Annotated[
-        StreamFormat | None,
-        typer.Option("--stream-format", help="Default: chat.stream_format."),
+        str | None,
+        typer.Option(
+            "--stream-format",
+            help="delta or cumulative (default: chat.stream_format).",
+            parser=_stream_format,
+            metavar="FORMAT",
+        ),
     ] = None,
 ) -> None:
-    """Make a key for a collection and show it, this once."""
-    try:
-        expires_at = parse_expiry(expires) if expires else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--expires") from error
+    """Create a key for a collection, and show it this once."""
+    from ..retrieval.chroma.client import checked_name
+    from .console import say
 
-    async def create(keys: Keys) -> None:
+    async def create(keys: "Keys") -> None:
         key, secret = await keys.create(
             checked_name(collection),
             name,
             notes=notes,
-            expires_at=expires_at,
-            stream_format=stream_format,
+            expires_at=expires,
+            stream_format=cast("StreamFormat | None", stream_format),  # its parser has checked it,
         )
         say(f"Key {key.id} for collection {collection!r}. It is shown this once; keep it safe.")
         print(secret)
@@ -56,9 +84,12 @@ def create_key(
 
 @app.command("list")
 def list_keys(context: typer.Context) -> None:
-    """List all keys, by id and visible prefix."""
+    """List all keys by id and visible prefix."""
+    from rich.table import Column, Table
 
-    async def show(keys: Keys) -> None:
+    from .console import print_table
+
+    async def show(keys: "Keys") -> None:
         ids = Column("id", no_wrap=True), Column("prefix", no_wrap=True)
         table = Table(*ids, "collection", "client", "active", "expires", "last used")
         for key in await keys.list():
@@ -80,8 +111,8 @@ def list_keys(context: typer.Context) -> None:
 def key_status(context: typer.Context, key: Reference) -> None:
     """Show one key."""
 
-    async def show(keys: Keys) -> None:
-        _describe(await keys.find(key) or _unknown(key))
+    async def show(keys: "Keys") -> None:
+        _describe(await keys.find(key) or _unknown())
 
     _with_keys(context, show)
 
@@ -89,9 +120,10 @@ def key_status(context: typer.Context, key: Reference) -> None:
 @app.command("deactivate")
 def deactivate_key(context: typer.Context, key: Reference) -> None:
     """Switch a key off. A running server follows within seconds."""
+    from .console import say
 
-    async def deactivate(keys: Keys) -> None:
-        found = await keys.deactivate(key) or _unknown(key)
+    async def deactivate(keys: "Keys") -> None:
+        found = await keys.deactivate(key) or _unknown()
         say(f"Key {found.id} is inactive.")
 
     _with_keys(context, deactivate)
@@ -100,16 +132,20 @@ def deactivate_key(context: typer.Context, key: Reference) -> None:
 @app.command("delete")
 def delete_key(context: typer.Context, key: Reference) -> None:
     """Delete a key for good. A running server follows within seconds."""
+    from .console import say
 
-    async def delete(keys: Keys) -> None:
+    async def delete(keys: "Keys") -> None:
         if not await keys.delete(key):
-            _unknown(key)
+            _unknown()
         say("The key is deleted.")
 
     _with_keys(context, delete)
 
 
-def _with_keys(context: typer.Context, run: Callable[[Keys], Coroutine[Any, Any, None]]) -> None:
+def _with_keys(context: typer.Context, run: "Callable[[Keys], Coroutine[Any, Any, None]]") -> None:
+    from ..auth.keys import Keys
+    from ..config.loader import load
+
     config = load(context.obj)
 
     async def main() -> None:
@@ -119,7 +155,9 @@ def _with_keys(context: typer.Context, run: Callable[[Keys], Coroutine[Any, Any,
     asyncio.run(main())
 
 
-def _describe(key: Key) -> None:
+def _describe(key: "Key") -> None:
+    from .console import out
+
     for name, value in (
         ("id", key.id),
         ("prefix", key.prefix + "…"),
@@ -139,5 +177,7 @@ def _time(moment: datetime | None, otherwise: str) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else otherwise
 
 
-def _unknown(key: str) -> NoReturn:
-    raise OrbitError("there is no such key; `keys list` shows all of them by id and prefix")
+def _unknown() -> NoReturn:
+    from ..errors import OrbitError
+
+    raise OrbitError("there is no such key; `orbit keys list` shows all of them by id and prefix")

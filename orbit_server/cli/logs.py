@@ -1,4 +1,4 @@
-"""``python -m orbit_server logs``: the chat log, read and sent on."""
+"""``orbit logs``: the chat log read, and sent to Elasticsearch."""
 
 import asyncio
 import os
@@ -8,20 +8,20 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
-from rich.text import Text
 
-from ..config.loader import load
-from ..errors import OrbitError
-from ..observability.chatlog import FILE_NAME
-from ..observability.shipper import Shipper
-from ..parts import make_shipper
-from .console import out
+if TYPE_CHECKING:
+    from rich.text import Text
 
-app = typer.Typer(no_args_is_help=True, help="Follow the chat log, and send it to Elasticsearch.")
+    from ..observability.shipper import Shipper
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Follow the chat log, and send it to Elasticsearch.",
+)
 _COLOURS = {"completed": "green", "disconnected": "yellow", "failed": "red"}
 _LOOK_EVERY = 0.5
 _RECORD_START = b'{"timestamp"'
@@ -40,6 +40,9 @@ def tail(
     ] = True,
 ) -> None:
     """Show the latest records, and each new one as it is written."""
+    from ..config.loader import load
+    from .console import out
+
     directory = Path(load(context.obj).logging.file.directory)
     seen: dict[Path, int] = {}
     with _readable():
@@ -54,6 +57,8 @@ def tail(
 @app.command()
 def status(context: typer.Context) -> None:
     """Show how much of the chat log is not yet in Elasticsearch."""
+    from .console import out
+
     shipper = _shipper(context)
     with _readable():
         lines, size = shipper.lag()
@@ -64,13 +69,19 @@ def status(context: typer.Context) -> None:
 @app.command()
 def ship(context: typer.Context) -> None:
     """Send all that is not yet in Elasticsearch, and exit."""
+    from .console import out
+
     shipped = asyncio.run(_shipper(context).ship_once())
     out.print(
         f"{shipped.documents} records are in Elasticsearch now, {shipped.rejected} put aside."
     )
 
 
-def _shipper(context: typer.Context) -> Shipper:
+def _shipper(context: typer.Context) -> "Shipper":
+    from ..config.loader import load
+    from ..errors import OrbitError
+    from ..parts import make_shipper
+
     config = load(context.obj)
     if not config.elasticsearch.enabled:
         raise OrbitError("elasticsearch.enabled is false: the chat log is in its files only")
@@ -79,6 +90,8 @@ def _shipper(context: typer.Context) -> Shipper:
 
 @contextmanager
 def _readable() -> Iterator[None]:
+    from ..errors import OrbitError
+
     try:
         yield
     except OSError as error:
@@ -103,6 +116,8 @@ def _new_records(directory: Path, seen: dict[Path, int]) -> Iterator[dict[str, A
 
 def _files(directory: Path) -> list[Path]:
     """Return the files of the chat log, that which was written last at the end."""
+    from ..observability.chatlog import FILE_NAME
+
     found: list[tuple[float, Path]] = []
     with suppress(FileNotFoundError):
         for path in directory.iterdir():
@@ -114,6 +129,8 @@ def _files(directory: Path) -> list[Path]:
 
 def _record(line: bytes) -> Any:
     """Return what a line holds, if need be behind the torn line of a process that died in it."""
+    import orjson
+
     while True:
         try:
             return orjson.loads(line)
@@ -124,7 +141,9 @@ def _record(line: bytes) -> Any:
             line = line[start:]
 
 
-def _shown(record: dict[str, Any]) -> Text:
+def _shown(record: dict[str, Any]) -> "Text":
+    from rich.text import Text
+
     text = Text()
     text.append(f"{_line(record.get('timestamp', ''))[:19].replace('T', ' ')}  ", style="dim")
     match record.get("kind"):

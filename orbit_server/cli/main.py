@@ -1,105 +1,58 @@
-"""``python -m orbit_server``: keys, documents and questions from the command line."""
+"""The table of commands, and how one of them is run.
 
-import asyncio
-from pathlib import Path
+Loaded by every call, also to print the help: a command's module imports what it works with inside
+its functions.
+"""
+
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from ..config.loader import load
-from ..documents.collection_store import Store
-from ..errors import ModelUnreachable, OrbitError
-from ..safety.guard import Verdict
-from ..server.exit import fail, told
-from ..services import Services
-from ..types import Question, Retrieved
-from . import (
-    collections as cli_collections,
-)
-from . import (
-    evaluation as cli_quality,
-)
-from . import (
-    keys as cli_keys,
-)
-from . import (
-    logs as cli_logs,
-)
-from .console import Collection, Server, notes, out, with_store
-from .doctor import command as cli_doctor
+from .. import __version__
+from ..server.exit import exit_on_error
+from . import collections, evaluation, keys, logs
+from .ask import ask
+from .doctor.command import doctor
+from .moderate import moderate
+from .options import ConfigFile
+from .serve import serve
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Configuration file (default: config.yaml).")
-]
-
-
-def ask(
-    context: typer.Context, question: str, collection: Collection, server: Server = None
-) -> None:
-    """Show the passages for a question, with their scores, and stream the answer."""
-
-    async def run(store: Store, services: Services) -> None:
-        async def retrieve(question: Question, collection: str) -> Retrieved:
-            passages = await store.search(collection, question.message)
-            table = Table("score", "title", "source", "passage")
-            for passage in passages:
-                public = passage.public()
-                table.add_row(
-                    f"{passage.score:.3f}", passage.title, passage.source, public["excerpt"]
-                )
-            notes.print(table)
-            return Retrieved(passages)
-
-        asked = Question(message=question)
-        async with services.answer(asked, collection, retrieve=retrieve) as answer:
-            async for pieces in answer:
-                print("".join(pieces), end="", flush=True)
-        print()
-
-    with_store(load(context.obj), server, run)
-
-
-def moderate(context: typer.Context, text: str) -> None:
-    """Show what the safety check says of a text: the verdict, the raw reply and the time."""
-    config = load(context.obj)
-
-    async def run() -> Verdict:
-        services = Services(config)
-        if services.guard is None:
-            raise OrbitError("the safety check is switched off: set safety.mode to fuzzy or strict")
-        async with services.ollama:
-            return await services.guard.check(text)
-
-    verdict = asyncio.run(run())
-    out.print(f"verdict  {'safe' if verdict.safe else f'blocked ({verdict.reason})'}")
-    out.print(f"reply    {verdict.raw!r}", markup=False)
-    out.print(f"time     {verdict.seconds:.2f} s")
-
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(cli_doctor.doctor)
-app.command()(cli_collections.ingest)
+# Plain help: to lay it out in boxes, typer would load rich.
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command()(serve)
+app.command()(collections.ingest)
 app.command()(ask)
+app.add_typer(keys.app, name="keys")
+app.add_typer(collections.app, name="collections")
+app.command()(doctor)
+app.add_typer(logs.app, name="logs")
 app.command()(moderate)
-app.command("evaluate")(cli_quality.evaluate_search)
-app.command("calibrate")(cli_quality.calibrate_threshold)
-app.add_typer(cli_keys.app, name="keys")
-app.add_typer(cli_collections.app, name="collections")
-app.add_typer(cli_logs.app, name="logs")
+app.command("evaluate")(evaluation.evaluate_search)
+app.command("calibrate")(evaluation.calibrate_threshold)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orbit {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def options(context: typer.Context, config: ConfigFile = None) -> None:
-    """Keys, documents and questions of an ORBIT server."""
+def options(
+    context: typer.Context,
+    config: ConfigFile = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """ORBIT server: answers from your own documents, streamed."""
     context.obj = config
 
 
 def main() -> None:
     """Run one command; exit with 1 and a sentence, or with 2 for a wrong call or configuration."""
-    with told():
-        try:
-            app()
-        except ModelUnreachable as error:
-            remedy = "Start it, or work without it: embedding.provider: lexical"
-            fail(f"Ollama cannot be reached: {error}. {remedy}", 1)
+    with exit_on_error():
+        app(prog_name="orbit")

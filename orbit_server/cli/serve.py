@@ -1,292 +1,98 @@
-"""The server as a process, or several: options, ports, exit codes."""
+"""``orbit serve``: the options of the server, and which way of serving they mean."""
 
-import argparse
-import contextlib
 import logging
 import os
-import resource
-import signal
-import socket
-from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any
 
-import uvicorn
-from starlette.applications import Starlette
+import typer
 
-from ..app import create_app
-from ..config.loader import Config, load
-from ..config.schema import ChromaConfig
-from ..errors import ConfigError
-from ..observability import logging as logs
-from ..observability.metrics import shared_by_workers
-from ..parts import make_guard, make_ollama, read_safety_rules
-from ..server.chroma_child import HOST, LocalChroma
-from ..server.exit import fail, told
-from ..server.process import Accepted, Load, Prepare, address, answer, load_certificate, run_loop
-from ..server.reload import taken_over
-from ..server.supervisor import BEAT, READY, Parent, Work, Workers
-from ..server.systemd import Notify
-from ..server.uvicorn_server import uvicorn_settings
-from ..services import Services
+from .options import ConfigFile
 
 logger = logging.getLogger(__name__)
 
 MOST_WORKERS = 256
 
 
-def main(argv: list[str] | None = None) -> NoReturn:
-    """Start the server as the command line and the configuration say, and exit when it ends.
+def serve(
+    context: typer.Context,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on (default: general.host).", metavar="HOST"),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on (default: general.port).", metavar="PORT")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Worker processes.", metavar="N", min=1, max=MOST_WORKERS)
+    ] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart when the code changes.")
+    ] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Answer from sample documents, with or without Ollama.")
+    ] = False,
+    config: ConfigFile = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run in this folder, with its config.yaml, data/ and logs/ (default: here).",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Start the server; it runs until Ctrl-C or SIGTERM.
 
     The exit code is 0 when it was asked to stop, 1 when something could not be opened, 2 for a
-    wrong option or configuration, and 128 and the signal when it was told twice.
+    wrong option or configuration, and 130 or 143 when it was asked twice.
     """
-    options = arguments(argv)
-    overrides: dict[str, Any] = {
-        f"general.{name}": value
-        for name, value in (("host", options.host), ("port", options.port))
-        if value is not None
-    }
-    with told():
-        again: Load = partial(load, options.config, overrides=overrides)
-        prepare: Prepare | None = None
-        if options.demo:
-            from . import demo  # what loads documents need not be loaded to answer
+    if demo and (workers > 1 or reload):
+        raise typer.BadParameter("goes with neither --workers nor --reload", param_hint="--demo")
+    if reload and workers > 1:
+        raise typer.BadParameter("goes with one worker", param_hint="--reload")
+    path: Path | None = config or context.obj
+    if directory is not None:
+        path = path and path.absolute()  # it is named from where the command was typed
+        os.chdir(directory)
+    given = {"general.host": host, "general.port": port}
+    overrides = {key: value for key, value in given.items() if value is not None}
 
-            config, prepare = demo.configure(options.config, overrides), demo.prepare
-            again = lambda: config  # noqa: E731
-        else:
-            config = again()
-        logs.configure(config)
-        for warning in config.warnings:
-            logger.warning("%s", warning)
-        if not config.safety.active:
-            logger.info("questions are answered unchecked: the safety check is switched off")
-        allow_many_connections()
-        if options.reload:
-            serve_reloading(config, options.config)
-            raise SystemExit(0)
-        if options.workers > 1:
-            raise SystemExit(serve_with_workers(config, options, overrides))
-        raise SystemExit(serve(config, again, prepare))
+    from ..server.exit import exit_on_error
+
+    with exit_on_error():
+        raise SystemExit(_serve(path, overrides, workers=workers, reload=reload, demo=demo))
 
 
-def serve(config: Config, again: Load, prepare: Prepare | None) -> int:
-    """Serve ``config`` in this process until a signal comes; the exit code.
-
-    ``again`` reads the configuration anew. ``prepare`` is awaited with the open services and the
-    server's URL; what it returns is printed once the server answers. Raises ``OrbitError`` when
-    something cannot be opened, ``SystemExit`` when a port is taken.
-    """
-    notify = Notify()
-
-    def ready(banner: str) -> None:
-        notify("READY=1")
-        print(banner, flush=True)
-
-    with listening(config) as sockets:
-        return run_loop(
-            answer(
-                Accepted(config),
-                again,
-                sockets,
-                ready=ready,
-                alive=notify.alive,
-                stopping=partial(notify, "STOPPING=1"),
-                prepare=prepare,
-            )
-        )
-
-
-def serve_with_workers(
-    config: Config, options: argparse.Namespace, overrides: Mapping[str, Any]
+def _serve(
+    path: Path | None, overrides: dict[str, Any], *, workers: int, reload: bool, demo: bool
 ) -> int:
-    """Serve ``config`` in ``options.workers`` processes until a signal comes; the exit code.
+    """Serve in this process, in workers, or in one that restarts; the exit code."""
+    from ..config.loader import load
+    from ..observability import logging as logs
+    from ..server import program
+    from ..server.process import Load, Prepare
 
-    Where Chroma would run in process, the workers share a Chroma server that is started for them.
-    """
-    notify = Notify()
+    again: Load = partial(load, path, overrides=overrides)
+    prepare: Prepare | None = None
+    if demo:
+        from . import demo as town  # what loads documents need not be loaded to answer
 
-    def stop_early(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, stop_early)  # until the workers are looked after
-    with contextlib.ExitStack() as stack:
-        # Read here too: a mistake is said once, and later workers get what the others work with.
-        certificate = load_certificate(config)
-        rules = read_safety_rules(config)
-        stack.enter_context(shared_by_workers())
-        sockets = stack.enter_context(listening(config))
-        chroma = None
-        if config.chroma.host is None:
-            folder = Path(config.logging.file.directory)
-            log = folder / "chroma.log" if config.logging.file.enabled else None
-            path = Path(config.chroma.path)
-            chroma = stack.enter_context(LocalChroma(path, address=address(config), log=log))
-            overrides = {**overrides, **where_is(chroma)}
-        again: Load = partial(load, options.config, overrides=overrides)
+        config, prepare = town.configure(path, overrides), town.prepare
+        again = lambda: config  # noqa: E731
+    else:
         config = again()
-
-        def ready() -> None:
-            notify("READY=1")
-            print(
-                f"ORBIT server answers at {address(config)}, with {options.workers} workers",
-                flush=True,
-            )
-
-        def take_up() -> None:
-            nonlocal config, rules
-            with contextlib.suppress(ConfigError):  # which the workers complain about
-                wanted = taken_over(config, again())
-                read = read_safety_rules(wanted)
-                make_guard(wanted, make_ollama(wanted), read)
-                config, rules = wanted, read
-                logs.set_level(config)
-
-        def alive() -> None:
-            notify.alive()
-            if certificate is not None:
-                certificate.look(quiet=True)  # the workers say it
-
-        def next_work() -> Work:
-            pair = certificate.accepted if certificate else None
-            return partial(work, Accepted(config, rules, pair), again)
-
-        workers = Workers(
-            options.workers,
-            next_work,
-            sockets,
-            chroma=chroma,
-            drain=config.general.drain_seconds,
-            ready=ready,
-            alive=alive,
-            stopping=partial(notify, "STOPPING=1"),
-            reload=take_up,
-        )
-        return workers.run()
-
-
-def work(
-    accepted: Accepted,
-    again: Load,
-    number: int,
-    pair: socket.socket,
-    sockets: Sequence[socket.socket],
-) -> None:
-    """Be worker ``number``: serve on ``sockets`` until the parent at the end of ``pair`` says so.
-
-    Ends the process as ``main`` does.
-    """
-    with told():
-        logs.configure(accepted.config, worker=number)
-        allow_many_connections()
-        parent = Parent(pair)
-
-        def ready(banner: str) -> None:
-            parent.say(READY)
-
-        alive = partial(parent.say, BEAT)
-        raise SystemExit(
-            run_loop(answer(accepted, again, sockets, ready=ready, alive=alive, parent=parent))
-        )
-
-
-def serve_reloading(config: Config, path: Path | None) -> None:
-    """Let uvicorn run the server in a process that it starts anew when the code changes."""
-    from uvicorn.supervisors import ChangeReload  # loads what watches files
-
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it ends with the terminal it belongs to
-    if path is not None:
-        os.environ["ORBIT_CONFIG"] = str(path.resolve())
-    os.environ["ORBIT_ADDRESS"] = address(config)
-    load_certificate(config)
-    general = config.general
-    settings = uvicorn_settings(config)
-    if general.https.enabled:
-        settings |= {
-            "ssl_certfile": general.https.cert_file,
-            "ssl_keyfile": general.https.key_file,
-        }
-    reloading = uvicorn.Config(
-        "orbit_server.cli.serve:create", factory=True, reload=True, **settings
-    )
-    with bind(general.host, main_port(config)) as listener:
-        ChangeReload(reloading, uvicorn.Server(reloading).run, [listener]).run()
-
-
-def create() -> Starlette:
-    """Make the application in the process that uvicorn started for ``--reload``."""
-    config = load()
     logs.configure(config)
-    return create_app(services=Services(config, address=os.environ.get("ORBIT_ADDRESS")))
-
-
-def where_is(chroma: LocalChroma) -> dict[str, Any]:
-    """Return the overrides with which a worker finds ``chroma``, whatever else is configured."""
-    plain = {name: info.default for name, info in ChromaConfig.model_fields.items()}
-    elsewhere = {f"chroma.{name}": plain[name] for name in ("ssl", "tenant", "database")}
-    found = {"chroma.host": HOST, "chroma.port": chroma.port, "chroma.headers": {}}
-    return elsewhere | found
-
-
-def allow_many_connections() -> None:
-    """Let this process open as many files and sockets as the machine lets it, if it does."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-@contextlib.contextmanager
-def listening(config: Config) -> Iterator[list[socket.socket]]:
-    """Listen where the server answers, and behind that where it sends others to HTTPS.
-
-    Ends the process with one clear sentence when that cannot be.
-    """
-    https = config.general.https
-    ports = [main_port(config)]
-    if https.enabled and https.redirect_http:
-        ports.append(config.general.port)
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(bind(config.general.host, port)) for port in ports]
-
-
-def main_port(config: Config) -> int:
-    """Return the port at which requests are answered."""
-    general = config.general
-    return general.https.port if general.https.enabled else general.port
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there, or end with one clear sentence."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With its protocol named: asyncio switches Nagle's delay off only for sockets that say TCP.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        fail(f"cannot listen on {host}:{port}: {error.strerror or error}", 1)
-    return listener
-
-
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; an unknown option prints the usage and exits with 2."""
-    parser = argparse.ArgumentParser(prog="start.sh", allow_abbrev=False)
-    parser.add_argument("--host", help="address to listen on (default: general.host)")
-    parser.add_argument("--port", type=int, help="port to listen on (default: general.port)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes")
-    parser.add_argument("--reload", action="store_true", help="restart when the code changes")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
-    parser.add_argument("--demo", action="store_true", help="answer from the sample documents")
-    options = parser.parse_args(argv)
-    if not 1 <= options.workers <= MOST_WORKERS:
-        parser.error(f"--workers must be from 1 to {MOST_WORKERS}")
-    if options.demo and (options.workers > 1 or options.reload):
-        parser.error("--demo goes with neither --workers nor --reload")
-    if options.reload and options.workers > 1:
-        parser.error("--reload goes with one worker")
-    return options
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    if not config.safety.active:
+        logger.info("questions are answered unchecked: the safety check is switched off")
+    program.allow_many_connections()
+    if reload:
+        program.serve_reloading(config, path)
+        return 0
+    if workers > 1:
+        return program.serve_with_workers(config, workers, path, overrides)
+    return program.serve(config, again, prepare)

@@ -1,16 +1,16 @@
-"""What goes wrong on purpose, as the last words of a process and its exit code."""
+"""Expected errors as the last line of a process, and its exit code."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ..errors import ConfigError, KeysUnavailable, OrbitError
+from ..errors import ConfigError, KeysUnavailable, ModelUnreachable, OrbitError
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """End the process with a sentence when the block fails on purpose or is interrupted.
+def exit_on_error() -> Iterator[None]:
+    """End the process with a sentence when the block raises an expected error or is interrupted.
 
     The code is 2 for a configuration that cannot be used, 130 for Ctrl-C, else 1.
     """
@@ -20,6 +20,9 @@ def told() -> Iterator[None]:
         fail("the configuration cannot be used:\n  " + "\n  ".join(error.mistakes), 2)
     except KeysUnavailable as error:
         fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
+    except ModelUnreachable as error:
+        remedy = "Start it (`ollama serve`), or correct ollama.base_url."
+        fail(f"Ollama cannot be reached: {error}. {remedy}", 1)
     except OrbitError as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
@@ -27,6 +30,6 @@ def told() -> Iterator[None]:
 
 
 def fail(sentence: str, code: int) -> NoReturn:
-    """End the process with a sentence for whoever started it."""
+    """End the process with a sentence on standard error."""
     print(f"orbit: {sentence}", file=sys.stderr)
     raise SystemExit(code)

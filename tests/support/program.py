@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import aiohttp
 import yaml
+from typer.main import get_command
 
 from orbit_server.cli import main as cli
 
@@ -48,7 +49,7 @@ def configure(folder: Path, **sections: Mapping[str, Any]) -> None:
 
 
 async def command(folder: Path, *arguments: str | Path, token: str | None = ADMIN_TOKEN) -> Result:
-    """Run ``python -m orbit_server`` with ``arguments`` in ``folder``, in a thread of this process.
+    """Run ``orbit`` with ``arguments`` in ``folder``, in a thread of this process.
 
     A process of its own would spend a second on imports each time.
     """
@@ -73,6 +74,13 @@ async def command(folder: Path, *arguments: str | Path, token: str | None = ADMI
         return Result(code, out.getvalue(), err.getvalue())
 
     return await asyncio.to_thread(run)
+
+
+def serve_options(*arguments: str) -> dict[str, Any]:
+    """Return what ``orbit serve`` makes of ``arguments``, without serving."""
+    serve = get_command(cli.app).commands["serve"]  # type: ignore[attr-defined]
+    parsed: dict[str, Any] = serve.make_context("serve", list(arguments)).params
+    return parsed
 
 
 def free_port() -> int:

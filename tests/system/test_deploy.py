@@ -19,10 +19,17 @@ import aiohttp
 import pytest
 import yaml
 
-from orbit_server.cli import serve as run
 from orbit_server.config.loader import Config, load
 
-from ..support.program import ROOT, command, configure, environment, free_port, server
+from ..support.program import (
+    ROOT,
+    command,
+    configure,
+    environment,
+    free_port,
+    serve_options,
+    server,
+)
 from ..support.server import ADMIN_TOKEN
 
 DEPLOY = ROOT / "deploy"
@@ -81,7 +88,7 @@ def test_the_unit_starts_what_there_is() -> None:
     """The command line is one that ``run.py`` takes, with the configuration that is shipped."""
     python, program, *arguments = shlex.split(unit()["ExecStart"])
     assert (python, program) == ("/opt/orbit/.venv/bin/python", "/opt/orbit/run.py")
-    assert run.arguments(arguments).config == Path("/etc/orbit/config.yaml")
+    assert serve_options(*arguments)["config"] == Path("/etc/orbit/config.yaml")
 
 
 def test_systemd_waits_for_running_answers() -> None:
@@ -378,7 +385,7 @@ def test_the_image_runs_the_server_itself_without_rights() -> None:
     assert last("USER") == "10001:10001"
     python, program, *arguments = json.loads(last("ENTRYPOINT"))
     assert (python, program) == ("python", "/opt/orbit/run.py")
-    run.arguments(arguments)
+    serve_options(*arguments)
     assert not re.search(r"apt|apk|gcc|build-essential", (DEPLOY / "Dockerfile").read_text())
 
 

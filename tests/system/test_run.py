@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orbit_server.cli import serve as run
+from orbit_server.cli.main import app
 from orbit_server.config.loader import load
 from orbit_server.retrieval.chroma.lock import holder
 from orbit_server.server.process import address
@@ -33,6 +33,7 @@ from ..support.program import (
     configure,
     environment,
     free_port,
+    serve_options,
     server,
     start,
 )
@@ -233,7 +234,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Return exit code and standard error of a ``run.py`` that does not get to serving."""
     with pytest.raises(SystemExit) as end:
-        run.main(list(arguments))
+        app(["serve", *arguments], prog_name="orbit")
     assert isinstance(end.value.code, int)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -263,7 +264,7 @@ def test_a_wrong_option_is_2(
     """The usage and what is wrong, without opening anything."""
     code, said = refused(capsys, *arguments)
     assert code == 2
-    assert said.startswith("usage: start.sh")
+    assert said.startswith("Usage: orbit serve [OPTIONS]")
     assert not (folder / "data").exists()
 
 
@@ -277,8 +278,8 @@ def test_a_wrong_option_is_2(
 )
 def test_options_may_be_written_both_ways(arguments: list[str]) -> None:
     """With a space and with an equals sign."""
-    options = run.arguments(arguments)
-    assert (options.host, options.port, options.config) == ("::1", 3001, Path("x.yaml"))
+    options = serve_options(*arguments)
+    assert (options["host"], options["port"], options["config"]) == ("::1", 3001, Path("x.yaml"))
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536"])
@@ -353,8 +354,9 @@ AS_NOBODY = """
 import asyncio, os, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from orbit_server.cli import serve as run
+from orbit_server.cli.main import app
 from orbit_server.config import load
+from orbit_server.server import program
 from orbit_server.services import Services
 from tests.support.server import lexical
 
@@ -372,7 +374,7 @@ for folder in sys.argv[3:]:
         os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT), 2)
         os.setgid(65534)
         os.setuid(65534)
-        run.main(["--host=127.0.0.1", "--port", sys.argv[2]])
+        app(["serve", "--host=127.0.0.1", "--port", sys.argv[2]])
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 

@@ -322,10 +322,11 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     impatient.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "from orbit_server import workers\n"
-        "from orbit_server.cli.serve import main\n"
+        "from orbit_server.__main__ import main\n"
         "workers._SILENCE_SECONDS = 3.0\n"
         "if __name__ == '__main__':\n"
-        "    main(sys.argv[1:])\n"
+        "    sys.argv.insert(1, 'serve')\n"
+        "    main()\n"
     )
     configure(tmp_path)
     port = free_port()

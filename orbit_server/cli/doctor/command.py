@@ -1,27 +1,26 @@
-"""``python -m orbit_server doctor``: the set-up looked at, a line for each finding."""
+"""``orbit doctor``: the set-up checked, one line a finding."""
 
 import asyncio
 import logging
 import os
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import orjson
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from .checks import Diagnosis, diagnose
+from ..options import AsJson
+
+if TYPE_CHECKING:
+    from .checks import Diagnosis
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def doctor(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
-) -> None:
-    """Check the set-up, and say what is wrong and what to do. Exit 0: the server works."""
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check the set-up: what is wrong, and what to do. Exit 0: the server works."""
+    from .checks import diagnose
+
     # What the parts would log while they are looked at is among the findings.
     logging.getLogger().addHandler(logging.NullHandler())
     runner = asyncio.Runner()
@@ -36,9 +35,11 @@ def doctor(
     raise typer.Exit(code)
 
 
-def _print_lines(diagnosis: Diagnosis) -> None:
-    # Names and reasons are printed as they are: to rich, [b] in one would be an order.
-    out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+def _print_lines(diagnosis: "Diagnosis") -> None:
+    from rich.text import Text
+
+    from ..console import out
+
     for finding in diagnosis.findings:
         line = Text(f"{finding.status:<5}", style=_COLOURS[finding.status])
         line.append(f" {finding.name:<14} ", style="bold")
@@ -48,7 +49,9 @@ def _print_lines(diagnosis: Diagnosis) -> None:
         out.print(line)
 
 
-def _print_json(diagnosis: Diagnosis) -> None:
+def _print_json(diagnosis: "Diagnosis") -> None:
+    import orjson
+
     result = {
         "status": diagnosis.status,
         "checks": [asdict(finding) for finding in diagnosis.findings],

@@ -23,7 +23,7 @@ from . import machine
 from .finding import Finding, fail, ok, warn
 
 _ASK_SECONDS = 4.0
-_PROGRAM = "python -m orbit_server"
+_PROGRAM = "orbit"
 
 
 class Stored(NamedTuple):

@@ -1,0 +1,48 @@
+"""``orbit ask``: what a question finds, and how it would be answered, without a key."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from .options import Collection, Server
+
+if TYPE_CHECKING:
+    from ..documents.collection_store import Store
+    from ..services import Services
+    from ..types import Question, Retrieved
+
+
+def ask(
+    context: typer.Context, question: str, collection: Collection, server: Server = None
+) -> None:
+    """Show the passages for a question with their scores, and stream the answer."""
+    from ..config.loader import load
+    from ..types import Question
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> None:
+        async def retrieve(question: "Question", collection: str) -> "Retrieved":
+            return await _passages(store, question, collection)
+
+        asked = Question(message=question)
+        async with services.answer(asked, collection, retrieve=retrieve) as answer:
+            async for pieces in answer:
+                print("".join(pieces), end="", flush=True)
+        print()
+
+    with_store(load(context.obj), server, run)
+
+
+async def _passages(store: "Store", question: "Question", collection: str) -> "Retrieved":
+    from rich.table import Table
+
+    from ..types import Retrieved
+    from .console import notes
+
+    passages = await store.search(collection, question.message)
+    table = Table("score", "title", "source", "passage")
+    for passage in passages:
+        excerpt = passage.public()["excerpt"]
+        table.add_row(f"{passage.score:.3f}", passage.title, passage.source, excerpt)
+    notes.print(table)
+    return Retrieved(passages)

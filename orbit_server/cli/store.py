@@ -1,0 +1,73 @@
+"""The store that a command works with: the files of this machine, or a running server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from ..config.loader import Config
+from ..documents.collection_store import Store
+from ..documents.remote_store import RemoteStore, is_loopback
+from ..errors import Forbidden, OrbitError
+from ..retrieval.chroma.lock import holder
+from ..services import Services
+from .console import say
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_store(
+    config: Config, server: str | None, services: Services
+) -> AsyncIterator[Store]:
+    """Open the store that ``config`` names, or the running server that holds it.
+
+    Raises ``OrbitError`` with the remedy when a server holds it and there is no way to go through.
+    """
+    ours = server is not None and is_loopback(server)
+    if server is None and config.chroma.host is None and (held := holder(config.chroma.path)):
+        server, ours = held.get("address"), True
+        if server is None:
+            raise OrbitError(
+                f"{config.chroma.path} is in use by process {held.get('pid')}, which has not said "
+                "where it answers. Name it with --server URL, or stop it first."
+            )
+        say(f"A server holds {config.chroma.path}; going through {server}.")
+    if server is None:
+        async with services.lexical, services.chroma:
+            yield services.store
+        return
+    async with remote_store(config, server, ours=ours) as store:
+        yield store
+
+
+def remote_store(config: Config, server: str, *, ours: bool) -> RemoteStore:
+    """Return the store of the running server at ``server``, to be entered.
+
+    ``ours`` tells that it serves with this configuration, and so with its certificate. Raises
+    ``Forbidden`` without an admin token.
+    """
+    if config.admin_token is None:
+        raise Forbidden(
+            cause=f"going through the server at {server} needs its admin token: set ADMIN_TOKEN in "
+            "the environment or in .env. Nothing was changed."
+        )
+    https, token = config.general.https, config.admin_token.get_secret_value()
+    cert_file = https.cert_file if ours and https.enabled else None
+    return RemoteStore(server, token, cert_file=cert_file)
+
+
+def with_store(
+    config: Config, server: str | None, run: Callable[[Store, Services], Awaitable[T]]
+) -> T:
+    """Return what ``run`` returns, called with the opened store and services.
+
+    Raises what ``open_store`` does, and whatever ``run`` raises.
+    """
+
+    async def main() -> T:
+        services = Services(config)
+        async with services.ollama, open_store(config, server, services) as store:
+            return await run(store, services)
+
+    return asyncio.run(main())
