@@ -124,8 +124,8 @@ async def test_only_bearer(header: str | None) -> None:
 
 async def test_a_header_of_another_name() -> None:
     """The configured header is read, and then the usual one is not."""
-    assert (await ask(Keyring(), [("X-ChatServer", "api_ann")], header="X-ChatServer")).body == ANN
-    assert (await ask(Keyring(), [(KEY, "api_ann")], header="X-ChatServer")).status == 401
+    assert (await ask(Keyring(), [("X-Town", "api_ann")], header="X-Town")).body == ANN
+    assert (await ask(Keyring(), [(KEY, "api_ann")], header="X-Town")).status == 401
 
 
 async def test_another_refusal() -> None:

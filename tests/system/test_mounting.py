@@ -173,7 +173,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from orbit_server import create_app
-from tests.asgi import call
+from tests.support.asgi import call
 from tests.support.server import lexical
 
 

@@ -10,7 +10,7 @@ GUIDE = """---
 title: "The Guide"
 tags: [a]
 ---
-# ChatServer hall
+# Town hall
 
 Come in. It is *warm* and has `code`.
 
@@ -47,19 +47,19 @@ def test_markdown_structure_becomes_headings_and_text(tmp_path: Path) -> None:
     """Headings become paths; lists, tables, code and line breaks stay readable."""
     chunks = load(tmp_path, "guide.md", GUIDE)
     assert [(chunk.metadata.get("heading"), chunk.text) for chunk in chunks] == [
-        ("ChatServer hall", "Come in. It is warm and has code."),
-        ("ChatServer hall > Opening hours", "Day: Mon | Open: 9-12\nDay: Tue | Open: 13-17"),
+        ("Town hall", "Come in. It is warm and has code."),
+        ("Town hall > Opening hours", "Day: Mon | Open: 9-12\nDay: Tue | Open: 13-17"),
         (
-            "ChatServer hall > Closing",
+            "Town hall > Closing",
             "- bring this\n- and that\n1. first\n2. second\n\nif true; then\n    echo hi\nfi",
         ),
         ("Library", "Line one\nline two and three."),
     ]
-    assert chunks[1].embed == f"The Guide > ChatServer hall > Opening hours\n{chunks[1].text}"
+    assert chunks[1].embed == f"The Guide > Town hall > Opening hours\n{chunks[1].text}"
     assert chunks[1].metadata == {
         "source": "guide.md",
         "title": "The Guide",
-        "heading": "ChatServer hall > Opening hours",
+        "heading": "Town hall > Opening hours",
         "position": 1,
     }
 
