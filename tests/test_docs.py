@@ -13,7 +13,7 @@ from starlette.routing import Route
 from orbit_server import create_app, errors
 from orbit_server.api.event_stream import done_event, event
 from orbit_server.config.loader import Config
-from orbit_server.config.schema import Section
+from orbit_server.config.section import Section
 from orbit_server.errors import ConfigError, OrbitError, UnreadableDocument
 
 from .support.server import ADMIN_TOKEN, lexical, running

@@ -18,7 +18,7 @@ OWNERS: dict[str, set[str]] = {
     "chromadb": {"retrieval.chroma.embedded"},
     "chromadb_rust_bindings": {"server.chroma_main"},
     "cryptography": {"server.pem"},
-    "dotenv": {"config.loader"},
+    "dotenv": {"config.variables"},
     "elastic_transport": {"observability.elasticsearch"},
     "elasticsearch": {"observability.elasticsearch"},
     "markdown_it": {"documents.readers"},
@@ -32,7 +32,7 @@ OWNERS: dict[str, set[str]] = {
     "starlette": {"", "api", "app", "server.program", "server.uvicorn_server"},
     "typer": {"cli"},
     "uvicorn": {"server"},
-    "yaml": {"config.loader"},
+    "yaml": {"config.tree"},
 }
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 

@@ -5,6 +5,11 @@ import os
 import stat
 from pathlib import Path
 
+from ..errors import ConfigError
+from .sentences import printable
+
+TEXT_LIMIT = 1 << 20
+
 
 class NotAFile(OSError):
     """A pipe, a device, a socket: something that is there, and no regular file."""
@@ -26,6 +31,48 @@ def read_file(path: Path, *, limit: int) -> bytes:
     if len(content) > limit:
         raise TooLarge(errno.EFBIG, "it is too large")
     return content
+
+
+def read_text(
+    path: Path, *, absent: tuple[type[OSError], ...] = (), limit: int = TEXT_LIMIT
+) -> str | None:
+    """Return the UTF-8 text of ``path``, ``None`` for one of the errors in ``absent``.
+
+    Raises ``ConfigError`` with one sentence that names the file, and the line that is no text.
+    """
+    name = printable(str(path))
+    try:
+        data = read_file(path, limit=limit)
+    except absent:
+        return None
+    except TooLarge:
+        message = f"{name}: cannot be read: larger than {limit >> 20} MiB"
+        raise ConfigError([message]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file name"
+        raise ConfigError([f"{name}: cannot be read: {reason}"]) from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{name}:{line}: cannot be read: not UTF-8 text"]) from None
+
+
+def obstacle(path: Path, *, folder: bool) -> str | None:
+    """Return what stands at ``path`` where a file (a ``folder``) belongs, ``None`` for neither.
+
+    A pipe or a device would keep its reader waiting for ever. What is absent may still be created;
+    what may not be looked at, or is a file instead of a folder, fails at once where it is opened.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISDIR(mode):
+        return None if folder else "it is a folder, not a file"
+    if stat.S_ISREG(mode):
+        return None
+    return "it is not a folder" if folder else "it is not a file"
 
 
 def _open_at_once(path: str, flags: int) -> int:

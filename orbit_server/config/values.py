@@ -11,8 +11,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from ..observability.redaction import redactor
-
 T = TypeVar("T")
 
 
@@ -117,15 +115,15 @@ def listed(words: str, read_item: Callable[[Any], Any]) -> Allowed:
     return Allowed(f"a list of {words}", read)
 
 
-WORDS_OF_TRUTH = {"true": True, "yes": True, "on": True, "1": True}
-WORDS_OF_TRUTH |= {"false": False, "no": False, "off": False, "0": False}
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True}
+BOOLEANS |= {"false": False, "no": False, "off": False, "0": False}
 
 
-def truth(value: Any) -> bool:
+def boolean(value: Any) -> bool:
     """Read a switch, in any of the words that YAML or people use."""
     if isinstance(value, float):
         raise TypeError
-    return WORDS_OF_TRUTH[str(value).strip().lower()]
+    return BOOLEANS[str(value).strip().lower()]
 
 
 def plain_text(value: Any) -> str:
@@ -172,6 +170,14 @@ def _http_url(value: Any) -> str:
     return url.rstrip("/")
 
 
+def ollama_url(value: Any) -> str:
+    """Read the http(s) URL of an Ollama server; what clients put behind it is added by us."""
+    url = _http_url(value)
+    if re.search(r"/(api|v1)(/|$)", urlsplit(url).path):
+        raise ValueError
+    return url
+
+
 def http_url_without_user(value: Any) -> str:
     """Read an http(s) URL that holds no user name or password."""
     if "@" in (url := _http_url(value)):
@@ -208,13 +214,19 @@ def time_zone(value: Any) -> str:
     return name
 
 
+REDACTIONS = ("email", "phone", "card", "iban")
+
+
 def redaction(value: Any) -> str:
-    """Read the name of a pattern, or an expression, that ``redact`` knows."""
+    """Read one of ``REDACTIONS``, or a regular expression between slashes."""
     name = plain_text(value)
-    try:
-        redactor([name])
-    except re.error as error:
-        raise ValueError from error
+    if len(name) > 2 and name.startswith("/") and name.endswith("/"):
+        try:
+            re.compile(name[1:-1])
+        except (re.error, RecursionError) as error:
+            raise ValueError from error
+    elif name not in REDACTIONS:
+        raise ValueError
     return name
 
 
@@ -242,23 +254,42 @@ def duration(value: Any) -> str | int | float:
 def thinking(value: Any) -> bool | str:
     """Read a switch or a level of thinking."""
     level = str(value).strip().lower()
-    return level if level in {"low", "medium", "high"} else truth(value)
+    return level if level in {"low", "medium", "high"} else boolean(value)
 
 
 _TEXT = Allowed(
     "text that is not empty (in quotes where YAML reads it as something else)", plain_text
 )
-_SWITCH = Allowed("true or false (or yes/no, on/off, 1/0)", truth)
+_SWITCH = Allowed("true or false (or yes/no, on/off, 1/0)", boolean)
 HOST = Allowed(
     "a host name or address alone: http://example:8000 is written as host: example, port: 8000,"
     " and ssl: true stands for https",
     host_name,
 )
 
+
+@dataclass(frozen=True)
+class NamesPath:
+    """Marks a key whose value names a file, or a ``folder``; ``path`` finds the name in it."""
+
+    folder: bool = False
+    path: Callable[[str], str | None] = str
+
+
+def sqlite_file(url: str) -> str | None:
+    """Return the file of an SQLite database, ``None`` for other databases and for one in memory."""
+    found = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", url)
+    return found[1] if found and not found[1].startswith((":", "file:")) else None
+
+
 Switch = Annotated[bool, _SWITCH]
 OptionalSwitch = Annotated[bool | None, optional(_SWITCH)]
 Text = Annotated[str, _TEXT]
 OptionalText = Annotated[str | None, optional(_TEXT)]
+File = Annotated[str, _TEXT, NamesPath()]
+OptionalFile = Annotated[str | None, optional(_TEXT), NamesPath()]
+Folder = Annotated[str, _TEXT, NamesPath(folder=True)]
+OptionalFolder = Annotated[str | None, optional(_TEXT), NamesPath(folder=True)]
 OptionalSecret = Annotated[SecretStr | None, optional(Allowed("text", _secret, secret=True))]
 Port = Annotated[int, whole(1, 65535)]
 Count = Annotated[int, whole(1, 1000)]
@@ -270,7 +301,10 @@ Distance = Annotated[float | None, optional(number(0, 2))]
 Seconds = Annotated[float, number(0, 86_400, above=True, what="a number of seconds")]
 Pause = Annotated[float, number(0, 86_400, what="a number of seconds")]
 OneOf = Annotated[T, _OneOf()]
-HttpUrl = Annotated[str, Allowed("a URL such as http://localhost:11434", _http_url)]
+OllamaUrl = Annotated[
+    str,
+    Allowed("a URL such as http://localhost:11434, without /api or /v1 behind it", ollama_url),
+]
 
 
 def masked(text: str) -> str:

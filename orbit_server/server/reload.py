@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from ..config.loader import Config
-from ..config.schema import Section
+from ..config.section import Section
 from ..errors import ConfigError
 from ..observability import logging as logs
 from ..parts import make_guard

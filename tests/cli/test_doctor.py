@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -631,11 +631,13 @@ async def test_secrets_written_into_the_configuration(public: Path) -> None:
 # -- time -------------------------------------------------------------------------------------
 
 
-def process(folder: Path, *arguments: str) -> tuple[Result, float]:
+def process(
+    folder: Path, *arguments: str, program: Sequence[str] = ("-m", "orbit_server")
+) -> tuple[Result, float]:
     """Run the program in a process of its own; what it said, and how many seconds it took."""
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "orbit_server", "doctor", *arguments],
+        [sys.executable, *program, "doctor", *arguments],
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -666,13 +668,31 @@ async def test_neighbours_that_hang(tmp_path: Path) -> None:
     assert seconds < 20  # about six, on a machine with nothing else to do
 
 
-async def test_a_file_that_hangs(tmp_path: Path) -> None:
-    """A read that never ends is given up, and does not keep the process from ending."""
+async def test_a_file_that_would_hang(tmp_path: Path) -> None:
+    """A pipe in the place of a file is a mistake of the configuration; nobody waits for it."""
     os.mkfifo(tmp_path / "prompt.txt")
     configure(tmp_path, **free(safety={"mode": "strict", "prompt_file": "prompt.txt"}))
-    result, seconds = await asyncio.to_thread(process, tmp_path)
-    assert result.code == 1  # the safety check has no Ollama
-    assert "warn  safety" in result.out and "not done after 8 seconds" in result.out
+    code, found = await doctor(tmp_path)
+    assert code == 2
+    assert "prompt.txt: cannot be used: it is not a file" in found["configuration"][0]["message"]
+
+
+HANGING = """
+import time
+from orbit_server.cli.doctor import machine
+from orbit_server.cli.main import main
+
+machine.folders = lambda config: time.sleep(60)
+main()
+"""
+
+
+async def test_a_check_that_hangs(tmp_path: Path) -> None:
+    """A check that never ends is given up, and does not keep the process from ending."""
+    configure(tmp_path, **free())
+    result, seconds = await asyncio.to_thread(process, tmp_path, program=("-c", HANGING))
+    assert result.code == 0
+    assert "warn  folders" in result.out and "not done after 8 seconds" in result.out
     assert "ok    disk" in result.out
     assert seconds < 30  # about nine
 

@@ -4,7 +4,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from orbit_server.config.schema import (
     GeneralConfig,
     OllamaConfig,
     SafetyConfig,
-    Section,
 )
+from orbit_server.config.section import Section, keys_of, section_of
 from orbit_server.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -122,20 +122,6 @@ def mistake(
     return only
 
 
-def section_of(info: FieldInfo) -> type[Section] | None:
-    kind = info.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
-def keys(model: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every dotted key of the file with its field, sections left out."""
-    for name, info in model.model_fields.items():
-        if (section := section_of(info)) is not None:
-            yield from keys(section, f"{prefix}{name}.")
-        elif not info.exclude:
-            yield prefix + name, info
-
-
 def default_of(info: FieldInfo) -> str:
     return json.dumps(info.get_default(call_default_factory=True), ensure_ascii=False)
 
@@ -143,39 +129,49 @@ def default_of(info: FieldInfo) -> str:
 # The models, config.yaml.example and docs/configuration.md say the same
 
 
-def rendered_example(model: type[Section] = Config, indent: str = "") -> str:
+def is_rare(info: FieldInfo) -> bool:
+    return info.json_schema_extra == {"rare": True}
+
+
+def rendered_example() -> str:
     """Return what config.yaml.example must say below its first paragraph."""
-    parts: list[str] = []
+    often = "".join(rendered(Config, rare=False))
+    seldom = "".join(f"# {line}".rstrip() + "\n" for line in rendered(Config, rare=True))
+    return f"{often}# Rarely needed. To set one, write it into its section above.\n#\n{seldom}"
+
+
+def rendered(model: type[Section], indent: str = "", *, rare: bool) -> list[str]:
+    """Return the lines of a section: all keys that are ``rare``, or all that are not."""
+    lines: list[str] = []
     for name, info in model.model_fields.items():
-        if info.exclude:
-            continue
-        parts.append(f"{indent}# {info.description}\n")
-        if (section := section_of(info)) is None:
-            parts.append(f"{indent}{name}: {default_of(info)}\n")
-        else:
-            parts.append(f"{indent}{name}:\n{rendered_example(section, indent + '  ')}")
-            parts.append("" if indent else "\n")
-    return "".join(parts)
+        if (section := section_of(info)) is not None:
+            inner = rendered(section, f"{indent}  ", rare=rare)
+            title = [] if rare else [f"{indent}# {info.description}\n"]
+            end = [] if rare or indent else ["\n"]
+            lines += [*title, f"{indent}{name}:\n", *inner, *end] if inner else []
+        elif not info.exclude and is_rare(info) == rare:
+            lines += [f"{indent}# {info.description}\n", f"{indent}{name}: {default_of(info)}\n"]
+    return lines
 
 
 def rendered_tables() -> dict[str, list[str]]:
     """Return the table rows of docs/configuration.md by section."""
     tables: dict[str, list[str]] = {}
-    for key, info in keys():
+    for key, info in keys_of(Config):
         row = f"| `{key}` | `{default_of(info)}` | {info.description} |"
         tables.setdefault(key.partition(".")[0], []).append(row)
     return tables
 
 
 def test_example_says_what_the_models_say() -> None:
-    """config.yaml.example has every key with its default and its line of why, in the same order."""
+    """config.yaml.example has every key with its default and its meaning, in the same order."""
     text = (ROOT / "config.yaml.example").read_text(encoding="utf-8")
     _, _, body = text.partition("\n\n")
     assert body.rstrip("\n") == rendered_example().rstrip("\n")
 
 
 def test_documentation_says_what_the_models_say() -> None:
-    """docs/configuration.md has one table a section with every key, default and line of why."""
+    """docs/configuration.md has one table a section with every key, default and meaning."""
     text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     found = {
         title: re.findall(r"^\| `.*$", body, re.MULTILINE)
@@ -211,9 +207,9 @@ def test_env_example_sets_nothing() -> None:
     assert load(environ={}) == Config()
 
 
-def test_every_field_says_why_in_one_line() -> None:
+def test_every_field_says_its_meaning_in_one_line() -> None:
     """No key is without its sentence, and none breaks the table or the comment."""
-    fields = [*keys(), *Config.model_fields.items()]
+    fields = [*keys_of(Config), *Config.model_fields.items()]
     assert len(fields) > 100
     for key, info in fields:
         assert info.description and info.description.endswith("."), key
@@ -779,7 +775,7 @@ def test_file_of_the_original_loads_with_its_warnings() -> None:
     config = read(ORIGINAL)
     ignored, thresholds = config.warnings
     assert ignored == (
-        "config.yaml: these keys no longer mean anything and are ignored: logging.file.filename, "
+        "config.yaml: these keys no longer have any effect and are ignored: logging.file.filename, "
         "logging.file.backup_count, logging.file.rotation, "
         "logging.file.format, logging.capture_warnings, logging.propagate, ollama.stream, "
         "ollama.timeout, ollama.connector_limit, ollama.summarization, safety.stream, mongodb"
@@ -954,7 +950,7 @@ def test_no_secret_is_in_repr_or_str() -> None:
 # Anything at all
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
-NAMES = st.sampled_from(sorted({part for key, _ in keys() for part in key.split(".")}))
+NAMES = st.sampled_from(sorted({part for key, _ in keys_of(Config) for part in key.split(".")}))
 TREES = st.recursive(
     SCALARS | st.sampled_from(["${A}", "${B}", "$${", "1", "false", "http://a", "disabled"]),
     lambda inner: (
