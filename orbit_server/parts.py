@@ -10,7 +10,7 @@ from .config.loader import Config
 from .errors import ConfigError
 from .llm.ollama import Ollama
 from .observability.chatlog import ChatLog
-from .observability.elasticsearch import Elastic
+from .observability.elasticsearch import ElasticsearchClient
 from .observability.redaction import redactor
 from .observability.shipper import Shipper
 from .retrieval.chroma.client import Chroma
@@ -78,9 +78,9 @@ def make_chatlog(config: Config, keep: Callable[[Path], bool]) -> ChatLog:
 
 
 def make_shipper(
-    config: Config, on_state: Callable[[bool, str], None] = lambda available, cause: None
+    config: Config, on_status: Callable[[bool, str], None] = lambda available, cause: None
 ) -> Shipper:
-    """Return what sends the chat log to Elasticsearch; ``on_state`` hears when that changes."""
+    """Return what sends the chat log to Elasticsearch; ``on_status`` hears when that changes."""
     elasticsearch = config.elasticsearch
     return Shipper(
         Path(config.logging.file.directory),
@@ -92,13 +92,13 @@ def make_shipper(
         retention_days=elasticsearch.retention_days,
         batch_size=elasticsearch.batch_size,
         flush_seconds=elasticsearch.flush_seconds,
-        on_state=on_state,
+        on_status=on_status,
     )
 
 
-def make_elastic(config: Config) -> Elastic:
+def make_elastic(config: Config) -> ElasticsearchClient:
     """Return the client of the configured Elasticsearch."""
-    return Elastic(config.elasticsearch.node, **_access(config))
+    return ElasticsearchClient(config.elasticsearch.node, **_access(config))
 
 
 class SafetyRules(NamedTuple):

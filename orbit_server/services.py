@@ -79,6 +79,7 @@ class Services:
             waiting=lambda: self.chatlog.waiting,
             lost=lambda: self.chatlog.lost,
             shipper_lag=self.shipper.lag if self.shipper else None,
+            rejected=self.shipper.rejected if self.shipper else lambda: 0,
         )
         self.embedder = make_embedder(config, self.ollama)
         self.lexical = LexicalIndex(Path(config.retrieval.path))
@@ -100,7 +101,7 @@ class Services:
             embedder=self.embedder,
             retrieval=self.retrieval,
         )
-        self.health = Health(self._checks(), note=self.chatlog.note)
+        self.health = Health(self._checks(), note=self.chatlog.write_nowait)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -122,19 +123,19 @@ class Services:
                 await stack.enter_async_context(part)
             self._stack = stack.pop_all()
         self.opened = True
-        self.chatlog.note("status", event="started", version=__version__, **self._summary())
+        self.chatlog.write_nowait("status", event="started", version=__version__, **self._summary())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         if self.opened:
-            self.chatlog.note("status", event="stopped")
+            self.chatlog.write_nowait("status", event="stopped")
         self.opened = False
         await self._stack.aclose()
 
     def report(self, error: OrbitError, request_id: str | None) -> None:
         """Tell the operator why a request failed: in the server's log and in the chat log."""
         logger.error("request %s: %s: %s", request_id, error.code, error)
-        self.chatlog.note("error", request_id=request_id, code=error.code, cause=str(error))
+        self.chatlog.write_nowait("error", request_id=request_id, code=error.code, cause=str(error))
 
     async def verify(self, key: str | None) -> Key | None:
         """Return whom ``key`` belongs to, else ``None``; without one, the default caller if any.
@@ -282,10 +283,10 @@ class Services:
     @property
     def elasticsearch_status(self) -> str:
         """``enabled``, ``disabled`` or ``unavailable``: what becomes of the chat log's copy."""
-        return self.shipper.state if self.shipper else "disabled"
+        return self.shipper.status if self.shipper else "disabled"
 
     def _elasticsearch_changed(self, available: bool, cause: str) -> None:
-        self.chatlog.note("status", event="elasticsearch", available=available, cause=cause)
+        self.chatlog.write_nowait("status", event="elasticsearch", available=available, cause=cause)
 
     def _unsent(self, path: Path) -> bool:
         return self.shipper is not None and self.shipper.pending(path)
@@ -298,7 +299,10 @@ class Services:
             "chroma": Check(self.chroma.heartbeat),
             "keys": Check(self.keys.ping),
             "logs": chatlog_check(self.chatlog),
-            "elasticsearch": elasticsearch_check(lambda: self.elasticsearch_status),
+            "elasticsearch": elasticsearch_check(
+                lambda: self.elasticsearch_status,
+                rejected=self.shipper.rejected if self.shipper else None,
+            ),
             "llm": self._model_check(provider, model),
             "embedding": self._model_check(embedder.provider, embedder.model),
         }

@@ -24,7 +24,6 @@ app = typer.Typer(
 )
 _COLOURS = {"completed": "green", "disconnected": "yellow", "failed": "red"}
 _LOOK_EVERY = 0.5
-_RECORD_START = b'{"timestamp"'
 # What a terminal would obey: controls, and those that turn the direction of writing around.
 _ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -56,14 +55,16 @@ def tail(
 
 @app.command()
 def status(context: typer.Context) -> None:
-    """Show how much of the chat log is not yet in Elasticsearch."""
+    """Show how much of the chat log is not in Elasticsearch, and whether it takes records."""
     from .console import out
 
     shipper = _shipper(context)
     with _readable():
         lines, size = shipper.lag()
-    out.print(f"Elasticsearch  {shipper.state}{f': {shipper.cause}' if shipper.cause else ''}")
+    out.print(f"Elasticsearch  {shipper.status}{f': {shipper.cause}' if shipper.cause else ''}")
     out.print(f"to be sent     {lines} lines, {size} bytes")
+    if rejected := shipper.rejected():
+        out.print(f"rejected       {rejected} lines, in {shipper.checkpoint.rejected.path}")
 
 
 @app.command()
@@ -72,9 +73,18 @@ def ship(context: typer.Context) -> None:
     from .console import out
 
     shipped = asyncio.run(_shipper(context).ship_once())
-    out.print(
-        f"{shipped.documents} records are in Elasticsearch now, {shipped.rejected} put aside."
-    )
+    out.print(f"{shipped.documents} records are in Elasticsearch now, {shipped.rejected} rejected.")
+
+
+@app.command()
+def resend(context: typer.Context) -> None:
+    """Send the lines in rejected.log again; those that are rejected again stay in it."""
+    from .console import out
+
+    sent = asyncio.run(_shipper(context).resend_rejected())
+    out.print(f"{sent.documents} records are in Elasticsearch now, {sent.rejected} rejected again.")
+    if sent.rejected:
+        raise typer.Exit(1)
 
 
 def _shipper(context: typer.Context) -> "Shipper":
@@ -116,14 +126,12 @@ def _new_records(directory: Path, seen: dict[Path, int]) -> Iterator[dict[str, A
 
 def _files(directory: Path) -> list[Path]:
     """Return the files of the chat log, that which was written last at the end."""
-    from ..observability.chatlog import FILE_NAME
+    from ..observability.chatlog_files import log_files
 
     found: list[tuple[float, Path]] = []
-    with suppress(FileNotFoundError):
-        for path in directory.iterdir():
-            if FILE_NAME.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # its days are over
-                    found.append((path.stat().st_mtime, path))
+    for file in log_files(directory):
+        with suppress(FileNotFoundError):  # too old, and removed
+            found.append((file.path.stat().st_mtime, file.path))
     return [path for _, path in sorted(found)]
 
 
@@ -131,14 +139,12 @@ def _record(line: bytes) -> Any:
     """Return what a line holds, if need be behind the torn line of a process that died in it."""
     import orjson
 
-    while True:
-        try:
-            return orjson.loads(line)
-        except orjson.JSONDecodeError:
-            start = line.find(_RECORD_START, 1)
-            if start < 0:
-                return None
-            line = line[start:]
+    from ..observability.chatlog_files import split_torn
+
+    for _, rest in split_torn(line):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(rest)
+    return None
 
 
 def _shown(record: dict[str, Any]) -> "Text":

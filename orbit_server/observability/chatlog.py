@@ -1,29 +1,27 @@
 """The chat log: what was asked and answered, errors and the server's own state, a JSON line each.
 
-A file for every day, known by its name, so that several processes can write it: nothing is ever
-renamed. A writer thread of its own touches the disk, so that a slow one holds up nobody but the
-line's own exchange, and that only for a moment.
+A file a day, known by its name, so that several processes can write it: nothing is ever renamed. A
+writer thread does all disk I/O; a slow disk delays only its own exchange, by at most ``max_wait``.
 """
 
 import asyncio
 import logging
 import os
 import queue
-import re
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from .chatlog_files import ends_torn, expired_files, file_path
+
 logger = logging.getLogger(__name__)
 
 Kind = Literal["exchange", "error", "status"]
-
-FILE_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log")
 
 
 class _Line(NamedTuple):
@@ -35,13 +33,14 @@ class ChatLog:
     """Append records to ``directory/chat-YYYY-MM-DD.log``, by the record's own day in ``timezone``.
 
     Each line is one ``write`` to a file opened for appending, so that several processes may share
-    it; at ``max_bytes`` the day goes on in ``chat-YYYY-MM-DD.1.log``, then ``.2``. Files whose day
-    is more than ``retention_days`` ago are removed, but never one that ``keep(path)`` speaks for.
-    ``redact`` is applied to ``query`` and ``response`` before anything is written.
+    it; at ``max_bytes`` the day goes on in ``chat-YYYY-MM-DD.1.log``, then ``.2``. Files older than
+    ``retention_days`` (``chatlog_files.expired_files``) are removed, except those for which
+    ``keep(path)`` is true. ``redact`` is applied to ``query`` and ``response`` before anything is
+    written.
 
     Writing never fails an exchange: what could not be written is counted in ``lost``, ``failing``
-    says why until writing works again, and the server's log tells. Runs its thread in ``async
-    with``; leaving it writes everything queued.
+    is the reason until writing works again, and the server's log has it too. The thread runs in
+    ``async with``; leaving that writes everything queued.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class ChatLog:
         self._put(kind, fields, lambda: _call(loop, confirm))
         await asyncio.wait({written}, timeout=self.max_wait)
 
-    def note(self, kind: Kind, **fields: Any) -> None:
+    def write_nowait(self, kind: Kind, **fields: Any) -> None:
         """Write a record without waiting for it."""
         self._put(kind, fields, None)
 
@@ -154,28 +153,24 @@ class ChatLog:
         else:
             first = 0
             self.directory.mkdir(parents=True, exist_ok=True)
-            if day > self._day:
+            if day != self._day:
                 self._remove_old(date.fromisoformat(day))
         self._close()
         self._day, self._part = day, first
         while True:
-            part = f".{self._part}" if self._part else ""
-            path = self.directory / f"chat-{day}{part}.log"
+            path = file_path(self.directory, day, self._part)
             # The log holds people's questions: for the server's user and group only.
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-            size = os.fstat(self._file).st_size
-            if size < self.max_bytes:
+            if os.fstat(self._file).st_size < self.max_bytes:
                 break
             self._close()
             self._part += 1
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
+        if ends_torn(self._file):
             os.write(self._file, b"\n")  # a process that died in the middle of a line
 
     def _remove_old(self, today: date) -> None:
-        oldest = (today - timedelta(days=self.retention_days)).isoformat()
-        for path in sorted(self.directory.iterdir()):
-            name = FILE_NAME.fullmatch(path.name)
-            if name is not None and name[1] < oldest and not self.keep(path):
+        for path in expired_files(self.directory, today, self.retention_days):
+            if not self.keep(path):
                 path.unlink(missing_ok=True)
                 logger.info("removed %s: older than %d days", path.name, self.retention_days)
 

@@ -1,7 +1,7 @@
-"""The backlog: what of the chat log's files is still to be sent, and how far sending has come.
+"""Unsent lines of the chat log, and the checkpoint: how far sending has come.
 
-The files only grow, and several processes write them. A checkpoint remembers a place in each of
-them, always behind the end of a line; whoever holds its lock, one process of a host, moves it.
+The files only grow, and several processes write them. The checkpoint is a position in each of them,
+always behind the end of a line; one process of a host holds its lock and moves it.
 """
 
 import contextlib
@@ -9,31 +9,25 @@ import fcntl
 import hashlib
 import logging
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import orjson
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from .chatlog_files import log_files, split_torn
+from .rejected import Rejected, RejectedLog
 
 logger = logging.getLogger(__name__)
 
-REJECTED = "rejected.log"
-
-_FILE_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log")
 _HEAD_BYTES = 256  # hold the first record's id, which tells a file from all others
-_TORN_SECONDS = 60.0
-_RECORD_START = re.compile(rb'\{"timestamp"')  # inside of a text, its quotes would be escaped
-_TORN_IN_A_ROW = 20
+_NOT_ASKED = "it was not spoken to yet"
 
 
-class Mark(BaseModel):
-    """A place in a file: bytes and lines before it, and what tells the file from another one."""
+class Position(BaseModel):
+    """A position in a file: bytes and lines before it, and a hash that tells files apart."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,14 +36,14 @@ class Mark(BaseModel):
     head: str = ""
 
 
-class Checkpoint(BaseModel):
-    """How far sending has come, and whether there is somebody to send to."""
+class Progress(BaseModel):
+    """How far sending has come, and whether Elasticsearch is available, else the ``cause``."""
 
     model_config = ConfigDict(frozen=True)
 
-    available: bool = True
-    cause: str = ""
-    files: dict[str, Mark] = {}
+    available: bool = False
+    cause: str = _NOT_ASKED
+    files: dict[str, Position] = {}
 
 
 class Line(NamedTuple):
@@ -61,37 +55,42 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Lines of one file in their order, and the place behind them.
+    """Lines of one file in their order, and the position behind them.
 
-    ``rejected`` takes those that cannot be sent, each with the reason, until the batch is done.
+    ``rejected`` collects those that cannot be sent until the batch is done.
     """
 
     file: str
     lines: list[Line]
-    rejected: list[tuple[bytes, str]]
-    mark: Mark
+    rejected: list[Rejected]
+    end: Position
 
 
-class Backlog:
-    """The files of the chat log in ``directory``, and the checkpoint in the file ``state``.
+class Checkpoint:
+    """The unsent lines of the chat log in ``directory``, by the checkpoint in ``file``.
 
-    ``encode`` turns a line into what is sent, and raises ``ValueError`` for one that cannot be.
-    Everything here touches the disk and belongs into a thread. Only the process for which ``hold``
-    was true may ``commit`` and ``note``; all may ask ``lag`` and ``pending``.
+    ``encode`` turns a line into what is sent, and raises ``ValueError`` for one that cannot be. A
+    last line without an end that nobody has written to for ``torn_seconds`` is taken for torn.
+
+    Everything here touches the disk: use it in a thread. Only the process for which ``hold`` was
+    true may ``commit`` and ``set_availability``; all may call ``lag`` and ``pending``.
     """
 
     def __init__(
         self,
         directory: Path,
-        state: Path,
+        file: Path,
         *,
         encode: Callable[[bytes], bytes],
         batch_lines: int,
         batch_bytes: int,
+        torn_seconds: float = 60.0,
     ) -> None:
         self.directory = directory
-        self.state = state
-        self.checkpoint = Checkpoint()
+        self.file = file
+        self.progress = Progress()
+        self.rejected = RejectedLog(directory)
+        self._torn_seconds = torn_seconds
         self._encode = encode
         self._batch_lines = batch_lines
         self._batch_bytes = batch_bytes
@@ -106,21 +105,23 @@ class Backlog:
 
     def hold(self) -> bool:
         """Become the one that sends, unless another process is; read how far sending has come."""
-        self.state.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{self.state}.lock", os.O_RDWR | os.O_CREAT, 0o640)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT, 0o640)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-        else:
-            self._lock = lock
-        self.checkpoint = self._load()
-        self._following = True
-        return self.held
+            self.progress, self._following = self._load(), True
+            return False
+        self.progress, self._following = self._load(warn=True), True
+        if self.progress.available:
+            self._save(available=False, cause=_NOT_ASKED)  # what an earlier process knew
+        self._lock = lock
+        return True
 
-    def known(self) -> Checkpoint:
-        """Return the checkpoint as of the last ``hold``; from the disk when there was none."""
-        return self.checkpoint if self._following else self._load()
+    def known(self) -> Progress:
+        """Return the progress as of the last ``hold``; from the disk when there was none."""
+        return self.progress if self._following else self._load()
 
     def release(self) -> None:
         """Let another process be the one that sends."""
@@ -130,12 +131,7 @@ class Backlog:
 
     def files(self) -> list[Path]:
         """Return the files of the chat log, oldest first."""
-        found = []
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.directory.iterdir():
-                if name := _FILE_NAME.fullmatch(path.name):
-                    found.append((name[1], int(name[2] or 0), path))
-        return [path for *_, path in sorted(found)]
+        return [file.path for file in log_files(self.directory)]
 
     def read(self, path: Path) -> Batch | None:
         """Return the next lines of ``path``; ``None`` when all its whole lines are done with.
@@ -148,17 +144,17 @@ class Backlog:
             return None
         with file:
             start = self._start(file, path.name)
-            if start != self.checkpoint.files.get(path.name, start):
+            if start != self.progress.files.get(path.name, start):
                 logger.warning("%s is not the file it was; it is sent from its start", path.name)
             end, count, size = start.offset, start.lines, 0
             lines: list[Line] = []
-            rejected: list[tuple[bytes, str]] = []
+            rejected: list[Rejected] = []
             file.seek(end)
             for text in file:
                 if not text.endswith(b"\n"):
-                    _end_torn_line(path)
+                    self._end_torn_line(path)
                     break
-                line, torn = self._understood(text)
+                line, torn = self._parse(text)
                 if line is not None:
                     if lines and size + len(line.encoded) > self._batch_bytes:
                         break
@@ -170,21 +166,22 @@ class Backlog:
                     break
             if end == start.offset:
                 return None
-            mark = Mark(offset=end, lines=count, head=_head(file, end))
-        return Batch(path.name, lines, rejected, mark)
+            position = Position(offset=end, lines=count, head=_head(file, end))
+        return Batch(path.name, lines, rejected, position)
 
     def commit(self, batch: Batch) -> None:
-        """Put the rejected lines of ``batch`` aside and remember that it is done with.
+        """Write the rejected lines of ``batch`` to ``rejected.log`` and move behind the batch.
 
-        Files that are gone are forgotten. Raises ``OSError`` when there is no putting aside.
+        Files that are gone are forgotten. Raises ``OSError`` when ``rejected.log`` cannot be
+        written.
         """
-        self._put_aside(batch)
+        self.rejected.append(batch.file, batch.rejected)
         here = {path.name for path in self.files()}
-        files = {**self.checkpoint.files, batch.file: batch.mark}
-        self._save(files={name: mark for name, mark in files.items() if name in here})
+        files = {**self.progress.files, batch.file: batch.end}
+        self._save(files={name: end for name, end in files.items() if name in here})
 
-    def note(self, available: bool, cause: str) -> None:
-        """Remember, for the other processes too, whether there is somebody to send to."""
+    def set_availability(self, available: bool, cause: str) -> None:
+        """Store whether Elasticsearch is available, for the other processes too."""
         self._save(available=available, cause=cause)
 
     def lag(self) -> tuple[int, int]:
@@ -192,112 +189,84 @@ class Backlog:
 
         Reads what has come since it was last asked.
         """
-        checkpoint = self.checkpoint if self.held else self._load()
+        progress = self.progress if self.held else self._load()
         lines = size = 0
         for path in self.files():
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                mark = self._start(file, path.name, checkpoint)
+                start = self._start(file, path.name, progress)
                 stat = os.fstat(file.fileno())
                 at, counted = self._counted.get((path.name, stat.st_ino), (0, 0))
-                another = mark != checkpoint.files.get(path.name, mark)
-                if another or not mark.offset <= at <= stat.st_size:
-                    at, counted = mark.offset, mark.lines
+                another = start != progress.files.get(path.name, start)
+                if another or not start.offset <= at <= stat.st_size:
+                    at, counted = start.offset, start.lines
                 file.seek(at)
                 while block := file.read(1 << 20):
                     at, counted = at + len(block), counted + block.count(b"\n")
                 self._counted[path.name, stat.st_ino] = at, counted
-                lines, size = lines + counted - mark.lines, size + at - mark.offset
+                lines, size = lines + counted - start.lines, size + at - start.offset
         return lines, size
 
     def pending(self, path: Path) -> bool:
         """Tell whether something in ``path`` is still to be sent."""
-        checkpoint = self.checkpoint if self.held else self._load()
+        progress = self.progress if self.held else self._load()
         try:
             with path.open("rb") as file:
-                mark = self._start(file, path.name, checkpoint)
-                return mark.offset < os.fstat(file.fileno()).st_size
+                start = self._start(file, path.name, progress)
+                return start.offset < os.fstat(file.fileno()).st_size
         except FileNotFoundError:
             return False
 
-    def _start(self, file: BinaryIO, name: str, checkpoint: Checkpoint | None = None) -> Mark:
-        """Return the mark of ``name`` if it still fits the file, else its start."""
-        mark = (checkpoint or self.checkpoint).files.get(name, Mark())
-        if mark.offset and _head(file, mark.offset) == mark.head:
-            file.seek(mark.offset - 1)
+    def _start(self, file: BinaryIO, name: str, progress: Progress | None = None) -> Position:
+        """Return the position in ``name`` if it still fits the file, else the start."""
+        start = (progress or self.progress).files.get(name, Position())
+        if start.offset and _head(file, start.offset) == start.head:
+            file.seek(start.offset - 1)
             if file.read(1) == b"\n":
-                return mark
-        return Mark()
+                return start
+        return Position()
 
-    def _understood(self, text: bytes) -> tuple[Line | None, list[tuple[bytes, str]]]:
-        """Return the record that a line of the file holds, and what else is in it, with reasons."""
+    def _parse(self, text: bytes) -> tuple[Line | None, list[Rejected]]:
+        """Return the record that a line of the file holds, and what in it cannot be sent."""
         if not text.strip():
             return None, []  # two processes may both have ended a torn line
-        try:
-            return Line(text, self._encode(text)), []
-        except ValueError as error:
-            reason = str(error)
-        # Behind the torn line of a killed process, another one may have gone on in the same line.
-        for found in islice(_RECORD_START.finditer(text, 1), _TORN_IN_A_ROW):
-            torn, rest = text[: found.start()], text[found.start() :]
-            with contextlib.suppress(ValueError):
-                return Line(rest, self._encode(rest)), [(torn, reason)]
-        return None, [(text, reason)]
+        reason = ""
+        for torn, rest in split_torn(text):
+            try:
+                line = Line(rest, self._encode(rest))
+            except ValueError as error:
+                reason = reason or str(error)
+            else:
+                return line, [Rejected(torn, reason)] if torn else []
+        return None, [Rejected(text, reason)]
 
-    def _put_aside(self, batch: Batch) -> None:
-        if not batch.rejected:
-            return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        entries = [
-            orjson.dumps(
-                {
-                    "timestamp": now,
-                    "file": batch.file,
-                    "reason": reason,
-                    "line": text.decode(errors="backslashreplace").removesuffix("\n"),
-                }
-            )
-            for text, reason in batch.rejected
-        ]
-        path = self.directory / REJECTED
-        path.touch(mode=0o640)  # it holds people's questions, as the log does
-        with path.open("ab", buffering=0) as file:
-            size, data = path.stat().st_size, b"\n".join([*entries, b""])
-            if file.write(data) != len(data):
-                file.truncate(size)
-                raise OSError(f"the disk took only a part of what belongs into {path}")
-        logger.warning(
-            "%d lines of %s cannot be sent; %s holds them", len(entries), batch.file, path
-        )
+    def _end_torn_line(self, path: Path) -> None:
+        # Who writes a file again ends its torn line first. Nobody writes those of earlier days
+        # again, and a line without an end would keep them for ever.
+        if time.time() - path.stat().st_mtime > self._torn_seconds:
+            with path.open("ab") as file:
+                file.write(b"\n")
 
-    def _load(self) -> Checkpoint:
+    def _load(self, *, warn: bool = False) -> Progress:
         try:
-            return Checkpoint.model_validate_json(self.state.read_bytes())
+            return Progress.model_validate_json(self.file.read_bytes())
         except FileNotFoundError:
-            return Checkpoint()
+            return Progress()
         except ValidationError:
-            if self.held:
-                logger.warning("%s cannot be understood: all files are sent again", self.state)
-            return Checkpoint()
+            if warn:
+                logger.warning("%s cannot be understood: all files are sent again", self.file)
+            return Progress()
 
     def _save(self, **changes: object) -> None:
-        self.checkpoint = self.checkpoint.model_copy(update=changes)
-        whole = self.state.with_name(f"{self.state.name}.new")
+        self.progress = self.progress.model_copy(update=changes)
+        whole = self.file.with_name(f"{self.file.name}.new")
         try:
             with whole.open("wb") as file:
-                file.write(self.checkpoint.model_dump_json(indent=1).encode())
+                file.write(self.progress.model_dump_json(indent=1).encode())
                 file.flush()
                 os.fsync(file.fileno())
-            whole.replace(self.state)
+            whole.replace(self.file)
         except OSError as error:
             logger.warning("after a restart, lines will be sent again: %s", error)
-
-
-def _end_torn_line(path: Path) -> None:
-    # Who writes a file again ends its torn line first. Nobody writes those of earlier days again,
-    # and a line without an end would keep them for ever.
-    if time.time() - path.stat().st_mtime > _TORN_SECONDS:
-        with path.open("ab") as file:
-            file.write(b"\n")
 
 
 def _head(file: BinaryIO, offset: int) -> str:

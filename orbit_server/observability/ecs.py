@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -43,6 +44,7 @@ _PLACES: dict[str, tuple[type, str]] = {
     "tokens": (dict, "orbit.tokens"),
     "timings_ms": (dict, "orbit.timings_ms"),
 }
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 _OUTCOMES = {"completed": "success", "failed": "failure"}
 
 
@@ -68,23 +70,29 @@ def parsed(line: bytes) -> dict[str, Any]:
     return record
 
 
-def operation(line: bytes, *, index: str, data_stream: str | None = None) -> bytes:
+def operation(
+    line: bytes,
+    *,
+    index: str,
+    data_stream: str | None = None,
+    origin: Mapping[str, str] = _NOWHERE,
+) -> bytes:
     """Return the two lines of a bulk request that create the document of a ``line`` of the log.
 
     Its own ``id`` is the document's, in the index of its own month: sent again, it is the same
-    document. ``data_stream`` replaces the index. Raises ``ValueError`` with the reason when there
-    is no record in ``line``.
+    document. ``data_stream`` replaces the index. ``origin`` holds fields that name the server.
+    Raises ``ValueError`` with the reason when there is no record in ``line``.
     """
     record = parsed(line)
     target = data_stream or f"{index}-{_moment(record):%Y.%m}"
     action = {"create": {"_index": target, "_id": record["id"]}}
     try:
-        return orjson.dumps(action) + b"\n" + orjson.dumps(document(record)) + b"\n"
+        return orjson.dumps(action) + b"\n" + orjson.dumps(document(record, origin)) + b"\n"
     except orjson.JSONEncodeError as error:
         raise ValueError(f"it cannot be sent: {error}") from None
 
 
-def document(record: Mapping[str, Any]) -> dict[str, Any]:
+def document(record: Mapping[str, Any], origin: Mapping[str, str] = _NOWHERE) -> dict[str, Any]:
     """Return the ECS document of a ``parsed`` record; what is empty is left out."""
     flat: dict[str, Any] = {
         "@timestamp": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -93,6 +101,7 @@ def document(record: Mapping[str, Any]) -> dict[str, Any]:
         "event.kind": "event",
         "event.module": "orbit",
         "event.dataset": "orbit.chat",
+        **origin,
     }
     details = {}
     for name, value in record.items():
@@ -194,7 +203,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
     **dict.fromkeys(
         (
-            *("client.address", "ecs.version", "error.code", "http.request.id", "log.level"),
+            *("client.address", "ecs.version", "error.code", "host.name", "http.request.id"),
+            *("log.level", "service.instance.id"),
             *("event.action", "event.category", "event.dataset", "event.id", "event.kind"),
             *("event.module", "event.outcome", "event.reason", "event.type", "service.name"),
             *("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"),

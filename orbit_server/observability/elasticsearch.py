@@ -1,4 +1,4 @@
-"""Elasticsearch, as far as the chat log needs it, and what its failures mean.
+"""The Elasticsearch client of the chat log, and what its failures mean.
 
 Failure         something was not done
 └── TooLarge    413: the request, or its only document, is over the server's limit
@@ -6,6 +6,7 @@ Failure         something was not done
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _REQUEST_SECONDS = 30.0
+_LONGEST_SENTENCE = 300
+_TAG = re.compile(r"<[^>]*>")
 
 
 class Failure(Exception):
@@ -39,11 +42,11 @@ class TooLarge(Failure):
     """413: the request, or its only document, is over the server's limit."""
 
 
-class Elastic:
+class ElasticsearchClient:
     """The Elasticsearch at ``node``; opens itself at the first request.
 
-    Its methods raise ``Failure`` for everything that can go wrong, after one try: when to try
-    again is for the caller to say.
+    Its methods raise ``Failure`` for everything that can go wrong, after one try; the caller
+    decides when to try again.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class Elastic:
     async def may_create(self, target: str) -> bool:
         """Tell whether we may create documents in ``target``, an index or a pattern of names.
 
-        Everybody may ask that of oneself; without security nobody can, and everybody may.
+        Any user may query its own privileges; with security off, all is allowed.
         """
         wanted: Any = [{"names": [target], "privileges": ["create_doc"]}]
         try:
@@ -184,8 +187,13 @@ class Elastic:
 
 
 def sentence(body: Any) -> str:
-    """Return what a refusal, or the result of one document, says in one short line."""
-    error = body.get("error") if isinstance(body, dict) else None
+    """Return what a refusal, or the result of one document, says in one short line.
+
+    Elasticsearch sends an object with an ``error``, itself an object or a text; a proxy in front of
+    it sends text or a page.
+    """
+    error = body.get("error") if isinstance(body, dict) else body
     if isinstance(error, dict):
-        return f"{error.get('type')}: {error.get('reason')}"[:300]
-    return "it refuses without a reason"
+        return f"{error.get('type')}: {error.get('reason')}"[:_LONGEST_SENTENCE]
+    text = _TAG.sub(" ", error) if isinstance(error, str) else ""
+    return " ".join(text.split())[:_LONGEST_SENTENCE] or "it refuses without a reason"

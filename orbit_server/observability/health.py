@@ -46,16 +46,21 @@ def chatlog_check(chatlog: ChatLog) -> Check:
     return Check(test)
 
 
-def elasticsearch_check(status: Callable[[], str]) -> Check:
+def elasticsearch_check(
+    status: Callable[[], str], rejected: Callable[[], int] | None = None
+) -> Check:
     """Return the check of Elasticsearch, which is ``ok``, ``disabled`` or ``unavailable``.
 
     It is never an error: it holds a copy, without it the server works, and the files have all of
-    it.
+    it. ``rejected`` returns how many records it did not take; it reads a file.
     """
 
     async def test() -> dict[str, Any]:
         state = status()
-        return {"status": "ok" if state == "enabled" else state}
+        found: dict[str, Any] = {"status": "ok" if state == "enabled" else state}
+        if rejected is not None and (count := await asyncio.to_thread(rejected)):
+            found["rejected"] = count
+        return found
 
     return Check(test)
 

@@ -1,4 +1,4 @@
-"""What is counted, and how it is shown to a monitoring system that understands Prometheus.
+"""Metrics: what is counted, in the format of Prometheus.
 
 Labels are words of our own: templates of routes, statuses, codes, names of steps. Never a path, a
 key or what somebody wrote, so that nothing private is shown and the number of series is bounded.
@@ -29,17 +29,21 @@ _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "orbit-metrics-"
 # The library decides for good when it is imported where it counts.
 _SHARED = os.environ.get(_DIRECTORY)
-_WATCH_SECONDS = 0.5
+
+_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_RATES = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 500, 1000)
+_LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Metrics:
-    """The figures of one application, in a registry of its own.
+    """The metrics of one application, in a registry of its own.
 
-    ``waiting`` and ``lost`` tell how many lines of the chat log are queued now and were lost so
-    far. ``shipper_lag`` tells how many lines and bytes of it are not yet in Elasticsearch; it is
-    asked in a thread, when the figures are, and without it they do not mention a shipper. In
-    ``async with``, a task looks twice a second at what has to be looked at, and thereby measures
-    how late the event loop is.
+    ``waiting`` and ``lost`` return how many lines of the chat log are queued now and were lost so
+    far; ``shipper_lag`` how many lines and bytes of it are not yet in Elasticsearch, ``rejected``
+    how many lines it did not take. These two are called in a thread at each scrape, and without
+    ``shipper_lag`` there is no metric of a shipper. In ``async with``, a task samples every
+    ``watch_seconds``, and thereby measures how late the event loop is.
     """
 
     def __init__(
@@ -48,7 +52,11 @@ class Metrics:
         waiting: Callable[[], int] = lambda: 0,
         lost: Callable[[], int] = lambda: 0,
         shipper_lag: Callable[[], tuple[int, int]] | None = None,
+        rejected: Callable[[], int] = lambda: 0,
+        watch_seconds: float = 0.5,
     ) -> None:
+        self._rejected = rejected
+        self._watch_seconds = watch_seconds
         self._waiting, self._lost, self._shipper_lag = waiting, lost, shipper_lag
         self._lost_before = 0
         self._watching: asyncio.Task[None] | None = None
@@ -94,6 +102,7 @@ class Metrics:
             self._to_ship = (
                 gauge("shipper_lag_lines", "Lines not yet in Elasticsearch.", mode),
                 gauge("shipper_lag_bytes", "The same in bytes.", mode),
+                gauge("shipper_rejected_lines", "Lines that Elasticsearch did not take.", mode),
             )
 
     async def __aenter__(self) -> Self:
@@ -159,7 +168,8 @@ class Metrics:
 
     def _text(self) -> bytes:
         if self._shipper_lag is not None:
-            for gauge, value in zip(self._to_ship, self._shipper_lag(), strict=True):
+            values = (*self._shipper_lag(), self._rejected())
+            for gauge, value in zip(self._to_ship, values, strict=True):
                 gauge.set(value)
         registry = self._registry
         if _SHARED:
@@ -177,8 +187,8 @@ class Metrics:
     async def _watch(self) -> None:
         now = asyncio.get_running_loop().time
         while True:
-            due = now() + _WATCH_SECONDS
-            await asyncio.sleep(_WATCH_SECONDS)
+            due = now() + self._watch_seconds
+            await asyncio.sleep(self._watch_seconds)
             self._loop_lag.observe(max(0.0, now() - due))
             self._look()
 
@@ -235,9 +245,3 @@ def _runs(process: int) -> bool:
     except PermissionError:
         pass  # it is somebody else's
     return True
-
-
-_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
-_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_RATES = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 500, 1000)
-_LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)

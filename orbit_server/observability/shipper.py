@@ -1,43 +1,38 @@
-"""The shipper: what the chat log's files hold, sent to Elasticsearch.
+"""The shipper: sends the chat log's files to Elasticsearch.
 
-It follows the files from a checkpoint, at its own pace and behind everybody's back: a chat never
-waits for it. Every record is created under its own id, so that whatever is sent twice, because a
-reply was lost or a process was killed, is stored once.
+Runs in the background, from a checkpoint; a chat never waits for it. Every record is created under
+its own id, so that whatever is sent twice, because a reply was lost or a process was killed, is
+stored once.
 """
 
 import asyncio
-import contextlib
 import logging
-import random
-from collections.abc import Awaitable, Callable
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from ..errors import OrbitError
 from . import ecs
-from .checkpoint import Backlog, Batch, Line
-from .elasticsearch import Elastic, Failure, TooLarge, sentence
+from .checkpoint import Checkpoint, Line
+from .delivery import Delivery
+from .elasticsearch import ElasticsearchClient, Failure
+from .rejected import Rejected
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _BATCH_BYTES = 1_000_000  # more in one write would hold up the loop, and the chats in it
-_PROBE_SECONDS = 30.0
-_STOP_SECONDS = 3.0
 _TRIES_AT_ONCE = 3
-
-# Refusals with status 400 that say nothing about the document.
-_NOT_THE_DOCUMENT = {
-    "index_closed_exception",
-    "invalid_index_name_exception",
-    "validation_exception",
-}
 
 
 class Shipped(NamedTuple):
-    """How many records Elasticsearch holds now, and how many were put aside."""
+    """How many records Elasticsearch holds now, and how many were rejected."""
 
     documents: int
     rejected: int
@@ -46,16 +41,18 @@ class Shipped(NamedTuple):
 class Shipper:
     """Send the chat log in ``directory`` to the Elasticsearch at ``node``, from ``async with`` on.
 
-    Documents go to ``index-YYYY.MM`` by their own month, or to ``data_stream``. ``state`` is the
-    checkpoint's file; of all shippers with the same one, one sends, and another takes over when it
-    is gone. ``on_state(available, cause)`` is called by the one that sends, at first contact and
-    at each change. ``pauses`` are the first and the longest wait in seconds between two tries.
+    Documents go to ``index-YYYY.MM`` by their own month, or to ``data_stream``. Of all shippers
+    with the same ``checkpoint_file``, one sends, and another takes over when it is gone.
+    ``on_status(available, cause)`` is called by the one that sends, at first contact and at each
+    change. ``pauses`` are the first and the longest wait in seconds between two tries. After
+    ``probe_seconds`` without a document it asks for a sign of life; leaving waits at most
+    ``stop_seconds`` for the last lines to be sent.
     """
 
     def __init__(
         self,
         directory: Path,
-        state: Path,
+        checkpoint_file: Path,
         *,
         node: str,
         index: str,
@@ -69,14 +66,15 @@ class Shipper:
         batch_size: int = 500,
         flush_seconds: float = 2.0,
         pauses: tuple[float, float] = (0.5, 30.0),
-        on_state: Callable[[bool, str], None] = lambda available, cause: None,
+        probe_seconds: float = 30.0,
+        prepare_seconds: float = 300.0,
+        stop_seconds: float = 3.0,
+        on_status: Callable[[bool, str], None] = lambda available, cause: None,
     ) -> None:
-        self.index = index
-        self.data_stream = data_stream
-        self.retention_days = retention_days
+        self.node = node
         self.flush_seconds = flush_seconds
-        self.on_state = on_state
-        self._elastic = Elastic(
+        self.on_status = on_status
+        self._client = ElasticsearchClient(
             node,
             username=username,
             password=password,
@@ -84,19 +82,28 @@ class Shipper:
             ca_certs=ca_certs,
             verify_certs=verify_certs,
         )
-        self._backlog = Backlog(
+        self._encode = partial(
+            ecs.operation, index=index, data_stream=data_stream, origin=_origin(directory)
+        )
+        self._prepare = partial(
+            self._client.prepare,
+            index=index,
+            data_stream=data_stream,
+            retention_days=retention_days,
+        )
+        self.checkpoint = Checkpoint(
             directory,
-            state,
-            encode=lambda line: ecs.operation(line, index=index, data_stream=data_stream),
+            checkpoint_file,
+            encode=self._encode,
             batch_lines=batch_size,
             batch_bytes=_BATCH_BYTES,
         )
+        self._batch_size = batch_size
         self._pauses = pauses
-        self._tries: float = float("inf")
-        self._failures = 0
-        self._contact: float | None = None
-        self._told: bool | None = None
-        self._prepared = False
+        self._probe_seconds = probe_seconds
+        self._prepare_seconds = prepare_seconds
+        self._stop_seconds = stop_seconds
+        self._announced: bool | None = None
 
     async def __aenter__(self) -> Self:
         self._begin()
@@ -106,37 +113,36 @@ class Shipper:
     async def __aexit__(self, *exc: object) -> None:
         self._stopping.set()
         try:
-            await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
+            await asyncio.wait({self._task}, timeout=self._stop_seconds)
         finally:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self._end()
 
     @property
-    def state(self) -> Literal["enabled", "unavailable"]:
-        """What Elasticsearch was, for whichever process sends, when it was last spoken to."""
-        return "enabled" if self._backlog.known().available else "unavailable"
+    def status(self) -> Literal["enabled", "unavailable"]:
+        """Whether Elasticsearch takes records; ``enabled`` only once it has answered."""
+        return "enabled" if self.checkpoint.known().available else "unavailable"
 
     @property
     def cause(self) -> str:
         """Why Elasticsearch is unavailable; empty when it is not."""
-        return self._backlog.known().cause
-
-    @property
-    def sending(self) -> bool:
-        """Whether this process is the one that sends."""
-        return self._backlog.held
+        return self.checkpoint.known().cause
 
     def lag(self) -> tuple[int, int]:
         """Return how many lines and bytes are still to be sent.
 
-        Reads what has come since it was last asked: call it in a thread.
+        Reads what has come since the last call: call it in a thread.
         """
-        return self._backlog.lag()
+        return self.checkpoint.lag()
+
+    def rejected(self) -> int:
+        """Return how many lines are in ``rejected.log``. Reads it: call it in a thread."""
+        return self.checkpoint.rejected.count()
 
     def pending(self, path: Path) -> bool:
         """Tell whether a file of the chat log holds something that is still to be sent."""
-        return self._backlog.pending(path)
+        return self.checkpoint.pending(path)
 
     async def ship_once(self) -> Shipped:
         """Send all there is, outside of ``async with``.
@@ -144,173 +150,125 @@ class Shipper:
         Raises ``OrbitError`` when another process sends, when Elasticsearch is still unavailable
         after a few tries, or when a file cannot be read or written.
         """
-        self._begin()
-        self._tries = _TRIES_AT_ONCE
-        try:
-            if not await self._on_disk(self._backlog.hold):
+        async with self._at_once():
+            if not await self._on_disk(self.checkpoint.hold):
                 raise OrbitError("a running server sends the chat log already")
-            await self._until_it_works(self._probe)
+            await self._delivery.probe()
             return await self._ship()
+
+    async def resend_rejected(self) -> Shipped:
+        """Send the lines of ``rejected.log`` again, also while a server runs.
+
+        What is rejected again stays in it. Raises ``OrbitError`` as ``ship_once`` does.
+        """
+        documents = rejected = 0
+        log = self.checkpoint.rejected
+        async with self._at_once():
+            await self._delivery.probe()
+            with log.taken(self._batch_size) as batches:
+                for file, texts in batches:
+                    lines, refused = [], []
+                    for text in texts:
+                        try:
+                            lines.append(Line(text, self._encode(text)))
+                        except ValueError as error:
+                            refused.append(Rejected(text, str(error)))
+                    refused += await self._delivery.send(lines)
+                    log.append(file, refused)
+                    documents += len(texts) - len(refused)
+                    rejected += len(refused)
+        return Shipped(documents, rejected)
+
+    @asynccontextmanager
+    async def _at_once(self) -> AsyncIterator[None]:
+        """Work for a command: give up after a few tries, with an ``OrbitError``."""
+        self._begin(tries=_TRIES_AT_ONCE)
+        try:
+            yield
         except Failure as failure:
-            raise OrbitError(f"Elasticsearch at {self._elastic.node}: {failure}") from failure
+            raise OrbitError(f"Elasticsearch at {self.node}: {failure}") from failure
         except OSError as error:
             raise OrbitError(f"the chat log cannot be sent: {error}") from error
         finally:
             await self._end()
 
-    def _begin(self) -> None:
+    def _begin(self, tries: float = float("inf")) -> None:
         self._stopping = asyncio.Event()
+        self._delivery = Delivery(
+            self._client,
+            prepare=self._prepare,
+            on_contact=self._on_contact,
+            stopping=self._stopping,
+            pauses=self._pauses,
+            tries=tries,
+            prepare_seconds=self._prepare_seconds,
+        )
         # One thread: its work is done in order, and is done before the lock is given back.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="shipper")
 
     async def _end(self) -> None:
-        await self._elastic.close()
+        await self._client.close()
         await asyncio.to_thread(self._disk.shutdown)
-        self._backlog.release()
+        self.checkpoint.release()
 
     async def _on_disk(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
 
-    # -- the way of the lines --------------------------------------------------------------
-
     async def _run(self) -> None:
-        trouble = ""
+        failing = ""
         while True:
             last = self._stopping.is_set()
             try:
-                if self._backlog.held or await self._on_disk(self._backlog.hold):
+                if self.checkpoint.held or await self._on_disk(self.checkpoint.hold):
                     await self._ship()
-                    if self._silent_for() >= _PROBE_SECONDS:
-                        await self._until_it_works(self._probe)
-                trouble = ""
+                    if self._delivery.silent_for() >= self._probe_seconds:
+                        await self._delivery.probe()
+                failing = ""
             except Failure:
-                return  # it was said already, and the server stops
+                return  # it is in the log already, and the server stops
             except Exception as error:
                 # A full disk, a file that cannot be read: nothing is lost by trying again.
-                if trouble != (trouble := repr(error)):
+                if repr(error) != failing:
+                    failing = repr(error)
                     logger.exception("the chat log cannot be sent")
-                await self._rest(self._pauses[1])
+                await self._delivery.rest(self._pauses[1])
             if last:
                 return
-            await self._rest(self.flush_seconds)
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+            await self._delivery.rest(self.flush_seconds)
 
     async def _ship(self) -> Shipped:
         documents = rejected = 0
-        for path in await self._on_disk(self._backlog.files):
-            while batch := await self._on_disk(self._backlog.read, path):
+        for path in await self._on_disk(self.checkpoint.files):
+            while batch := await self._on_disk(self.checkpoint.read, path):
                 sent = len(batch.lines) + len(batch.rejected)
-                await self._deliver(batch)
-                await self._on_disk(self._backlog.commit, batch)
+                batch.rejected.extend(await self._delivery.send(batch.lines))
+                await self._on_disk(self.checkpoint.commit, batch)
                 rejected += len(batch.rejected)
                 documents += sent - len(batch.rejected)
         return Shipped(documents, rejected)
 
-    async def _deliver(self, batch: Batch) -> None:
-        """Send ``batch`` until every line of it is stored or among its rejected ones."""
-        parts = [batch.lines] if batch.lines else []
-        while parts:
-            part = parts.pop()
-            try:
-                left, failure = await self._bulk(part, batch)
-            except TooLarge as error:
-                if len(part) == 1:
-                    batch.rejected.append((part[0].text, f"too large: {error}"))
-                else:
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
-                continue
-            except Failure as error:
-                left, failure = part, error
-            if failure is None:
-                await self._succeed()
-                continue
-            parts.append(left)
-            if len(left) < len(part):
-                self._failures = 0
-            await self._suffer(failure)
-
-    async def _bulk(self, lines: list[Line], batch: Batch) -> tuple[list[Line], Failure | None]:
-        """Send ``lines``; return those that have to be sent again, and why."""
-        if not self._prepared:
-            await self._prepare()
-        results = await self._elastic.create(b"".join(line.encoded for line in lines))
-        if len(results) != len(lines):
-            raise Failure("it answers for more or fewer documents than were sent")
-        left: list[Line] = []
-        worst: Failure | None = None
-        for line, result in zip(lines, results, strict=True):
-            status = result["status"]
-            if 200 <= status < 300 or status == 409:  # a conflict: it was stored before
-                continue
-            if status == 400 and result["error"]["type"] not in _NOT_THE_DOCUMENT:
-                batch.rejected.append((line.text, sentence(result)))
-                continue
-            left.append(line)
-            failure = Failure(sentence(result), status=status)
-            worst = failure if worst is None or failure.lasting else worst
-        return left, worst
-
-    # -- what becomes of Elasticsearch -----------------------------------------------------
-
-    async def _prepare(self) -> None:
-        await self._elastic.prepare(
-            index=self.index, data_stream=self.data_stream, retention_days=self.retention_days
-        )
-        self._prepared = True
-
-    async def _probe(self) -> None:
-        await (self._elastic.ping() if self._prepared else self._prepare())
-
-    async def _until_it_works(self, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except Failure as failure:
-                await self._suffer(failure)
-            else:
-                return await self._succeed()
-
-    async def _suffer(self, failure: Failure) -> None:
-        """Wait before the next try, longer each time; raise ``failure`` when there is none."""
-        self._failures += 1
-        # A single refusal or lost connection is everyday; a wrong password does not pass.
-        if failure.lasting or self._failures > 1:
-            self._prepared = False
-            await self._tell(False, str(failure))
-        if self._stopping.is_set() or self._failures >= self._tries:
-            raise failure
-        first, longest = self._pauses
-        pause = min(longest, first * 2 ** min(self._failures - 1, 20))
-        await self._rest(pause * random.uniform(0.5, 1.5))  # noqa: S311 - not for secrets
-
-    async def _succeed(self) -> None:
-        self._failures = 0
-        self._contact = asyncio.get_running_loop().time()
-        await self._tell(True, "")
-
-    async def _tell(self, available: bool, cause: str) -> None:
-        known = self._backlog.checkpoint
+    async def _on_contact(self, available: bool, cause: str) -> None:
+        if not self.checkpoint.held:
+            return
+        known = self.checkpoint.progress
         changed = (available, cause) != (known.available, known.cause)
         if changed:
-            await self._on_disk(self._backlog.note, available, cause)
-        if not available and (changed or self._told is not False):
-            logger.warning("Elasticsearch at %s is unavailable: %s", self._elastic.node, cause)
-        if available == self._told:
+            await self._on_disk(self.checkpoint.set_availability, available, cause)
+        if not available and (changed or self._announced is not False):
+            logger.warning("Elasticsearch at %s is unavailable: %s", self.node, cause)
+        if available == self._announced:
             return
-        self._told = available
+        self._announced = available
         if available:
-            logger.info("Elasticsearch at %s takes the chat log", self._elastic.node)
+            logger.info("Elasticsearch at %s takes the chat log", self.node)
         try:
-            self.on_state(available, cause)
+            self.on_status(available, cause)
         except Exception:
-            logger.exception("nobody was told what became of Elasticsearch")
+            logger.exception("a change of Elasticsearch could not be reported")
 
-    def _silent_for(self) -> float:
-        if self._contact is None:
-            return float("inf")
-        return asyncio.get_running_loop().time() - self._contact
+
+def _origin(directory: Path) -> dict[str, str]:
+    """Return the fields that name this host and the server whose log is in ``directory``."""
+    host = socket.gethostname()
+    instance = uuid.uuid5(uuid.NAMESPACE_URL, f"orbit://{host}{directory.absolute()}")
+    return {"host.name": host, "service.instance.id": str(instance)}

@@ -1,5 +1,6 @@
 """``/health`` and its kin: what each part says, who may know more, and what load balancers read."""
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from orbit_server.observability.health import Check, chatlog_check
 from orbit_server.services import Services
 from tests.support import asgi, ollama_standin
 from tests.support.chat_server import town
+from tests.support.elasticsearch_standin import ElasticsearchStandIn, Refuse
 from tests.support.ollama_standin import BUSY, OllamaStandIn
 from tests.support.server import ADMIN_TOKEN, Running, configuration, lexical, running
 
@@ -113,6 +115,26 @@ async def test_elasticsearch_is_not_needed(
         status, said = await get(server, "/health/ready")
         assert (status, said["status"]) == (200, "ok")
         assert said["components"]["elasticsearch"]["status"] == shown
+
+
+async def test_rejected_records_are_counted(tmp_path: Path) -> None:
+    """What Elasticsearch does not take is no trouble for chats, and is not hidden either."""
+    async with (
+        ElasticsearchStandIn() as elastic,
+        town(tmp_path, elasticsearch__enabled=True, elasticsearch__node=elastic.url) as there,
+    ):
+        elastic.refuse = lambda identity, source: Refuse(400, "mapper_parsing_exception", "no")
+        for _ in range(3):
+            assert (await there.ask()).text
+        shipper = there.server.services.shipper
+        assert shipper is not None
+        async with asyncio.timeout(20):
+            while shipper.rejected() < 4 or not shipper.cause.startswith("it rejects"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        _, said = await get(there.server, "/health/ready")
+        assert said["status"] == "ok"
+        component = said["components"]["elasticsearch"]
+        assert component["status"] == "unavailable" and component["rejected"] >= 4
 
 
 async def test_a_chat_log_that_cannot_be_written(tmp_path: Path) -> None:

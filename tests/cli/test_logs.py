@@ -181,11 +181,14 @@ async def test_ship_sends_all(tmp_path: Path) -> None:
 
         result = await command(tmp_path, "logs", "ship")
         assert result.code == 0
-        assert result.out == "7 records are in Elasticsearch now, 1 put aside.\n"
+        assert result.out == "7 records are in Elasticsearch now, 1 rejected.\n"
         assert set(elastic.ids()) == {f"id-{number}" for number in range(7)}
 
         result = await command(tmp_path, "logs", "status")
-        assert result.out == "Elasticsearch  enabled\nto be sent     0 lines, 0 bytes\n"
+        assert result.out == (
+            "Elasticsearch  enabled\nto be sent     0 lines, 0 bytes\n"
+            "rejected       1 lines, in logs/rejected.log\n"
+        )
         result = await command(tmp_path, "logs", "ship")
         assert (result.code, result.out.split()[0]) == (0, "0")
 
@@ -229,7 +232,7 @@ async def test_ship_when_elasticsearch_goes_in_the_middle(tmp_path: Path) -> Non
         assert result.code == 1 and "gone" in result.err
         assert len(elastic.ids()) == 2
         result = await command(tmp_path, "logs", "ship")
-        assert result.out == "4 records are in Elasticsearch now, 0 put aside.\n"
+        assert result.out == "4 records are in Elasticsearch now, 0 rejected.\n"
         assert len(elastic.ids()) == 6
 
 
@@ -240,7 +243,7 @@ async def test_another_process_sends(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.chdir(tmp_path)
         async with make_shipper(load(tmp_path / "config.yaml")) as server:
             async with asyncio.timeout(20):
-                while not server.sending:  # noqa: ASYNC110
+                while not server.checkpoint.held:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             monkeypatch.undo()
             result = await command(tmp_path, "logs", "ship")
@@ -248,7 +251,29 @@ async def test_another_process_sends(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "a running server sends the chat log already" in result.err
 
 
-@pytest.mark.parametrize("name", ["ship", "status"])
+async def test_rejected_records_are_counted_and_sent_again(tmp_path: Path) -> None:
+    """Status counts what was rejected; resend sends it once the reason is gone."""
+    async with ElasticsearchStandIn() as elastic:
+        elasticsearch(tmp_path, elastic.url)
+        write(tmp_path, *(record(number) for number in range(4)), "torn\n")
+        elastic.refuse = lambda identity, source: Refuse(400, "mapper_parsing_exception", "no text")
+        result = await command(tmp_path, "logs", "ship")
+        assert result.out == "0 records are in Elasticsearch now, 5 rejected.\n"
+        status = await command(tmp_path, "logs", "status")
+        reason = "mapper_parsing_exception: no text"
+        assert f"unavailable: it rejects every record: {reason}" in " ".join(status.out.split())
+        assert "rejected       5 lines, in logs/rejected.log" in status.out
+        result = await command(tmp_path, "logs", "resend")
+        assert (result.code, elastic.ids()) == (1, {})
+        assert result.out == "0 records are in Elasticsearch now, 5 rejected again.\n"
+        elastic.refuse = lambda identity, source: None
+        result = await command(tmp_path, "logs", "resend")
+        assert result.out == "4 records are in Elasticsearch now, 1 rejected again.\n"
+        assert set(elastic.ids()) == {f"id-{number}" for number in range(4)}
+        assert "rejected       1 lines" in (await command(tmp_path, "logs", "status")).out
+
+
+@pytest.mark.parametrize("name", ["ship", "status", "resend"])
 async def test_without_elasticsearch(tmp_path: Path, name: str) -> None:
     """What only makes sense with Elasticsearch says that it is switched off."""
     configure(tmp_path)

@@ -16,7 +16,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orbit_server.app import create_app
-from orbit_server.observability import metrics as metrics_module
 from orbit_server.observability.metrics import Metrics, shared_by_workers
 from tests.support import asgi
 from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Socket, town
@@ -259,16 +258,15 @@ async def figures_of(metrics: Metrics) -> Figures:
     return Figures((await metrics.text()).decode())
 
 
-async def test_the_event_loop_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_event_loop_is_watched() -> None:
     """Whoever holds it up is seen, and what is looked at is up to date without a scrape."""
-    monkeypatch.setattr(metrics_module, "_WATCH_SECONDS", 0.01)
     looked = asyncio.Event()
 
     def waiting() -> int:
         looked.set()
         return 7
 
-    async with Metrics(waiting=waiting) as metrics:
+    async with Metrics(waiting=waiting, watch_seconds=0.01) as metrics:
         await looked.wait()
         before = (await figures_of(metrics))["orbit_event_loop_lag_seconds_sum"]
         time.sleep(0.1)  # noqa: ASYNC251
@@ -299,10 +297,11 @@ async def test_the_shipper_is_asked_when_there_is_one() -> None:
         asking -= 1
         return 12, 3456
 
-    metrics = Metrics(shipper_lag=lag)
+    metrics = Metrics(shipper_lag=lag, rejected=lambda: 7)
     for figures in await asyncio.gather(*(figures_of(metrics) for _ in range(5))):
         assert figures["orbit_shipper_lag_lines"] == 12
         assert figures["orbit_shipper_lag_bytes"] == 3456
+        assert figures["orbit_shipper_rejected_lines"] == 7
 
 
 async def test_reasons_are_bounded() -> None:

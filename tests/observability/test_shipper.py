@@ -33,10 +33,12 @@ from ..support.elasticsearch_standin import (
     Fault,
     Garbage,
     Hang,
+    Index,
     Items,
     Refuse,
     Reset,
 )
+from .test_ecs import EXCHANGE
 
 pytestmark = pytest.mark.anyio
 
@@ -161,7 +163,7 @@ async def test_it_follows_what_is_written(log: Log, elastic: ElasticsearchStandI
 async def test_leaving_sends_what_is_there(log: Log, elastic: ElasticsearchStandIn) -> None:
     """When the server stops, its last lines are sent before the shipper is gone."""
     async with log.shipper(elastic, flush_seconds=3600) as shipper:
-        await until(lambda: shipper.sending and bool(elastic.requests))
+        await until(lambda: shipper.checkpoint.held and bool(elastic.requests))
         log.write(5)
     assert elastic.ids() == log.expected
 
@@ -245,10 +247,10 @@ async def test_it_is_away_at_the_start(log: Log, elastic: ElasticsearchStandIn) 
     await elastic.kill()
     states = States()
     log.write(25)
-    async with log.shipper(elastic, on_state=states.note) as shipper:
+    async with log.shipper(elastic, on_status=states.note) as shipper:
         await until(lambda: bool(states))
         looking = log.shipper(elastic)  # as another program does
-        assert shipper.state == looking.state == "unavailable"
+        assert shipper.status == looking.status == "unavailable"
         assert shipper.cause == looking.cause
         assert "cannot be reached" in shipper.cause
         assert shipper.pending(log.file())
@@ -264,22 +266,21 @@ async def test_with_nothing_to_send_it_looks_all_the_same(
 ) -> None:
     """Its owner knows what Elasticsearch is before the first line is written."""
     states = States()
-    async with log.shipper(elastic, on_state=states.note):
+    async with log.shipper(elastic, on_status=states.note):
         await until(lambda: states.seen == [True])
     elastic.users["somebody"] = "else"
-    async with log.shipper(elastic, on_state=states.note) as shipper:
+    async with log.shipper(elastic, on_status=states.note) as shipper:
         await until(lambda: states.seen == [True, False])
-        assert shipper.state == "unavailable"
+        assert shipper.status == "unavailable"
 
 
 async def test_it_looks_again_while_nothing_is_asked(
-    log: Log, elastic: ElasticsearchStandIn, monkeypatch: pytest.MonkeyPatch
+    log: Log, elastic: ElasticsearchStandIn
 ) -> None:
     """It learns that Elasticsearch left and came back also when there is nothing to send."""
-    monkeypatch.setattr("orbit_server.observability.shipper._PROBE_SECONDS", 0)
     elastic.denied |= {"info", "template"}  # a key that may only write
     states = States()
-    async with log.shipper(elastic, on_state=states.note):
+    async with log.shipper(elastic, on_status=states.note, probe_seconds=0):
         await elastic.until(lambda: [r.path for r in elastic.requests].count("/") > 2)
         assert states.seen == [True]
         await elastic.kill()
@@ -295,7 +296,7 @@ async def test_it_comes_back_empty(log: Log, elastic: ElasticsearchStandIn) -> N
         await elastic.until(arrived(log, elastic))
         await elastic.kill()
         log.write(3)
-        await until(lambda: shipper.state == "unavailable")
+        await until(lambda: shipper.status == "unavailable")
         elastic.templates.clear()
         elastic.indices.clear()
         await elastic.start()
@@ -338,10 +339,10 @@ async def test_failures_lose_and_double_nothing(
     elastic.fault = [*faults]
     log.write(35)
     states = States()
-    async with log.shipper(elastic, on_state=states.note) as shipper:
+    async with log.shipper(elastic, on_status=states.note) as shipper:
         await elastic.until(arrived(log, elastic))
         await until(lambda: shipper.lag() == (0, 0))
-        assert shipper.state == "enabled"
+        assert shipper.status == "enabled"
     assert log.rejected() == []
     # Each change is told once, and a failure that passes at once is none.
     # Each change is told once, and a refusal that passes at once is none.
@@ -361,9 +362,9 @@ async def test_it_goes_away_in_the_middle_again_and_again(
             log.write(10)  # after the fault is set: what came before may be on its way already
             await elastic.until(lambda: elastic.fault == [])
             await elastic.kill()
-            await until(lambda: shipper.state == "unavailable")
+            await until(lambda: shipper.status == "unavailable")
             await elastic.start()
-            await until(lambda: shipper.state == "enabled")
+            await until(lambda: shipper.status == "enabled")
         await elastic.until(arrived(log, elastic))
     assert elastic.ids() == log.expected
 
@@ -373,7 +374,7 @@ async def test_only_what_was_refused_is_sent_again(log: Log, elastic: Elasticsea
     log.write(8)
     elastic.fault = [ITEMS_BUSY, ITEMS_BUSY]
     states = States()
-    await log.shipper(elastic, on_state=states.note).ship_once()
+    await log.shipper(elastic, on_status=states.note).ship_once()
     assert elastic.ids() == log.expected
     assert [request.body.count(b"\n") // 2 for request in elastic.bulks()] == [8, 4, 2]
     assert (elastic.conflicts, states.seen) == (0, [True])
@@ -403,7 +404,7 @@ async def test_content_that_is_refused(log: Log, elastic: ElasticsearchStandIn) 
     )
     elastic.fault = [Reset(0.5), ITEMS_BUSY, Garbage()]
     states = States()
-    shipper = log.shipper(elastic, on_state=states.note)
+    shipper = log.shipper(elastic, on_status=states.note)
     async with shipper:
         for identity in bad:
             del log.expected[identity]
@@ -417,6 +418,70 @@ async def test_content_that_is_refused(log: Log, elastic: ElasticsearchStandIn) 
     assert await shipper.ship_once() == Shipped(0, 0)
 
 
+async def test_everything_is_rejected(log: Log, elastic: ElasticsearchStandIn) -> None:
+    """Where no record is taken, as under a foreign mapping, it is unavailable, with the reason."""
+    foreign = Index(mappings={"properties": {"message": {"type": "long"}}})
+    elastic.indices["chatbot-2026.03"] = foreign
+    states = States()
+    async with log.shipper(elastic, on_status=states.note, probe_seconds=0) as shipper:
+        await until(lambda: states.seen == [True])
+        log.write(20)
+        await until(lambda: states.seen == [True, False])
+        assert shipper.status == "unavailable"
+        assert shipper.cause.startswith("it rejects every record: document_parsing_exception")
+        await until(lambda: shipper.lag() == (0, 0))
+        assert shipper.rejected() == log.shipper(elastic).rejected() == 20
+        del elastic.indices["chatbot-2026.03"]
+        log.write(1)
+        await until(lambda: states.seen == [True, False, True])
+    assert await log.shipper(elastic).resend_rejected() == Shipped(20, 0)
+    assert (elastic.ids(), shipper.rejected()) == (log.expected, 0)
+
+
+async def test_rejected_lines_are_sent_again_beside_a_running_shipper(
+    log: Log, elastic: ElasticsearchStandIn
+) -> None:
+    """What is rejected once more stays, and nothing is lost when Elasticsearch is away."""
+    log.write(30)
+    log.append(b"torn\n")
+    elastic.refuse = lambda identity, source: Refuse(400, "mapper_parsing_exception", "no")
+    async with log.shipper(elastic) as shipper:
+        await until(lambda: shipper.rejected() == 31 and shipper.lag() == (0, 0))
+        elastic.refuse = lambda identity, source: None
+        elastic.fault = [*[None] * 2, *[BUSY] * 9]
+        with pytest.raises(OrbitError, match="rejected execution"):
+            await log.shipper(elastic).resend_rejected()
+        assert shipper.rejected() >= 11
+        elastic.fault = None
+        await log.shipper(elastic).resend_rejected()
+        assert (elastic.ids(), shipper.rejected()) == (log.expected, 1)
+
+
+async def test_enabled_is_only_what_has_answered(log: Log, elastic: ElasticsearchStandIn) -> None:
+    """Neither the configuration nor what an earlier process knew counts as an answer."""
+    shipper = log.shipper(elastic)
+    assert (shipper.status, shipper.cause) == ("unavailable", "it was not spoken to yet")
+    await shipper.ship_once()
+    assert shipper.status == "enabled"
+    await elastic.kill()
+    async with log.shipper(elastic) as shipper:
+        await until(lambda: shipper.checkpoint.held)
+        assert shipper.status == log.shipper(elastic).status == "unavailable"
+
+
+async def test_the_template_is_looked_after_while_all_goes_well(
+    log: Log, elastic: ElasticsearchStandIn
+) -> None:
+    """Somebody who removes it while records come in finds it again before the next ones."""
+    async with log.shipper(elastic, prepare_seconds=0):
+        log.write(1)
+        await elastic.until(arrived(log, elastic))
+        elastic.templates.clear()
+        log.write(1, "chat-2026-04-01.log")
+        await elastic.until(arrived(log, elastic))
+    assert elastic.indices["chatbot-2026.04"].mappings == ecs.mappings()
+
+
 async def test_a_wrong_password(
     log: Log, elastic: ElasticsearchStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -428,7 +493,7 @@ async def test_a_wrong_password(
     states = States()
     with pytest.raises(OrbitError, match=r"unable to authenticate user \[orbit\].*401"):
         await log.shipper(elastic, **wrong).ship_once()
-    async with log.shipper(elastic, on_state=states.note, **wrong) as shipper:
+    async with log.shipper(elastic, on_status=states.note, **wrong) as shipper:
         await until(lambda: states.seen == [False])
         assert "unable to authenticate" in shipper.cause
         elastic.users["orbit"] = "wrong-horse"  # the administrator gives in
@@ -448,8 +513,8 @@ async def test_not_allowed_to_write(log: Log, elastic: ElasticsearchStandIn, den
     elastic.denied.add(denied)
     log.write(15)
     async with log.shipper(elastic, api_key="a2V5") as shipper:
-        await until(lambda: shipper.state == "unavailable")
-        assert "unauthorized" in shipper.cause
+        await until(lambda: "unauthorized" in shipper.cause)
+        assert shipper.status == "unavailable"
         assert not elastic.ids()
         elastic.denied.clear()
         await elastic.until(arrived(log, elastic))
@@ -466,13 +531,12 @@ async def test_something_else_than_elasticsearch(log: Log, elastic: Elasticsearc
 
 
 async def test_a_server_that_does_not_answer_holds_up_nobody(
-    log: Log, elastic: ElasticsearchStandIn, monkeypatch: pytest.MonkeyPatch
+    log: Log, elastic: ElasticsearchStandIn
 ) -> None:
     """Leaving does not wait for a reply that never comes; it is sent again next time."""
-    monkeypatch.setattr("orbit_server.observability.shipper._STOP_SECONDS", 0.05)
     elastic.fault = [Hang()]
     log.write(5)
-    async with log.shipper(elastic):
+    async with log.shipper(elastic, stop_seconds=0.05):
         await elastic.until(lambda: bool(elastic.ids()))
     assert log.shipper(elastic).lag()[0] == 5
     await log.shipper(elastic).ship_once()
@@ -488,13 +552,13 @@ async def test_settings_that_cannot_work(log: Log, elastic: ElasticsearchStandIn
 
 
 async def test_an_owner_that_fails(log: Log, elastic: ElasticsearchStandIn) -> None:
-    """An error in the owner's ``on_state`` stops nothing."""
+    """An error in the owner's ``on_status`` stops nothing."""
 
     def fail(available: bool, cause: str) -> None:
         raise RuntimeError("the owner is not well")
 
     log.write(5)
-    async with log.shipper(elastic, on_state=fail):
+    async with log.shipper(elastic, on_status=fail):
         await elastic.until(arrived(log, elastic))
 
 
@@ -721,7 +785,7 @@ async def test_nowhere_to_put_a_line_aside(
     log.write(2)
     log.append(b"torn\n")
     states = States()
-    async with log.shipper(elastic, on_state=states.note) as shipper:
+    async with log.shipper(elastic, on_status=states.note) as shipper:
         await until(lambda: "cannot be sent" in caplog.text)
         assert shipper.lag()[0] == 3
         obstacle.rmdir()
@@ -736,24 +800,24 @@ async def test_nowhere_to_put_a_line_aside(
 async def test_two_shippers(log: Log, elastic: ElasticsearchStandIn) -> None:
     """One sends, the other knows how it goes, and takes over when the first is gone."""
     states, later = States(), States()
-    sender, waiter = (log.shipper(elastic, on_state=each.note) for each in (states, later))
+    sender, waiter = (log.shipper(elastic, on_status=each.note) for each in (states, later))
     log.write(5)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(sender)
-        await until(lambda: sender.sending)
+        await until(lambda: sender.checkpoint.held)
         async with waiter:
             await elastic.until(arrived(log, elastic))
             await elastic.kill()
             log.write(5)
-            await until(lambda: sender.state == waiter.state == "unavailable")
+            await until(lambda: sender.status == waiter.status == "unavailable")
             assert waiter.cause == sender.cause
             await elastic.start()
-            await until(lambda: sender.state == waiter.state == "enabled")
-            assert (waiter.sending, later) == (False, [])
+            await until(lambda: sender.status == waiter.status == "enabled")
+            assert (waiter.checkpoint.held, later) == (False, [])
             with pytest.raises(OrbitError, match="already"):
                 await log.shipper(elastic).ship_once()
             await stack.aclose()
-            await until(lambda: waiter.sending)
+            await until(lambda: waiter.checkpoint.held)
             log.write(5)
             await elastic.until(arrived(log, elastic))
     assert (states.seen, later.seen) == ([True, False, True], [True])
@@ -803,7 +867,7 @@ async def test_not_allowed_to_install(
     log.write(15)
     async with log.shipper(elastic, retention_days=1) as shipper:
         await elastic.until(arrived(log, elastic))
-        await until(lambda: shipper.state == "enabled")
+        await until(lambda: shipper.status == "enabled")
     warnings = [text for text in caplog.messages if "does not take our" in text]
     assert len(warnings) == len(denied - {"info"})
     if denied == {"lifecycle"}:
@@ -825,92 +889,6 @@ async def test_any_record_fits_without_our_template(
     assert await log.shipper(elastic).ship_once() == Shipped(6, 0)
     told = [document.get("error") for document in elastic.sources().values()]
     assert told[3:5] == [{"code": "model_failed", "message": "it broke"}, {"message": "it is gone"}]
-
-
-EXCHANGE: dict[str, Any] = {
-    "request_id": "r-1",
-    "query": "When do you open?",
-    "response": "At nine.",
-    "backend": "ollama",
-    "model": "gemma3:4b",
-    "blocked": False,
-    "block_reason": None,
-    "outcome": "failed",
-    "error": "model_interrupted",
-    "ip": "192.0.2.1",
-    "ip_metadata": {"type": "ipv4", "is_local": False},
-    "api_key": {"id": "k-1", "prefix": "api_ab"},
-    "collection": "city",
-    "sources": [{"id": "p-1", "score": 0.91}],
-    "tokens": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15},
-    "timings_ms": {"moderation": 1.5, "total": 1234.5},
-    "elasticsearch_status": "enabled",
-}
-
-
-def test_an_exchange_in_ecs() -> None:
-    """Each field of an exchange has its place, and none is lost."""
-    identity = {"timestamp": "2026-03-01T12:00:00.000Z", "id": "e-1", "kind": "exchange"}
-    assert ecs.document({**identity, **EXCHANGE}) == {
-        "@timestamp": "2026-03-01T12:00:00.000Z",
-        "ecs": {"version": "9.0.0"},
-        "service": {"name": "orbit"},
-        "message": "When do you open?",
-        "event": {
-            "kind": "event",
-            "module": "orbit",
-            "dataset": "orbit.chat",
-            "id": "e-1",
-            "action": "exchange",
-            "category": ["web"],
-            "type": ["error"],
-            "outcome": "failure",
-            "duration": 1_234_500_000,
-        },
-        "log": {"level": "error"},
-        "error": {"code": "model_interrupted"},
-        "http": {"request": {"id": "r-1"}},
-        "client": {"address": "192.0.2.1", "ip": "192.0.2.1"},
-        "gen_ai": {
-            "operation": {"name": "chat"},
-            "provider": {"name": "ollama"},
-            "request": {"model": "gemma3:4b"},
-            "usage": {"input_tokens": 12, "output_tokens": 3},
-        },
-        "orbit": {
-            "answer": "At nine.",
-            "blocked": False,
-            "outcome": "failed",
-            "api_key": {"id": "k-1", "prefix": "api_ab"},
-            "collection": "city",
-            "sources": [{"id": "p-1", "score": 0.91}],
-            "tokens": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15},
-            "timings_ms": {"moderation": 1.5, "total": 1234.5},
-            "details": {
-                "ip_metadata": {"type": "ipv4", "is_local": False},
-                "elasticsearch_status": "enabled",
-            },
-        },
-    }
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"kind": "exchange", "outcome": "completed"}, (["web"], ["access"], "success")),
-        ({"kind": "exchange", "outcome": "disconnected"}, (["web"], ["access"], "unknown")),
-        (
-            {"kind": "exchange", "outcome": "completed", "blocked": True},
-            (["web"], ["denied"], "success"),
-        ),
-        ({"kind": "error", "error": "x"}, (["web"], ["error"], None)),
-        ({"kind": "status", "event": "start"}, (["process"], ["info"], None)),
-    ],
-)
-def test_what_kind_of_event(fields: dict[str, Any], expected: tuple[Any, ...]) -> None:
-    """Filters of Kibana find what was answered, refused, failed, and what the server says."""
-    event = ecs.document({"timestamp": "2026-03-01T12:00:00Z", "id": "1", **fields})["event"]
-    assert (event["category"], event["type"], event.get("outcome")) == expected
 
 
 # -- killed ----------------------------------------------------------------------------
@@ -1035,7 +1013,7 @@ async def test_the_lock_of_a_killed_shipper_is_free(
             await log.shipper(elastic).ship_once()
         async with log.shipper(elastic) as shipper:
             process.kill()
-            await until(lambda: shipper.sending)
+            await until(lambda: shipper.checkpoint.held)
             log.write(5)
             await elastic.until(arrived(log, elastic))
 
