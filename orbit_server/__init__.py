@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from .config.loader import Config
+    from .config import ConfigSource
     from .services import Services
 
 __version__ = "0.1.0"
@@ -17,9 +17,14 @@ __all__ = ["__version__", "create_app"]
 
 
 def create_app(
-    config: "Config | None" = None, *, services: "Services | None" = None
+    config: "ConfigSource | None" = None, *, services: "Services | None" = None
 ) -> "Starlette":
-    """Return the server as an ASGI application, to be run or mounted; see ``orbit_server.app``."""
+    """Return the server as an ASGI application, to be run or mounted.
+
+    ``config`` is a ``Config``, a mapping of the sections of ``config.yaml``, or the path of such a
+    file; without it, the file that ``ORBIT_CONFIG`` names is read, and no other. Raises
+    ``ConfigError`` with every mistake. See ``orbit_server.app.create_app``.
+    """
     from .app import create_app as create
 
     return create(config, services=services)

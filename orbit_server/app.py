@@ -25,7 +25,8 @@ from .api.chat import Refusal, chat, question_reader
 from .api.event_stream import Shutdown
 from .api.health import ByVerbosity, health, live, ready
 from .api.metrics import metrics
-from .config.loader import Config, load
+from .config import ConfigSource
+from .config.guest import named_errors, resolve
 from .errors import OrbitError
 from .observability.metrics import Metrics
 from .services import ADMIN, Services
@@ -34,16 +35,20 @@ logger = logging.getLogger(__name__)
 requests = logging.getLogger("orbit_server.requests")
 
 
-def create_app(config: Config | None = None, *, services: Services | None = None) -> Starlette:
-    """Return the chat server as an ASGI application.
+def create_app(
+    config: ConfigSource | None = None, *, services: Services | None = None
+) -> Starlette:
+    """Return the chat server as an ASGI application; ``ConfigError`` when it cannot be configured.
 
-    ``config`` defaults to what ``config.load()`` finds. ``services`` may bring parts of its own;
-    they are opened by the application's lifespan unless they are open already. A host that mounts
-    the application must enter ``app.router.lifespan_context(app)`` in its own lifespan: hosts do
-    not run the lifespans of what they mount.
+    ``config`` is a ``Config``, a mapping of the sections of ``config.yaml``, or the path of such a
+    file; without it, the file that ``ORBIT_CONFIG`` names is read, and no other. ``services`` may
+    bring parts of its own; they are opened by the application's lifespan unless they are open
+    already. A host that mounts the application must enter ``app.router.lifespan_context(app)`` in
+    its own lifespan: hosts do not run the lifespans of what they mount.
     """
-    config = config or (services.config if services else load())
-    services = services or Services(config)
+    with named_errors(config):
+        config = services.config if services and config is None else resolve(config)
+        services = services or Services(config)
 
     # Answers see to their end themselves, since theirs may be an event instead of a status.
     shutdown = Shutdown(config.general.drain_seconds)

@@ -56,13 +56,17 @@ class OrbitError(Exception):
 
 
 class ConfigError(OrbitError):
-    """The configuration cannot be used. ``mistakes`` holds one line each, all found at once."""
+    """The configuration cannot be used. ``mistakes`` holds one line each, all found at once.
+
+    ``heading`` says whose configuration it is, where that is not plain.
+    """
 
     code = "config"
 
-    def __init__(self, mistakes: list[str]) -> None:
+    def __init__(self, mistakes: list[str], *, heading: str = "") -> None:
         self.mistakes = mistakes
-        super().__init__("\n".join(mistakes))
+        text = "\n".join(mistakes)
+        super().__init__(f"{heading}:\n{text}" if heading else text)
 
 
 class NotStarted(OrbitError):

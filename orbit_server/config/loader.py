@@ -28,31 +28,32 @@ def load(
     ``source`` is the file, or a mapping of its sections. Without it the file is the one that
     ``ORBIT_CONFIG`` names, else ``config.yaml`` where there is one. ``environ`` (``os.environ``
     unless given, never changed) wins over the ``.env`` beside the file or, where there is none, in
-    the working folder. ``overrides`` maps dotted keys to values that win over the file and are
-    taken as they are, without ``${VAR}``. Without ``from_working_folder``, neither ``config.yaml``
-    nor ``.env`` is read there unless they are named, or lie beside what is named: they may belong
-    to the program that this server is a part of.
+    the working folder; no ``.env`` goes with a mapping. ``overrides`` maps dotted keys to values
+    that win over the file and are taken as they are, without ``${VAR}``.
+
+    Without ``from_working_folder``, neither ``config.yaml`` nor ``.env`` is read there unless it is
+    named, or lies beside what is named: they may belong to the program that this is a part of.
 
     Only regular files are read. A pipe may keep its reader waiting for ever, and gives what it has
     once; each worker reads the configuration, and a reload reads it again.
     """
     environ = os.environ if environ is None else environ
-    folders = [Path()] if from_working_folder else []
+    folders: list[Path] = []
     if isinstance(source, Mapping):
-        name = "the given sections"
+        name = "the given mapping"
         try:
             root: tree.Node | None = tree.from_mapping(source)
         except RecursionError:
             raise ConfigError([f"{name}: nested too deeply"]) from None
     else:
-        named = source or environ.get("ORBIT_CONFIG")
-        file = Path(named or "config.yaml")
+        named = (environ.get("ORBIT_CONFIG") or None) if source is None else source
+        file = Path("config.yaml" if named is None else named)
         name = printable(str(file))
         text: str | None = None
-        if named or from_working_folder:
-            absent = () if named else (FileNotFoundError, NotADirectoryError)
+        if named is not None or from_working_folder:
+            absent = (FileNotFoundError, NotADirectoryError) if named is None else ()
             text = read_text(file, absent=absent)
-            folders.insert(0, file.parent)
+            folders = [file.parent, Path()] if from_working_folder else [file.parent]
         root = tree.compose(text or "", name)
     merging = Merging(name)
     merging.read(root)

@@ -52,7 +52,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> MappingNode:
 
     Raises ``RecursionError`` for a mapping that contains itself.
     """
-    entries = [(_given(name), _given(value)) for name, value in mapping.items()]
+    entries = [(_given(str(name)), _given(value)) for name, value in mapping.items()]
     return MappingNode(f"{_YAML}map", entries)
 
 

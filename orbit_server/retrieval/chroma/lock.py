@@ -24,7 +24,10 @@ class ChromaLocked(SearchError):
         self.path, self.pid, self.address = path, pid, address
         who = "another process" if pid is None else f"process {pid}"
         where = "" if address is None else f", which answers at {address}"
-        super().__init__(f"The Chroma folder {path} is in use by {who}{where}.")
+        super().__init__(
+            f"The Chroma folder {path} is in use by {who}{where}. One process at a time"
+            " can open it; several, such as workers of a host, need a Chroma server (chroma.host)."
+        )
 
 
 def lock(path: str | Path, address: str | None) -> int:

@@ -785,7 +785,8 @@ async def test_the_folder_is_locked(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.pid) == (tmp_path, os.getpid())
         assert str(caught.value) == (
             f"The Chroma folder {tmp_path} is in use by process {os.getpid()},"
-            " which answers at http://127.0.0.1:3000."
+            " which answers at http://127.0.0.1:3000. One process at a time can open it;"
+            " several, such as workers of a host, need a Chroma server (chroma.host)."
         )
         await chroma.heartbeat()
     assert holder(tmp_path) is None
