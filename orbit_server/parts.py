@@ -13,8 +13,8 @@ from .observability.chatlog import ChatLog
 from .observability.elasticsearch import ElasticsearchClient
 from .observability.redaction import redactor
 from .observability.shipper import Shipper
-from .retrieval.chroma.client import Chroma
 from .retrieval.chroma.embedded import ChromaEmbedded
+from .retrieval.chroma.protocol import Chroma
 from .retrieval.chroma.rest import ChromaServer
 from .retrieval.embedders import Embedder, LexicalEmbedder, OllamaEmbedder
 from .retrieval.rerank import Reranker, refuse_embedders

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from ..auth.keys import Key, parse_expiry
 from ..documents.model import Chunk
 from ..errors import CollectionNotFound, Unprocessable
-from ..retrieval.chroma.client import checked_name
+from ..retrieval.chroma.validation import checked_name
 from ..services import Services
 from ..types import StreamFormat
 from .json_body import read_json, validated

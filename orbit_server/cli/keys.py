@@ -65,7 +65,7 @@ def create_key(
     ] = None,
 ) -> None:
     """Create a key for a collection, and show it this once."""
-    from ..retrieval.chroma.client import checked_name
+    from ..retrieval.chroma.validation import checked_name
     from .console import say
 
     async def create(keys: "Keys") -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import CollectionNotFound
 from ..retrieval import embedders as embedding
 from ..retrieval.bm25 import LexicalIndex
-from ..retrieval.chroma.client import Chroma, Collection, Record
+from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.embedders import Embedder
 from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
 from ..types import Passage, Question

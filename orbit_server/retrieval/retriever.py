@@ -18,7 +18,7 @@ from ..errors import SearchError
 from ..types import Passage, Question, Retrieved
 from . import embedders as embedding
 from .bm25 import LexicalIndex
-from .chroma.client import Chroma, Collection, Record
+from .chroma.protocol import Chroma, Collection, Record
 from .embedders import Embedder
 
 THRESHOLD = "orbit_threshold"

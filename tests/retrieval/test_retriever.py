@@ -16,7 +16,7 @@ from orbit_server.documents.model import Chunk
 from orbit_server.errors import CollectionNotFound, EmbedderMismatch
 from orbit_server.retrieval import embedders as embedding
 from orbit_server.retrieval.bm25 import LexicalIndex
-from orbit_server.retrieval.chroma.client import Chroma
+from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.embedders import LexicalEmbedder, hashed_words
 from orbit_server.retrieval.evaluation import evaluate, read_questions
 from orbit_server.retrieval.retriever import (

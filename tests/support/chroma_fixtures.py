@@ -9,8 +9,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from chromadb.config import Settings
 
-from orbit_server.retrieval.chroma.client import Chroma
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
+from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.chroma.rest import ChromaServer
 
 from .chroma_run import RunningChroma, chroma_run

@@ -17,8 +17,8 @@ from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, 
 from ...parts import make_chroma, make_embedder, make_ollama
 from ...retrieval import embedders as embedding
 from ...retrieval.bm25 import LexicalIndex
-from ...retrieval.chroma.client import Chroma
 from ...retrieval.chroma.lock import holder
+from ...retrieval.chroma.protocol import Chroma
 from . import machine
 from .finding import Finding, fail, ok, warn
 

@@ -1,20 +1,35 @@
-"""Chroma in this process, through the ``chromadb`` package."""
+"""Chroma in this process, through the ``chromadb`` package.
+
+Chroma keeps every collection that was used in memory, with four open files each, in a cache of a
+fixed size. A collection that drops out of this cache is not found again, or only without its last
+records, until the process ends. So the cache never fills: after ``most_loaded`` collections Chroma
+is closed and opened again, between two calls, which takes some hundredths of a second.
+"""
 
 import asyncio
 import os
+import resource
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from ...errors import NotStarted, OrbitError
-from .client import Body, Client, failure
+from ...errors import NotStarted, OrbitError, SearchError
+from . import tables
+from .client import Body, Client
 from .lock import lock
+from .protocol import Record
+from .replies import failure
 
 THREADS = 4
 MAX_WRITE_RECORDS = 16
+MOST_LOADED = 1000  # collections, of which each takes some megabytes of memory
+FILES_OF_A_COLLECTION = 4
+NEVER_FULL = 1_000_000
+
+T = TypeVar("T")
 
 
 # Records go through the methods below chromadb's own Collection: they take the UUID, and do not try
@@ -36,32 +51,42 @@ _IN_PROCESS: dict[str, Callable[[Any, str, Any], Any]] = {
 }
 
 
+_LOADING = {"count", "query", "get", "upsert", "delete"}
+
+
 class ChromaEmbedded(Client):
     """Chroma in this process, on the folder ``path``, which it makes and locks.
 
     A folder belongs to one process at a time: opening raises :class:`ChromaLocked` while another
     holds it. ``address`` is where this process can be asked instead; it is written into the lock
-    for others to read.
+    for others to read. ``most_loaded`` collections are held in memory at once; their files are at
+    most half of what this process may open unless it is given.
 
     Calls run in threads. A cancelled call returns at once; what its thread had begun is completed.
     """
 
     # While chromadb takes over vectors, no other thread runs: a write is many short ones, between
     # which answers go on.
-    most_records = MAX_WRITE_RECORDS
+    batch_records = MAX_WRITE_RECORDS
 
-    def __init__(self, path: str | Path, *, address: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, address: str | None = None, most_loaded: int | None = None
+    ) -> None:
         super().__init__()
         self._path = Path(path).absolute()
         self._address = address
+        self._most_loaded = most_loaded
         self._lock_fd: int | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._client: Any = None
+        self._loaded: set[str] = set()
+        self._running: set[Future[Any]] = set()
+        self._reopening: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> Self:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="chroma")
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._open)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._begin)
         except BaseException:
             await self.__aexit__()
             raise
@@ -71,43 +96,111 @@ class ChromaEmbedded(Client):
         threads, self._threads = self._threads, None
         if threads is not None:
             # Shielded: a second cancellation must not leave the folder open or its lock held.
-            closing = asyncio.get_running_loop().run_in_executor(None, self._close, threads)
+            closing = asyncio.get_running_loop().run_in_executor(None, self._end, threads)
             await asyncio.shield(closing)
+
+    async def drop(self, name: str) -> None:
+        await super().drop(name)
+        await self._beside(tables.remove_orphans)
+
+    async def stored_records(
+        self, collection_id: str, *, after: int, limit: int
+    ) -> list[tuple[int, Record]]:
+        return await self._beside(tables.records, collection_id, after=after, limit=limit)
+
+    async def stored_count(self, collection_id: str) -> int:
+        return await self._beside(tables.record_count, collection_id)
+
+    async def clean(self) -> int:
+        def work() -> int:
+            return tables.remove_orphans(self._path) + tables.compact(self._path)
+
+        return await self._reopen(work)
 
     async def _call(
         self, operation: str, key: str = "", body: Body | None = None, request_id: str | None = None
     ) -> Any:
-        threads, client = self._threads, self._client
-        if threads is None:
+        while True:
+            if self._reopening is not None:
+                await asyncio.shield(self._reopening)
+            elif operation in _LOADING and self._is_full_for(key):
+                await self._reopen(lambda: None)
+            else:
+                break
+        if operation in _LOADING:
+            self._loaded.add(key)
+        return await self._beside(self._do, operation, key, body or {})
+
+    def _is_full_for(self, collection_id: str) -> bool:
+        most = self._most_loaded or 1
+        return collection_id not in self._loaded and len(self._loaded) >= most
+
+    def _do(self, _: Path, operation: str, key: str, body: Body) -> Any:
+        with _translated_chromadb(self._path):
+            return _IN_PROCESS[operation](self._client, key, body)
+
+    async def _beside(self, call: Callable[..., T], *values: Any, **named: Any) -> T:
+        """Return what ``call`` does with the folder, in a thread."""
+        if self._threads is None:
+            raise NotStarted("The Chroma folder is not open.")
+        future = self._threads.submit(call, self._path, *values, **named)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return await asyncio.wrap_future(future)
+
+    async def _reopen(self, between: Callable[[], T]) -> T:
+        """Close Chroma when all calls have ended, and open it again; what ``between`` returns.
+
+        Calls that come meanwhile wait. A caller that is cancelled does not stop it.
+        """
+        while self._reopening is not None:
+            await asyncio.shield(self._reopening)
+        if self._threads is None:
             raise NotStarted("The Chroma folder is not open.")
 
-        def work() -> Any:
-            with _translated_chromadb(self._path):
-                return _IN_PROCESS[operation](client, key, body or {})
+        def work(running: list[Future[Any]]) -> T:
+            wait(running)
+            self._close()
+            try:
+                return between()
+            finally:
+                self._loaded.clear()
+                self._open()
 
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        async def reopened() -> T:
+            try:
+                return await asyncio.to_thread(work, list(self._running))
+            finally:
+                self._reopening = None
+
+        self._reopening = task = asyncio.create_task(reopened())
+        return await asyncio.shield(task)
+
+    def _begin(self) -> None:
+        if self._most_loaded is None:
+            self._most_loaded = _collections_that_fit()
+        with _translated_chromadb(self._path):
+            self._lock_fd = lock(self._path, self._address)
+        self._open()
+        with suppress(SearchError):  # whatever it is, the next call meets it too
+            tables.remove_orphans(self._path)
 
     def _open(self) -> None:
         with _translated_chromadb(self._path):
-            self._lock_fd = lock(self._path, self._address)
+            self._client = _client(self._path)
 
-            import chromadb
-            from chromadb.config import Settings
-
-            # Constructed rather than called: calling it reads the environment and ``.env``, where
-            # names as plain as ALLOW_RESET or MIGRATIONS would change how the folder is opened.
-            settings = Settings.model_construct(anonymized_telemetry=False)
-            self._client = chromadb.PersistentClient(self._path, settings=settings)
-
-    def _close(self, threads: ThreadPoolExecutor) -> None:
-        threads.shutdown()
+    def _close(self) -> None:
         client, self._client = self._client, None
+        if client is not None:
+            with _translated_chromadb(self._path):
+                client.close()
+
+    def _end(self, threads: ThreadPoolExecutor) -> None:
+        threads.shutdown()
         lock_fd, self._lock_fd = self._lock_fd, None
         self._remembered.clear()
         try:
-            if client is not None:
-                with _translated_chromadb(self._path):
-                    client.close()
+            self._close()
         finally:
             if lock_fd is not None:
                 os.close(lock_fd)
@@ -132,3 +225,29 @@ def _translated_chromadb(path: Path) -> Iterator[None]:
 
 def _described(collection: Any) -> Any:
     return collection.get_model().model_dump()
+
+
+def _client(path: Path) -> Any:
+    """Return chromadb's client of the folder, with a cache that never drops a collection."""
+    from chromadb.api import ServerAPI
+    from chromadb.api.client import Client as ChromaClient
+    from chromadb.config import Settings, System
+
+    # Constructed rather than called: calling it reads the environment and ``.env``, where
+    # names as plain as ALLOW_RESET or MIGRATIONS would change how the folder is opened.
+    system = System(
+        Settings.model_construct(
+            anonymized_telemetry=False, persist_directory=str(path), is_persistent=True
+        )
+    )
+    bindings: Any = system.instance(ServerAPI)  # type: ignore[type-abstract]
+    bindings.hnsw_cache_size = NEVER_FULL
+    system.start()
+    return ChromaClient.from_system(system)
+
+
+def _collections_that_fit() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_LOADED
+    return max(1, min(MOST_LOADED, files // 2 // FILES_OF_A_COLLECTION))

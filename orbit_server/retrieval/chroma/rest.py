@@ -12,7 +12,10 @@ import aiohttp
 import orjson
 
 from ...errors import NotStarted, SearchError, SearchTimeout, SearchUnavailable
-from .client import Body, Client, Vector, expected_form, failure
+from .client import Body, Client
+from .protocol import Record, Vector
+from .replies import expected_form, failure
+from .validation import MAX_BATCH_BYTES
 
 CONNECT_SECONDS = 3.0
 WRITE_SECONDS = 60.0
@@ -36,8 +39,8 @@ class ChromaServer(Client):
     """A Chroma server, its distributed edition or Chroma Cloud, through one aiohttp session.
 
     ``headers`` go with every request: Chroma itself asks for no credentials, a proxy before it may.
-    ``timeout`` is in seconds for a whole call; a write gets at least a minute. Opening sends
-    nothing, so the server may start later.
+    ``timeout`` is in seconds for a whole call; a write gets at least a minute, and its JSON at most
+    ``batch_bytes``. Opening sends nothing, so the server may start later.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class ChromaServer(Client):
         tenant: str = "default_tenant",
         database: str = "default_database",
         timeout: float = 10.0,
+        batch_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_bytes=batch_bytes)
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._base = f"{'https' if ssl else 'http'}://{self._address}"
         tenant, database = quote(tenant, safe=""), quote(database, safe="")
@@ -72,6 +76,23 @@ class ChromaServer(Client):
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def stored_count(self, collection_id: str) -> int:
+        raise self._not_ours("orbit collections repair NAME")
+
+    async def stored_records(
+        self, collection_id: str, *, after: int, limit: int
+    ) -> list[tuple[int, Record]]:
+        raise self._not_ours("orbit collections repair NAME")
+
+    async def clean(self) -> int:
+        raise self._not_ours("chroma vacuum --path FOLDER")
+
+    def _not_ours(self, command: str) -> SearchUnavailable:
+        return SearchUnavailable(
+            f"The folder of Chroma at {self._address} belongs to that server. Stop it, and run"
+            f" `{command}` on its machine, with chroma.path naming its folder and no chroma.host."
+        )
 
     async def _call(
         self, operation: str, key: str = "", body: Body | None = None, request_id: str | None = None

@@ -32,13 +32,13 @@ from orbit_server.errors import (
     SearchUnavailable,
     Unprocessable,
 )
-from orbit_server.retrieval.chroma import client as chroma_module
 from orbit_server.retrieval.chroma import embedded as chroma_embedded
 from orbit_server.retrieval.chroma import rest as chroma_server
-from orbit_server.retrieval.chroma.client import Chroma, Record
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.chroma.lock import ChromaLocked, holder
+from orbit_server.retrieval.chroma.protocol import Chroma, Record
 from orbit_server.retrieval.chroma.rest import ChromaServer
+from orbit_server.retrieval.chroma.validation import MAX_BATCH_RECORDS
 
 from ...support.chroma_run import RunningChroma, chroma_run
 
@@ -307,7 +307,7 @@ async def test_records_that_are_not_records(chroma: Chroma, name: str) -> None:
 async def test_more_records_than_a_batch(chroma: Chroma, name: str) -> None:
     """Writing and deleting go on where Chroma's limit for one call ends."""
     await chroma.create(name, {})
-    count = chroma_module.MAX_BATCH_RECORDS + 2
+    count = MAX_BATCH_RECORDS + 2
     ids = [f"id-{number}" for number in range(count)]
     await chroma.upsert(
         name,
@@ -604,10 +604,9 @@ async def test_secrets_stay_out_of_errors() -> None:
     assert "s3cret" not in str(caught.value)
 
 
-async def test_writes_are_cut_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writes_are_cut_by_size() -> None:
     """Bodies stay below the limit, and vectors travel as little-endian float32 in base64."""
     limit = 100_000
-    monkeypatch.setattr(chroma_module, "MAX_BATCH_BYTES", limit)
     sizes: list[int] = []
     ids: list[str] = []
     vectors: list[tuple[float, ...]] = []
@@ -623,7 +622,10 @@ async def test_writes_are_cut_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
             vectors.append(struct.unpack("<300f", base64.b64decode(text)))
         return web.json_response({})
 
-    async with standing_in(answer) as port, ChromaServer("127.0.0.1", port) as chroma:
+    async with (
+        standing_in(answer) as port,
+        ChromaServer("127.0.0.1", port, batch_bytes=limit) as chroma,
+    ):
         await chroma.upsert(
             "docs",
             ids=[f"id-{number}" for number in range(200)],
