@@ -24,7 +24,7 @@ OWNERS: dict[str, set[str]] = {
     "elasticsearch": {"observability.elasticsearch"},
     "markdown_it": {"documents.readers"},
     "prometheus_client": {"observability.metrics"},
-    "pypdf": {"documents.readers"},
+    "pypdfium2": {"documents.readers.pdf_worker"},
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
     "rich": {"cli"},
     "snowballstemmer": {"retrieval.embedders"},
@@ -38,7 +38,7 @@ OWNERS: dict[str, set[str]] = {
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 
 HEAVY = {"chromadb", "chromadb_rust_bindings", "cryptography", "elasticsearch"} | {
-    "pypdf",
+    "pypdfium2",
     "markdown_it",
 }
 

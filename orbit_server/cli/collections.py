@@ -174,7 +174,7 @@ def _print_report(report: "Report", collection: str) -> None:
             str(result.chunks),
             str(result.stored),
             str(result.removed),
-            Text(result.error, style="red"),
+            Text(result.error or " ".join(result.notes), style="red" if result.error else "yellow"),
         )
     for source in report.pruned:
         table.add_row(source, "0", "0", "all", "file is gone")

@@ -20,13 +20,17 @@ _LONGEST_CHUNK = 5 * 1024 * 1024
 
 @dataclass(slots=True)
 class FileResult:
-    """What became of one file. ``error`` is a sentence, empty when all went well."""
+    """What became of one file.
+
+    ``error`` is a sentence, empty when all went well; ``notes`` say what was left out or changed.
+    """
 
     source: str
     chunks: int = 0
     stored: int = 0
     removed: int = 0
     error: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -93,7 +97,7 @@ async def ingest(
         try:
             if entry.outcome == "error":
                 raise UnreadableDocument(entry.problem)
-            chunks = await asyncio.to_thread(
+            chunks, notes = await asyncio.to_thread(
                 read,
                 entry.path,
                 entry.source,
@@ -101,6 +105,7 @@ async def ingest(
                 chunk_overlap=chunk_overlap,
             )
             _refuse_giants(chunks)
+            result.notes += notes
         except UnreadableDocument as error:
             result.error = str(error)
             advanced(sizes[entry.path], 0)

@@ -52,10 +52,11 @@ class Block:
 
 @dataclass(slots=True)
 class Document:
-    """What a reader hands over: the title, and the blocks in reading order."""
+    """What a reader hands over: the title, the blocks in reading order, and what it left out."""
 
     title: str
     blocks: list[Block] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def heading_path(headings: Sequence[str]) -> str:

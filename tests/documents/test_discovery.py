@@ -116,5 +116,5 @@ def test_what_is_found_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tree(tmp_path, "docs/a.md")
     (entry,) = discover([Path("docs")])
     assert entry == File(Path("docs/a.md"), "docs/a.md")
-    chunks = read(entry.path, entry.source, chunk_chars=100, chunk_overlap=0)
+    chunks = read(entry.path, entry.source, chunk_chars=100, chunk_overlap=0).chunks
     assert chunks[0].metadata["source"] == "docs/a.md"

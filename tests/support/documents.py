@@ -15,7 +15,7 @@ def load(
     """Write ``content`` into a file of this name and read it."""
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read(path, name, chunk_chars=size, chunk_overlap=overlap)
+    return read(path, name, chunk_chars=size, chunk_overlap=overlap).chunks
 
 
 def texts(chunks: list[Chunk]) -> list[str]:

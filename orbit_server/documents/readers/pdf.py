@@ -1,76 +1,148 @@
-"""PDF: the text of its pages, lines joined to paragraphs."""
+"""PDF: the text of its pages, lines joined to paragraphs and divided words mended."""
 
-import io
-import logging
+import json
+import math
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from ...errors import UnreadableDocument
 from ..cleaning import one_line
 from ..model import Block, Document
 
-_BULLET = re.compile(r"[•▪‣◦–—*-]\s|\(?\d{1,2}[.)]\s")
+_WORKER = Path(__file__).with_name("pdf_worker.py")
+_REFUSED = {
+    "password": "The PDF is protected by a password.",
+    "broken": "The PDF is broken.",
+    "long": "The PDF holds more than 20 million characters; divide it.",
+}
+# Names that programs make up: "Microsoft Word - x.doc", a file or a path, numbers.
+_JUNK_TITLE = re.compile(
+    r"microsoft \w+ - .*|(?:[a-z]:|file:|[\\/]).*|[\W\d_]*"
+    r"|.*\.(?:ai|cdr|docx?|dvi|dwg|eps|exe|fm|html?|indd|jpe?g|od[pst]|pdf|pmd|png|pp[st]x?|ps|pub"
+    r"|qxd|rtf|tex|tiff?|tmp|txt|wpd|xlsx?|xml)"
+    r"|\(?(?:untitled|anonymous|unknown|no title)\b.*|powerpoint presentation|(?:slide|layout) \d+",
+    re.I,
+)
 _HYPHENS = ("-", "\u00ad", "\u2010")
+_BROKEN_WORD = re.compile("[\x02\ufffe]")  # pdfium's sign for a hyphen with the line's end
+_SYMBOL_BULLETS = re.compile("[\uf0a7\uf0b7\uf0d8\uf0fc]")  # those of Wingdings and Symbol
+_BULLET = re.compile(r"[•▪‣◦–—*-]\s|\(?\d{1,2}[.)]\s")
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+# After a hyphen they say that it stands for the end of a later word: "pre- and post-war".
+_SUSPENDING = frozenset("and or to und oder bis bzw. et ou y o e en of".split())  # noqa: SIM905
+# With a long word after them they are rather compounds ("open-domain") than syllables.
+_COMPOUNDING = re.compile(
+    r"(?:open|well|self|non|high|low|long|short|real|full|half|hard|free|two|three|four|five|six|ten)"
+    r"-(?!ing|er|ness|it|ful|ish|ly|ment|able|less)\w{5,}"
+)
+_CJK = re.compile("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
-def read(data: bytes) -> Document:
-    """Read the pages of a PDF. Raises ``UnreadableDocument`` for one without any text."""
-    import pypdf
-    from pypdf.errors import DependencyError
+def read(data: bytes, *, seconds: float = 60.0, megabytes: int = 1024) -> Document:
+    """Read the pages of a PDF in a process that may take so long and so much memory.
 
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-    try:
-        reader = pypdf.PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UnreadableDocument("The PDF is protected by a password.")
-        title = reader.metadata.title if reader.metadata else None
-        pages = [page.extract_text() for page in reader.pages]
-    except UnreadableDocument:
-        raise
-    except DependencyError as error:
-        raise UnreadableDocument(
-            "The PDF is encrypted with AES; reading it needs the package cryptography."
-        ) from error
-    except Exception as error:
-        raise UnreadableDocument(f"The PDF is broken ({type(error).__name__}).") from error
+    Raises ``UnreadableDocument`` for one that is locked, broken, too costly or without any text.
+    """
+    found = _extracted(data, seconds, megabytes)
+    pages = [_SYMBOL_BULLETS.sub("•", _BROKEN_WORD.sub("-\n", text)) for text in found["pages"]]
     if not any(text.strip() for text in pages):
         raise UnreadableDocument("The PDF holds only images; run text recognition on it first.")
-    meant = isinstance(title, str) and title.strip().lower() not in ("untitled", "(anonymous)")
-    document = Document(one_line(title) if title and meant else "")
+    title = one_line(found["title"])
+    document = Document("" if _JUNK_TITLE.fullmatch(title) else title)
+    if found["unread"]:
+        document.notes.append(f"{found['unread']} of {len(pages)} pages hold no text; scanned?")
+    lines = _Lines(pages)
     for number, text in enumerate(pages, start=1):
-        for paragraph in _paragraphs(text):
+        for paragraph in lines.paragraphs(text):
             last = document.blocks[-1] if document.blocks else Block("")
             if (
                 last.page == number - 1
                 and paragraph[0].islower()
                 and not last.text.endswith((".", "!", "?"))
             ):
-                document.blocks[-1] = Block(_continued(last.text, paragraph), page=last.page)
+                document.blocks[-1] = Block(lines.joined(last.text, paragraph), page=last.page)
             else:
                 document.blocks.append(Block(paragraph, page=number))
     return document
 
 
-def _paragraphs(text: str) -> Iterator[str]:
-    # a line much shorter than the others was ended on purpose
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    lengths = sorted(len(line) for line in lines if line)
-    short = 0.75 * lengths[int(0.8 * len(lengths))] if lengths else 0
-    paragraph = previous = ""
-    for line in lines:
-        ended = len(previous) < short and not previous.endswith(_HYPHENS) and not line[:1].islower()
-        if paragraph and (not line or (ended and previous.endswith((".", "!", "?")))):
+def _extracted(data: bytes, seconds: float, megabytes: int) -> dict[str, Any]:
+    limits = (str(megabytes), str(math.ceil(seconds)))
+    try:
+        done = subprocess.run(  # noqa: S603 - our own script and numbers
+            [sys.executable, "-P", str(_WORKER), *limits],
+            input=data,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UnreadableDocument(
+            f"Reading the PDF took longer than {seconds:g} seconds; divide it."
+        ) from None
+    if done.returncode != 0:
+        raise UnreadableDocument(
+            f"The PDF is broken, or reading it needs more than {megabytes} MB of memory."
+        )
+    found: dict[str, Any] = json.loads(done.stdout)
+    if refused := found.get("refused"):
+        raise UnreadableDocument(_REFUSED[refused])
+    return found
+
+
+class _Lines:
+    """Joins the lines of one document, whose own words tell which hyphens belong to words."""
+
+    def __init__(self, pages: Sequence[str]) -> None:
+        whole = re.sub(r"\S+[-\u00ad\u2010][ \t]*\r?\n\s*\S+", " ", "\n".join(pages))
+        self._words = set(_WORD.findall(whole))
+        self._lower = {word.lower() for word in self._words}
+
+    def paragraphs(self, text: str) -> Iterator[str]:
+        """Yield the paragraphs of a page; a line much shorter than most was ended on purpose."""
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        lengths = sorted(len(line) for line in lines if line)
+        short = 0.75 * lengths[int(0.8 * len(lengths))] if lengths else 0
+        paragraph = previous = ""
+        for line in lines:
+            ended = (
+                len(previous) < short and not previous.endswith(_HYPHENS) and not line[:1].islower()
+            )
+            if paragraph and (not line or (ended and previous.endswith((".", "!", "?")))):
+                yield paragraph
+                paragraph = line
+            elif paragraph and (ended or _BULLET.match(line)):
+                paragraph = f"{paragraph}\n{line}"
+            else:
+                paragraph = self.joined(paragraph, line) if paragraph else line
+            previous = line
+        if paragraph:
             yield paragraph
-            paragraph = line
-        elif paragraph and (ended or _BULLET.match(line)):
-            paragraph = f"{paragraph}\n{line}"
-        else:
-            paragraph = _continued(paragraph, line) if paragraph else line
-        previous = line
-    if paragraph:
-        yield paragraph
 
+    def joined(self, before: str, after: str) -> str:
+        """Return two lines as one: a divided word whole again, a compound with its hyphen."""
+        hyphened = before.endswith(_HYPHENS) and before[-2:-1].isalnum() and after[:1].isalnum()
+        if hyphened and after.split()[0] not in _SUSPENDING:
+            divided = before.endswith("\u00ad") or self._divided(before, after)
+            return before[:-1] + ("" if divided else "-") + after
+        unspaced = _CJK.match(before[-1:]) and _CJK.match(after)
+        return before + ("" if unspaced else " ") + after
 
-def _continued(before: str, after: str) -> str:
-    hyphenated = before.endswith(_HYPHENS) and before[-2:-1].isalpha() and after[0].islower()
-    return before[:-1] + after if hyphenated else f"{before} {after}"
+    def _divided(self, before: str, after: str) -> bool:
+        """Return whether the hyphen between the lines is the line's and not the word's."""
+        firsts, second = _WORD.findall(before[:-1].rsplit(" ", 1)[-1]), _WORD.match(after)
+        if not firsts or second is None:
+            return False
+        first, rest = firsts[-1], second[0]
+        if (first + rest).lower() in self._lower:
+            return True
+        if not rest[0].islower() or f"{first}-{rest}".lower() in self._lower:
+            return False
+        # In German, say, a second part that begins a word elsewhere has a capital there.
+        compound = "-" in first or rest in self._words
+        known = compound and first.rpartition("-")[2].lower() in self._lower
+        return not known and not _COMPOUNDING.match(f"{first}-{rest}".lower())

@@ -5,8 +5,9 @@ invisible characters.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import UnreadableDocument
 from ..chunking import split
@@ -30,7 +31,14 @@ _DOCUMENTS: dict[str, Callable[[bytes], Document]] = {
 SUFFIXES = (*_PAIRS, *_DOCUMENTS)
 
 
-def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> list[Chunk]:
+class ReadFile(NamedTuple):
+    """The chunks of one file; ``notes`` say in a sentence each what of it could not be read."""
+
+    chunks: list[Chunk]
+    notes: Sequence[str] = ()
+
+
+def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> ReadFile:
     """Read one file into chunks.
 
     ``source`` goes into every chunk's metadata. Passages are at most ``chunk_chars`` characters
@@ -52,10 +60,10 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> li
     try:
         data = _bytes(path)
         if suffix in _PAIRS:
-            return pairs.chunks(_PAIRS[suffix](data), source)
+            return ReadFile(pairs.chunks(_PAIRS[suffix](data), source))
         document = _DOCUMENTS[suffix](data)
         document.title = document.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
-        return _divided(document, source, chunk_chars, chunk_overlap)
+        return ReadFile(_divided(document, source, chunk_chars, chunk_overlap), document.notes)
     except UnreadableDocument:
         raise
     except OSError as error:

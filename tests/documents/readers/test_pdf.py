@@ -1,6 +1,7 @@
 """PDF: pages, lines joined to paragraphs, and complaints that say why."""
 
 import io
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from reportlab.lib.pdfencrypt import StandardEncryption  # type: ignore[import-untyped]
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
+from orbit_server.documents.readers import pdf as pdf_reader
+from orbit_server.documents.readers.read import read
 from orbit_server.errors import UnreadableDocument
 
 from ...support.documents import complaint, load, texts
@@ -78,6 +81,175 @@ def test_a_pdf_that_only_its_owner_may_change_is_read(tmp_path: Path) -> None:
     ]
 
 
+def drawn(*lines: list[tuple[float, str]]) -> bytes:
+    """Return a PDF of one page whose lines consist of texts, each drawn by itself at its x."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer)
+    for number, line in enumerate(lines):
+        for x, text in line:
+            canvas.drawString(x, 700 - 14 * number, text)
+    canvas.save()
+    return buffer.getvalue()
+
+
+def mapped(*lines: str) -> bytes:
+    """Return a PDF of one page with each character drawn by itself, of any script.
+
+    Its font is Courier with a table that says which characters its codes stand for.
+    """
+    characters = sorted(set("".join(lines)))
+    code = {character: 33 + number for number, character in enumerate(characters)}
+    table = "".join(
+        f"<{code[character]:02x}> <{character.encode('utf-16-be').hex()}>\n" for character in code
+    )
+    cmap = (
+        "begincmap 1 begincodespacerange <00> <ff> endcodespacerange\n"
+        f"{len(code)} beginbfchar\n{table}endbfchar endcmap"
+    )
+    drawing = "BT /F 15 Tf " + "".join(
+        f"1 0 0 1 {72 + 9 * column} {700 - 18 * row} Tm <{code[character]:02x}> Tj "
+        for row, line in enumerate(lines)
+        for column, character in enumerate(line)
+    )
+    objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 5 0 R"
+        "/Resources<</Font<</F 4 0 R>>>>>>",
+        "<</Type/Font/Subtype/Type1/BaseFont/Courier/ToUnicode 6 0 R>>",
+        f"<</Length {len(drawing) + 3}>>stream\n{drawing} ET\nendstream",
+        f"<</Length {len(cmap)}>>stream\n{cmap}\nendstream",
+    ]
+    body = "".join(f"{n} 0 obj\n{each}\nendobj\n" for n, each in enumerate(objects, start=1))
+    return f"%PDF-1.7\n{body}trailer<</Root 1 0 R/Size 7>>\n%%EOF".encode()
+
+
+def only_text(folder: Path, content: bytes) -> str:
+    return "\n\n".join(texts(load(folder, "a.pdf", content)))
+
+
+def test_words_that_are_drawn_apart_stay_apart(tmp_path: Path) -> None:
+    """Gaps between words are spaces, though the file holds none."""
+    words = [(72.0, "What"), (103.0, "is"), (115.0, "Earth"), (149.0, "Science?")]
+    assert only_text(tmp_path, drawn(words)) == "What is Earth Science?"
+
+
+def test_type_that_is_drawn_twice_to_look_bold_is_read_once(tmp_path: Path) -> None:
+    """Neither letters nor lines are doubled."""
+    twice = [(72.0, "Opening hours"), (72.3, "Opening hours")]
+    letters = [(72.0 + 9 * n + more, c) for n, c in enumerate("FEES") for more in (0, 0.3)]
+    assert only_text(tmp_path, drawn(twice, letters)) == "Opening hours FEES"
+
+
+def test_scripts_without_spaces_get_none(tmp_path: Path) -> None:
+    """Japanese whose signs are drawn one by one is lines of text, joined without a gap."""
+    lines = ("窓口は九時に開きま", "す。電話はできない。")
+    assert only_text(tmp_path, mapped(*lines)) == "".join(lines)
+
+
+def test_ligatures_are_letters(tmp_path: Path) -> None:
+    """The words that a reader sees can be searched for."""
+    assert only_text(tmp_path, mapped("o\ufb03ce \ufb01nds")) == "office finds"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["It is an open-", "domain answer."], "an open-domain answer"),
+        (["Open or closed domain: it is an open-", "domain answer."], "an open-domain answer"),
+        (["open-domain is best. It is an open-", "domain answer."], "an open-domain answer"),
+        (["Registration: the regis-", "tration office."], "the registration office"),
+        (["The regis-", "tration office."], "The registration office"),
+        (["The ELE-", "MENT of an element."], "The ELEMENT of"),
+        (["A state-of-the-", "art pool, the best."], "A state-of-the-art pool"),
+        (["Since COVID-", "19 it is closed."], "Since COVID-19 it"),
+        (["Open 9-", "12 daily."], "Open 9-12 daily"),
+        (["Die Haupt-", "und Nebenstraße."], "Die Haupt- und Nebenstraße"),
+        (["The Anglo-", "Saxon church."], "The Anglo-Saxon church"),
+        (["Wide -", "and open."], "Wide - and open"),
+    ],
+)
+def test_hyphens_at_line_ends(tmp_path: Path, lines: list[str], expected: str) -> None:
+    """A divided word is whole again, a compound keeps its hyphen: the document's words decide."""
+    assert expected in only_text(tmp_path, pdf(lines))
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Microsoft Word - agenda 2016.doc",
+        "10811.exe",
+        "annual report.indd",
+        "C:\\Users\\me\\report",
+        "file:///tmp/x",
+        "untitled",
+        "(anonymous)",
+        "Untitled-1",
+        "PowerPoint Presentation",
+        "88300 162..177",
+        "\x00",
+    ],
+)
+def test_titles_that_programs_make_up_are_not_used(tmp_path: Path, title: str) -> None:
+    """The name of the file says more."""
+    content = pdf(["Text."], title=title)
+    assert load(tmp_path, "fee-list.pdf", content)[0].metadata["title"] == "fee list"
+
+
+@pytest.mark.parametrize("title", ["Eliquis, INN-apixaban", "2024 Budget", "1984", "Node.js guide"])
+def test_titles_that_people_write_are_used(tmp_path: Path, title: str) -> None:
+    """Numbers and dots alone make no title junk."""
+    expected = "fee list" if title.isdigit() else title
+    content = pdf(["Text."], title=title)
+    assert load(tmp_path, "fee-list.pdf", content)[0].metadata["title"] == expected
+
+
+def picture(canvas: Canvas) -> None:
+    canvas.rect(72, 72, 300, 300, fill=1)
+    canvas.showPage()
+
+
+def test_pages_without_text_are_said(tmp_path: Path) -> None:
+    """What was scanned is counted, an empty page is not, and the rest is loaded."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer)
+    canvas.drawString(72, 700, "One page of text.")
+    canvas.showPage()
+    canvas.showPage()
+    picture(canvas)
+    picture(canvas)
+    canvas.save()
+    path = tmp_path / "a.pdf"
+    path.write_bytes(buffer.getvalue())
+    found = read(path, "a.pdf", chunk_chars=1000, chunk_overlap=0)
+    assert texts(found.chunks) == ["One page of text."]
+    assert list(found.notes) == ["2 of 4 pages hold no text; scanned?"]
+
+
+def bomb(megabytes: int) -> bytes:
+    """Return a small PDF whose page is ``megabytes`` long when it is unpacked."""
+    packer = zlib.compressobj(9)
+    packed = packer.compress(b"BT /F 12 Tf 72 700 Td (x) Tj ET\n")
+    packed += b"".join(packer.compress(b"q Q " * (1 << 18)) for _ in range(megabytes))
+    packed += packer.flush()
+    head = (
+        "%PDF-1.7\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+        "2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+        "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 5 0 R>>endobj\n"
+        f"5 0 obj<</Length {len(packed)}/Filter/FlateDecode>>stream\n"
+    )
+    return head.encode() + packed + b"\nendstream endobj\ntrailer<</Root 1 0 R/Size 6>>\n%%EOF"
+
+
+def test_a_pdf_may_not_cost_what_it_likes() -> None:
+    """Too much time or memory ends its own process and is one sentence."""
+    with pytest.raises(UnreadableDocument, match=r"longer than 0\.01 seconds"):
+        pdf_reader.read(pdf(["Text."]), seconds=0.01)
+    with pytest.raises(UnreadableDocument, match="more than 200 MB of memory"):
+        pdf_reader.read(bomb(300), megabytes=200)
+    assert pdf_reader.read(pdf(["Text."]), megabytes=200).blocks
+
+
 def test_pdfs_that_cannot_be_read_say_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,7 +270,7 @@ def test_damaged_pdfs_are_chunks_or_a_complaint(folder: Path) -> None:
     """A PDF with bytes changed anywhere still ends in passages or in one sentence."""
     whole = pdf(["Some text on a page."], ["And another."], title="T")
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=30)
     @given(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=12))
     def check(changes: list[tuple[int, int]]) -> None:
         content = bytearray(whole)
