@@ -21,15 +21,22 @@ from .api._middleware.api_key import ApiKeyMiddleware
 from .api._middleware.request_log import RequestLogMiddleware
 from .api._middleware.safety import SafetyMiddleware
 from .api.acme import acme_route
-from .api.chat import Refusal, chat, question_reader
-from .api.event_stream import Shutdown
+from .api.chat import chat, question_reader
+from .api.event_stream import server_stopping
+from .api.exchange_log import report
 from .api.health import ByVerbosity, health, live, ready
 from .api.metrics import metrics
+from .api.responses import Refusal
+from .api.shutdown import Shutdown
+from .auth.keys import Key
+from .auth.policy import ADMIN
 from .config import ConfigSource
 from .config.guest import named_errors, resolve
 from .errors import OrbitError
 from .observability.metrics import Metrics
-from .services import ADMIN, Services
+from .safety import Verdict
+from .services import Services
+from .types import Question
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("orbit_server.requests")
@@ -50,19 +57,30 @@ def create_app(
         config = services.config if services and config is None else resolve(config)
         services = services or Services(config)
 
+    # What a reload replaces is found when it is asked, not when the routes are made.
+    async def verify(key: str | None) -> Key | None:
+        services.require_open()
+        return await services.policy.verify(key)
+
+    async def verify_admin(token: str | None) -> str | None:
+        caller = await services.policy.verify_admin(token)
+        services.require_open()
+        return caller
+
+    async def refusal(question: Question) -> Verdict | None:
+        return await services.guard.refusal(question) if services.guard else None
+
     # Answers see to their end themselves, since theirs may be an event instead of a status.
-    shutdown = Shutdown(config.general.drain_seconds)
-    until_shutdown: Any = shutdown.ends
-    with_key = Middleware(
-        ApiKeyMiddleware, verify=services.verify, header=config.api_keys.header_name
-    )
+    shutdown = Shutdown(config.general.drain_seconds, stopping=server_stopping)
+    until_shutdown: Any = shutdown.cancel_on_shutdown
+    with_key = Middleware(ApiKeyMiddleware, verify=verify, header=config.api_keys.header_name)
     with_admin_token = Middleware(
-        ApiKeyMiddleware, verify=services.verify_admin, header=None, refuse=_wrong_admin_token
+        ApiKeyMiddleware, verify=verify_admin, header=None, refuse=_wrong_admin_token
     )
     with_safe_question = Middleware(
         SafetyMiddleware,
         read=until_shutdown(question_reader(config)),
-        check=until_shutdown(services.check) if services.guard else None,
+        check=until_shutdown(refusal) if services.guard else None,
         refuse=partial(Refusal, services),
     )
 
@@ -157,7 +175,7 @@ async def _answer_error(request: Request, error: OrbitError) -> Response:
     state = request.scope.get("state", {})
     if error.status >= 500 and not state.get("error"):  # else the endpoint has said it
         state["error"] = error.code
-        _services(request).report(error, state.get("request_id"))
+        report(_services(request), error, state.get("request_id"))
     body = error.body()
     if state.get("caller") == ADMIN:
         body["cause"] = str(error)  # whoever holds the admin token is the operator
@@ -185,7 +203,7 @@ async def _answer_unexpected(request: Request, error: Exception) -> Response:
     logger.error("request %s failed unexpectedly", state.get("request_id"), exc_info=error)
     unexpected = OrbitError(f"{type(error).__name__}: {error}")
     state["error"] = unexpected.code
-    _services(request).report(unexpected, state.get("request_id"))
+    report(_services(request), unexpected, state.get("request_id"))
     return JSONResponse(unexpected.body(), status_code=unexpected.status)
 
 

@@ -1,11 +1,17 @@
-"""The vocabulary of the pipeline: what is asked, what was found."""
+"""The vocabulary: what is asked, what was found, how it ended."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from .errors import OrbitError
+
 StreamFormat = Literal["delta", "cumulative"]
+Outcome = Literal["completed", "disconnected", "failed"]
+
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+_EXCERPT = 240  # characters
 
 
 class Turn(BaseModel):
@@ -74,4 +80,10 @@ class Retrieved:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
-_EXCERPT = 240
+@dataclass(frozen=True, slots=True)
+class ExchangeResult:
+    """How an exchange ended: what the client got, and whether that was all."""
+
+    text: str
+    outcome: Outcome
+    error: OrbitError | None = None

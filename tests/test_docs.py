@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Route
 
 from orbit_server import create_app, errors
-from orbit_server.api.event_stream import done_event, event
+from orbit_server.api.events import done_event, event
 from orbit_server.config.loader import Config
 from orbit_server.config.section import Section
 from orbit_server.errors import ConfigError, OrbitError, UnreadableDocument

@@ -1,35 +1,14 @@
-"""The pipeline: a question becomes passages, passages become a stream of text. Knows no HTTP."""
+"""One answer: passages are found, and become a stream of text that knows its sources."""
 
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from ..types import Passage, Question, Retrieved
+from ..llm.protocols import TextStream
+from ..types import NO_TOKENS, Passage, Question, Retrieved
 from .citations import cited
-
-
-class TextStream(Protocol):
-    """A text while it is being written: lists of pieces, to be appended in order.
-
-    It holds what it needs open between ``__aenter__`` and ``__aexit__``. ``usage`` and
-    ``finish_reason`` (``stop`` or ``length``) are final after the last step.
-    """
-
-    usage: dict[str, int]
-    finish_reason: str
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *exc: object) -> None: ...
-
-    def __aiter__(self) -> AsyncIterator[list[str]]: ...
-
-    async def __anext__(self) -> list[str]: ...
-
-
-NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+from .extractive import FixedText
 
 Retrieve = Callable[[Question, str], Awaitable[Retrieved]]
 Generate = Callable[[Question, Sequence[Passage]], TextStream]
@@ -84,7 +63,7 @@ class Answer:
         if self.passages:
             stream = self._generate(self.question, self.passages)
         else:
-            stream = Written([self._nothing_found])
+            stream = FixedText([self._nothing_found])
         self._stream = await self._stack.enter_async_context(stream)
         pieces = await stream.__anext__()
         self._timings_ms["first_token"] = self._elapsed()
@@ -113,44 +92,3 @@ class Answer:
 
     def _elapsed(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 1)
-
-
-class Written:
-    """A text stream of words that exist already; no model is asked."""
-
-    def __init__(self, pieces: Sequence[str]) -> None:
-        self.usage = NO_TOKENS
-        self.finish_reason = "stop"
-        self._pieces = iter(pieces)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        return None
-
-    def __aiter__(self) -> AsyncIterator[list[str]]:
-        return self
-
-    async def __anext__(self) -> list[str]:
-        for piece in self._pieces:
-            return [piece]
-        raise StopAsyncIteration
-
-
-def quotation(question: Question, passages: Sequence[Passage]) -> Written:
-    """Answer without a language model: quote the stored answer, or the best passages, and say so.
-
-    The quotation is the passage's own text, streamed word by word; ``question`` is not needed for
-    it.
-    """
-    best = passages[0]
-    if best.answer is not None:
-        text = f"Quoted from “{best.title}”: {best.answer}"
-    else:
-        same = [passage for passage in passages[:_QUOTED] if passage.answer is None]
-        text = "\n\n".join(f"Quoted from “{passage.title}”: {passage.text}" for passage in same)
-    return Written(re.findall(r"\s*\S+\s*$|\s*\S+", text))
-
-
-_QUOTED = 2

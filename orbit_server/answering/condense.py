@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import OrbitError
+from ..llm.protocols import Complete
 from ..llm.untrusted import fence, without_roles
-from ..safety.guard import Complete
 from ..types import Question
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,11 @@ async def condense(
     try:
         async with asyncio.timeout(timeout):
             reply = await complete(
-                messages(question), model=model, options={**(options or {}), **own}, think=False
+                messages(question),
+                model=model,
+                options={**(options or {}), **own},
+                think=False,
+                request_id=question.request_id,
             )
     except TimeoutError:
         problem = f"{timeout:g} s were not enough"

@@ -8,119 +8,32 @@ Importing this module imports sse-starlette, which patches ``uvicorn.Server.hand
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any
 
 import anyio
-import orjson
 from sse_starlette.sse import EventSourceResponse
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..answering.answer import Answer
+from ..answering import Answer
 from ..errors import OrbitError, ShuttingDown
+from ..types import ExchangeResult, Outcome
+from .events import STREAM_HEADERS, done_event, event
+from .shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 
-_HEADERS = {"Cache-Control": "no-store, no-transform"}
 _PING = b": ping\n\n"
 _LAST_WORDS_SECONDS = 3.0
-_HURRY_SECONDS = 0.2
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-Outcome = Literal["completed", "disconnected", "failed"]
+_CUMULATIVE_CHARACTERS = 24
+_CUMULATIVE_SHARE = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How an exchange ended: what the client got, and whether that was all."""
-
-    text: str
-    outcome: Outcome
-    error: OrbitError | None = None
-
-
-def event(text: str, **more: Any) -> bytes:
-    """Return one event that carries ``text`` and is not the last; ``more`` fields follow."""
-    extra = b", " + orjson.dumps(more)[1:-1] if more else b""
-    return b'data: {"text": ' + to_json(text) + b', "done": false' + extra + b"}\n\n"
-
-
-def done_event(**fields: Any) -> bytes:
-    """Return the last event of a stream, with ``fields`` beside its empty text."""
-    extra = b", " + to_json(fields)[1:-1] if fields else b""
-    return b'data: {"text": "", "done": true' + extra + b"}\n\n"
-
-
-def to_json(value: Any) -> bytes:
-    """Return ``value`` as one line of JSON, also for readers with a broad idea of line ends."""
-    try:
-        data = orjson.dumps(value)
-    except orjson.JSONEncodeError:  # a lone surrogate: legal in JSON as an escape only
-        return json.dumps(value).encode()
-    if not data.isascii():
-        # Line ends for some readers that split text instead of bytes.
-        for raw, escaped in _LINE_ENDS:
-            data = data.replace(raw, escaped)
-    return data
-
-
-_LINE_ENDS = tuple((char.encode(), json.dumps(char)[1:-1].encode()) for char in "\x85\u2028\u2029")
-
-
-class Shutdown:
-    """The end of the server, for whatever is going on when it comes.
-
-    Work may go on for ``drain`` seconds from the moment when the first notices that the server
-    stops; what begins later has less time left. After ``hurry()`` it has none.
-    """
-
-    def __init__(self, drain: float) -> None:
-        self._drain = drain
-        self._end: float | None = None
-
-    def hurry(self) -> None:
-        """Leave no more time, once the server stops."""
-        self._end = time.monotonic()
-
-    async def over(self) -> None:
-        """Return when the server stops and there is no more time."""
-        await EventSourceResponse._listen_for_exit_signal()
-        if self._end is None:
-            self._end = time.monotonic() + self._drain
-        # No event: it would belong to one loop, and an application does not.
-        while (left := self._end - time.monotonic()) > 0:  # noqa: ASYNC110
-            await anyio.sleep(min(left, _HURRY_SECONDS))
-
-    def ends(self, work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        """Return ``work`` as a function that is cancelled when this is over, as answers are.
-
-        It raises ``ShuttingDown`` then.
-        """
-
-        @wraps(work)
-        async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
-            task = asyncio.ensure_future(work(*args, **kwargs))
-            end = asyncio.ensure_future(self.over())
-            try:
-                await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
-                if task.done():
-                    return await task
-                raise ShuttingDown
-            finally:
-                # Both end before the caller goes on: clean-up may still use the request.
-                for leftover in (task, end):
-                    leftover.cancel()
-                await asyncio.gather(task, end, return_exceptions=True)
-
-        return racing
+async def server_stopping() -> None:
+    """Return when the server that runs this application begins to stop."""
+    await EventSourceResponse._listen_for_exit_signal()
 
 
 class EventStream(EventSourceResponse):
@@ -131,28 +44,31 @@ class EventStream(EventSourceResponse):
     the last event. ``finish`` is called once for every stream, before its last event goes out or
     after the client left. While nothing is said, a comment goes out every ``ping`` seconds; a
     client that does not take one for ``stalled`` seconds is treated as gone. ``shutdown`` says how
-    long a stream may go on once the server stops.
+    long a stream may go on once the server stops. With ``cumulative`` every event holds the text
+    from its beginning, sent after ``cumulative_seconds`` at the latest.
     """
 
     def __init__(
         self,
         answer: Answer,
         *,
-        finish: Callable[[Ending], Awaitable[None]],
+        finish: Callable[[ExchangeResult], Awaitable[None]],
         shutdown: Shutdown,
         cumulative: bool = False,
+        cumulative_seconds: float = 0.25,
         head_timeout: float = 5.0,
         ping: float = 15.0,
         stalled: float = 30.0,
     ) -> None:
-        super().__init__(answer, headers=_HEADERS, ping=ping)
+        super().__init__(answer, headers=STREAM_HEADERS, ping=ping)
         self._answer = answer
         self._finish = finish
         self._cumulative = cumulative
+        self._cumulative_seconds = cumulative_seconds
         self._head_timeout = head_timeout
         self._shutdown = shutdown
         self._stalled = stalled
-        self._said: list[str] = []
+        self._pieces: list[str] = []
         self._opened = False
         self._refused = False
         self._ended = False
@@ -201,9 +117,9 @@ class EventStream(EventSourceResponse):
         closing = self._closing()
         last_words = b""
         if error is not None:
-            sentence = ("\n\n" if self._said else "") + error.detail
-            self._said.append(sentence)
-            text = "".join(self._said) if self._cumulative else sentence
+            sentence = ("\n\n" if self._pieces else "") + error.detail
+            self._pieces.append(sentence)
+            text = "".join(self._pieces) if self._cumulative else sentence
             last_words = event(text, error=error.code)
             closing |= {"error": error.code, "finish_reason": "error"}
         await self._end(error, "failed" if error else "completed")
@@ -212,7 +128,7 @@ class EventStream(EventSourceResponse):
             await _send_body(send, last_words + done_event(**closing), more=False)
 
     async def _send_pieces(self, send: Send) -> None:
-        said, direct = self._said, self._send
+        said, direct = self._pieces, self._send
         async for pieces in self._answer:
             if not pieces:
                 continue
@@ -235,19 +151,19 @@ class EventStream(EventSourceResponse):
                 if pieces is None:
                     break
                 if pieces:
-                    self._said += pieces
+                    self._pieces += pieces
                     if not waiting:
-                        due = time.monotonic() + _CUMULATIVE_SECONDS
+                        due = time.monotonic() + self._cumulative_seconds
                     waiting += sum(map(len, pieces))
                     step = asyncio.ensure_future(anext(self._answer, None))
                 enough = max(_CUMULATIVE_CHARACTERS, sent * _CUMULATIVE_SHARE) if sent else 1
                 if waiting >= enough or (waiting and time.monotonic() >= due):
                     await self._open(send)
-                    await _send_body(send, event("".join(self._said)))
+                    await _send_body(send, event("".join(self._pieces)))
                     sent, waiting = sent + waiting, 0
             if waiting:
                 await self._open(send)
-                await _send_body(send, event("".join(self._said)))
+                await _send_body(send, event("".join(self._pieces)))
         finally:
             step.cancel()
             # The answer is closed after this, and its running step must have ended before.
@@ -271,7 +187,7 @@ class EventStream(EventSourceResponse):
 
     def _closing(self) -> dict[str, Any]:
         try:
-            return self._answer.closing("".join(self._said))
+            return self._answer.closing("".join(self._pieces))
         except Exception:  # whatever is wrong with it, the stream must end as one
             logger.exception("the end of a stream could not be written")
             return {}
@@ -279,7 +195,7 @@ class EventStream(EventSourceResponse):
     async def _end(self, error: OrbitError | None, outcome: Outcome) -> None:
         self._ended = True
         try:
-            await self._finish(Ending("".join(self._said), outcome, error))
+            await self._finish(ExchangeResult("".join(self._pieces), outcome, error))
         except Exception:
             logger.exception("the end of a stream could not be written down")
 
@@ -299,24 +215,10 @@ class EventStream(EventSourceResponse):
                         await _send_body(send, _PING)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
-        await self._shutdown.over()
+        await self._shutdown.wait()
         self._stopping.cancel()
         await anyio.sleep(_LAST_WORDS_SECONDS)
 
 
-class StreamedAtOnce(Response):
-    """A stream whose events are all there already."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, events: bytes) -> None:
-        super().__init__(events, headers={**_HEADERS, "X-Accel-Buffering": "no"})
-
-
 async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-_CUMULATIVE_CHARACTERS = 24
-_CUMULATIVE_SHARE = 0.02
-_CUMULATIVE_SECONDS = 0.25

@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
+from ..auth.policy import ADMIN
 from ..errors import OrbitError
-from ..services import ADMIN, Services
+from ..services import Services
 
 _TIMEOUT = 2.0
 

@@ -19,17 +19,16 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..errors import Conflict, KeysUnavailable, NotStarted, Unprocessable
+from ..types import StreamFormat
 
 logger = logging.getLogger(__name__)
-
-StreamFormat = Literal["delta", "cumulative"]
 
 _ALPHABET = string.ascii_letters + string.digits
 _RANDOM = 32  # characters after the prefix

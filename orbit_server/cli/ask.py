@@ -21,11 +21,11 @@ def ask(
     from .store import with_store
 
     async def run(store: "Store", services: "Services") -> None:
-        async def retrieve(question: "Question", collection: str) -> "Retrieved":
+        async def search(question: "Question", collection: str) -> "Retrieved":
             return await _passages(store, question, collection)
 
         asked = Question(message=question)
-        async with services.answer(asked, collection, retrieve=retrieve) as answer:
+        async with services.pipeline.answer(asked, collection, search=search) as answer:
             async for pieces in answer:
                 print("".join(pieces), end="", flush=True)
         print()

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import llm
 from ..config.loader import Config, load
 from ..documents.ingest import ingest
 from ..errors import CollectionNotFound, EmbedderMismatch, ModelError
 from ..llm.installed import present
-from ..parts import make_ollama
 from ..retrieval import embedders as embedding
 from ..services import Services
 
@@ -46,7 +46,7 @@ async def prepare(services: Services, address: str) -> str:
             await services.keys.delete(key.id)
     _, secret = await services.keys.create(COLLECTION, _CLIENT, notes="made by start.sh --demo")
     stored = sum(result.stored for result in report.files)
-    provider, model = services.backend
+    provider, model = services.pipeline.backend
     if provider == "ollama":
         words = f"{model} words the answers, through Ollama at {config.ollama.base_url}."
     else:
@@ -73,7 +73,7 @@ Stop it with Ctrl-C.
 async def _ollama_is_ready(config: Config) -> bool:
     ollama = config.ollama
     try:
-        async with asyncio.timeout(_OLLAMA_SECONDS), make_ollama(config) as client:
+        async with asyncio.timeout(_OLLAMA_SECONDS), llm.build(ollama) as client:
             installed = set(await client.models())
     except (ModelError, TimeoutError):
         return False

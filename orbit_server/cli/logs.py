@@ -90,12 +90,12 @@ def resend(context: typer.Context) -> None:
 def _shipper(context: typer.Context) -> "Shipper":
     from ..config.loader import load
     from ..errors import OrbitError
-    from ..parts import make_shipper
+    from ..observability import build_shipper
 
     config = load(context.obj)
     if not config.elasticsearch.enabled:
         raise OrbitError("elasticsearch.enabled is false: the chat log is in its files only")
-    return make_shipper(config)
+    return build_shipper(config.elasticsearch, config.logging.file.directory)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What is installed at the model's host: the models, and a version with or without known holes."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -31,11 +32,33 @@ def present(model: str | None, installed: set[str]) -> bool:
     return model in installed or f"{model}:latest" in installed
 
 
-def model_check(host: Host, model: str) -> Callable[[], Awaitable[dict[str, Any]]]:
+class InstalledModels:
+    """The names of the installed models; who asks at the same time shares one request."""
+
+    def __init__(self, host: Host, *, timeout: float = 2.0) -> None:
+        self._host, self._timeout = host, timeout
+        self._asking: asyncio.Task[set[str]] | None = None
+
+    async def __call__(self) -> set[str]:
+        """Return the names; raise the ``ModelError`` family, or ``TimeoutError``."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+            # Its exception is read here, or asyncio warns when everyone has stopped waiting.
+            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> set[str]:
+        async with asyncio.timeout(self._timeout):
+            return set(await self._host.models())
+
+
+def model_check(
+    installed: Callable[[], Awaitable[set[str]]], model: str
+) -> Callable[[], Awaitable[dict[str, Any]]]:
     """Return the health check of one model: whether it is installed."""
 
     async def check() -> dict[str, Any]:
-        if present(model, set(await host.models())):
+        if present(model, await installed()):
             return {}
         return {"status": "error", "error": "model not installed"}
 

@@ -91,15 +91,13 @@ class Retrieval:
         self.confidence = confidence
         self.relevance = relevance
 
-    async def __call__(
-        self, question: Question, collection: str, *, request_id: str | None = None
-    ) -> Retrieved:
+    async def __call__(self, question: Question, collection: str) -> Retrieved:
         """Return the relevant passages of ``collection`` for ``question``, best first.
 
         Raises the ``SearchError`` family, ``EmbedderMismatch`` before anything is embedded.
         """
         timings: dict[str, float] = {}
-        text = question.message
+        text, request_id = question.message, question.request_id
         scored, searched = await self._scored(text, collection, timings, request_id)
         started = time.perf_counter()
         best = ranked(scored, self.dense_weight)[: self.top_k]

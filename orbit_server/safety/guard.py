@@ -9,11 +9,13 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import ConfigError, ModelError, ModelNotFound, ModelTimeout
+from ..llm.protocols import Complete
+from ..types import Question
 from .blocklist import Blocklist
 from .moderators import CATEGORIES, ORDINARY, PROMPT, Mode, family_of, judge
 
@@ -46,20 +48,6 @@ def refusal_text(verdict: Verdict) -> str:
     return SERVICE_REFUSAL if verdict.reason == "service" else REFUSED
 
 
-class Complete(Protocol):
-    """One whole reply of a chat model; raises the ``ModelError`` family."""
-
-    def __call__(
-        self,
-        messages: list[dict[str, str]],
-        /,
-        *,
-        model: str,
-        options: dict[str, Any] | None = None,
-        think: bool | None = None,
-    ) -> Awaitable[str]: ...
-
-
 class Guard:
     """Verdicts on texts, from a list, from memory or from a moderating model.
 
@@ -67,7 +55,8 @@ class Guard:
     (seconds), waited before a retry, doubles each time. Without a reply the text is refused, or
     let through with ``allow_on_timeout``. ``options`` go to the model; with ``num_ctx`` a text that
     would not fit is moderated in overlapping parts, since Ollama drops the middle of what is too
-    long without a word. Raises ``ConfigError`` for a category that llama-guard3 does not have.
+    long without a word. ``note`` gets the verdict on every question.
+    Raises ``ConfigError`` for a category that llama-guard3 does not have.
     """
 
     def __init__(
@@ -87,12 +76,14 @@ class Guard:
         cache_size: int = 1024,
         cache_seconds: float = 3600.0,
         clock: Callable[[], float] = time.monotonic,
+        note: Callable[[Verdict], None] = lambda verdict: None,
     ) -> None:
         self.mode, self.model, self.family = mode, model, family_of(model)
         self._complete, self._prompt, self._options = complete, prompt, dict(options or {})
         self._max_retries, self._retry_delay = max_retries, retry_delay
         self._timeout, self._allow = request_timeout, allow_on_timeout
         self._blocklist = blocklist
+        self._note = note
         self._categories = tuple(code.strip().upper() for code in categories)
         if unknown := set(self._categories) - set(CATEGORIES):
             raise ConfigError([f"safety.categories: {', '.join(sorted(unknown))}: not S1 to S14"])
@@ -100,6 +91,18 @@ class Guard:
         self._cache_size, self._cache_seconds, self._clock = cache_size, cache_seconds, clock
         settings = (model, mode, self.family.name, prompt, self._categories, self._options)
         self._settings = hashlib.sha256(repr(settings).encode(errors="surrogatepass"))
+
+    async def refusal(self, question: Question) -> Verdict | None:
+        """Return ``None`` when ``question`` may be answered, else the verdict against it.
+
+        All of the history is judged with it: nothing proves that the assistant's turns in it were
+        ours.
+        """
+        turns = [turn.content for turn in question.history]
+        text = "\n\n".join([*turns, question.message])
+        verdict = await self.check(text, request_id=question.request_id)
+        self._note(verdict)
+        return None if verdict.safe else verdict
 
     async def check(self, text: str, *, request_id: str | None = None) -> Verdict:
         """Return the verdict on the whole of ``text``. Failures of the model are verdicts too.

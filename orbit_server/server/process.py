@@ -16,7 +16,7 @@ import uvicorn
 from ..api.https_redirect import redirect_app
 from ..app import create_app
 from ..config.loader import Config
-from ..parts import SafetyRules
+from ..safety import SafetyRules
 from ..services import Services
 from .reload import reload
 from .supervisor import DRAIN, RELOAD, STOP, Parent
@@ -79,7 +79,7 @@ async def answer(
                 server = Server(
                     app,
                     settings,
-                    hurry=app.state.shutdown.hurry,
+                    hurry=app.state.shutdown.expire,
                     reload=partial(reload, services, again),
                     ready=partial(ready, banner),
                     stopping=stopping,

@@ -21,7 +21,7 @@ from ..config.schema import ChromaConfig
 from ..errors import ConfigError
 from ..observability import logging as logs
 from ..observability.metrics import shared_by_workers
-from ..parts import make_guard, make_ollama, read_safety_rules
+from ..safety import read_rules
 from ..services import Services
 from .chroma_child import HOST, LocalChroma
 from .exit import exit_on_error, fail
@@ -79,7 +79,7 @@ def serve_with_workers(
     with contextlib.ExitStack() as stack:
         # Read here too: a mistake is said once, and later workers get what the others work with.
         certificate = load_certificate(config)
-        rules = read_safety_rules(config)
+        rules = read_rules(config.safety)
         stack.enter_context(shared_by_workers())
         sockets = stack.enter_context(listening(config))
         chroma = None
@@ -103,8 +103,7 @@ def serve_with_workers(
             nonlocal config, rules
             with contextlib.suppress(ConfigError):  # which the workers complain about
                 wanted = taken_over(config, again())
-                read = read_safety_rules(wanted)
-                make_guard(wanted, make_ollama(wanted), read)
+                read = read_rules(wanted.safety)
                 config, rules = wanted, read
                 logs.set_level(config)
 

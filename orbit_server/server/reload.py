@@ -10,7 +10,7 @@ from ..config.loader import Config
 from ..config.section import Section
 from ..errors import ConfigError
 from ..observability import logging as logs
-from ..parts import make_guard
+from ..safety import read_rules
 from ..services import Services
 
 logger = logging.getLogger(__name__)
@@ -50,13 +50,11 @@ async def _reload(services: Services, load: Callable[[], Config]) -> None:
     try:
         wanted = await asyncio.to_thread(load)
         config = taken_over(services.config, wanted)
-        guard = services.guard
-        if guard is not None:
-            guard = await asyncio.to_thread(make_guard, config, services.ollama)
+        rules = await asyncio.to_thread(read_rules, config.safety)
+        services.configure(config, rules)
     except ConfigError as error:
         logger.error("the configuration is not taken up: %s", "; ".join(error.mistakes))
         return
-    services.config, services.guard = config, guard
     logs.set_level(config)
     left = list(changed(config, wanted))
     if left:

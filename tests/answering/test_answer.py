@@ -6,7 +6,7 @@ from typing import Self
 
 import pytest
 
-from orbit_server.answering.answer import Answer, Written, quotation
+from orbit_server.answering.answer import Answer
 from orbit_server.errors import ModelBusy, SearchUnavailable
 from orbit_server.types import Passage, Question, Retrieved
 
@@ -164,41 +164,3 @@ def test_long_excerpts_are_cut_at_a_word() -> None:
     excerpt = passage("word " * 200).public()["excerpt"]
     assert len(excerpt) <= 245
     assert excerpt.endswith("word …")
-
-
-async def said(stream: Written) -> str:
-    async with stream:
-        return "".join([piece async for pieces in stream for piece in pieces])
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The library opens at nine.",
-        "  two leading, two trailing  \n\n",
-        "line\nline\r\n\ttab",
-        "https://example.com/a.html 3.14 10:30",
-        "one",
-        "\u2028\u00a0wide spaces\u3000",
-    ],
-)
-async def test_quotation_is_the_stored_answer_word_for_word(text: str) -> None:
-    """It says that it is a quotation, then gives every character of it, in several pieces."""
-    stream = quotation(QUESTION, [passage("ignored", answer=text), passage("other", answer="x")])
-    assert await said(stream) == f"Quoted from “Hours”: {text}"
-
-
-async def test_quotation_of_documents_is_the_best_two_passages() -> None:
-    """Where there is no stored answer, passages are quoted, each with its title."""
-    passages = [passage("First.", title="A"), passage("Second.", title="B"), passage("Third.")]
-    told = await said(quotation(QUESTION, passages))
-    assert told == "Quoted from “A”: First.\n\nQuoted from “B”: Second."
-
-
-async def test_quotation_is_streamed_in_pieces() -> None:
-    """Word by word, as a model would say it."""
-    stream = quotation(QUESTION, [passage("", answer="one two three")])
-    async with stream:
-        pieces = [pieces async for pieces in stream]
-    assert len(pieces) == 6
-    assert all(len(each) == 1 for each in pieces)

@@ -9,18 +9,24 @@ from itertools import pairwise
 from typing import Any, Self
 
 import pytest
-from sse_starlette.sse import AppStatus
 
 from orbit_server.answering.answer import Answer
-from orbit_server.api.event_stream import Ending, EventStream, Shutdown, done_event, event
-from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError, ShuttingDown
-from orbit_server.types import Passage, Question, Retrieved
+from orbit_server.api.event_stream import EventStream, server_stopping
+from orbit_server.api.events import done_event, event
+from orbit_server.api.shutdown import Shutdown
+from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError
+from orbit_server.types import ExchangeResult, Passage, Question, Retrieved
 from tests.support import asgi
 from tests.support.server import events
 
 pytestmark = pytest.mark.anyio
 
+SLOWLY: dict[str, Any] = {"cumulative": True, "cumulative_seconds": 30.0}
 PASSAGE = Passage(id="1", text="At nine.", title="Hours", source="hours.md", score=0.9)
+
+
+def half_a_minute() -> Shutdown:
+    return Shutdown(30, stopping=server_stopping)
 
 
 class Scripted:
@@ -70,11 +76,13 @@ class Exchange:
 
     def __init__(self, *steps: Sequence[str] | float | Exception, **options: Any) -> None:
         self.script = Scripted(*steps)
-        self.endings: list[Ending] = []
+        self.endings: list[ExchangeResult] = []
         self.sent_at_end: list[int] = []
         self.client = asgi.Client(asgi.scope("POST", "/chat"), [])
         self.stream = EventStream(
-            self.answer(), finish=self._finish, **{"shutdown": Shutdown(30), **options}
+            self.answer(),
+            finish=self._finish,
+            **{"shutdown": half_a_minute(), **options},
         )
 
     def answer(self) -> Answer:
@@ -89,7 +97,7 @@ class Exchange:
             nothing_found="Nothing.",
         )
 
-    async def _finish(self, ending: Ending) -> None:
+    async def _finish(self, ending: ExchangeResult) -> None:
         await asyncio.sleep(0)
         self.endings.append(ending)
         self.sent_at_end.append(len(self.client.result.messages))
@@ -99,7 +107,7 @@ class Exchange:
         return self.client.result
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> ExchangeResult:
         (ending,) = self.endings
         return ending
 
@@ -219,7 +227,7 @@ async def test_failure_after_an_overdue_head_is_said_in_band(cumulative: bool) -
     assert said[0] == {"text": failure.detail, "done": False, "error": "model_busy"}
     assert said[1]["error"] == "model_busy"
     assert (said[1]["done"], said[1]["text"]) == (True, "")
-    assert exchange.ending == Ending(failure.detail, "failed", failure)
+    assert exchange.ending == ExchangeResult(failure.detail, "failed", failure)
 
 
 async def test_pings_go_on_while_the_model_is_silent() -> None:
@@ -240,7 +248,7 @@ async def test_exchange_is_finished_before_the_last_event() -> None:
     """Whoever has read the done event finds the exchange in the log."""
     exchange = Exchange(["a"], ["b"])
     await exchange.run()
-    assert exchange.ending == Ending("ab", "completed")
+    assert exchange.ending == ExchangeResult("ab", "completed")
     assert exchange.sent_at_end == [3]
     assert len(exchange.client.result.messages) == 4
 
@@ -258,7 +266,7 @@ async def test_broken_stream_says_so_in_both_formats(cumulative: bool) -> None:
     assert [part.get("error") for part in said[-2:]] == ["model_interrupted"] * 2
     assert all("error" not in part for part in said[:-2])
     assert b"10.0.0.7" not in result.body
-    assert exchange.ending == Ending(whole, "failed", failure)
+    assert exchange.ending == ExchangeResult(whole, "failed", failure)
 
 
 @pytest.mark.parametrize("cumulative", [False, True])
@@ -293,7 +301,7 @@ async def test_client_that_leaves_ends_the_upstream(after: int, cumulative: bool
     before = asyncio.all_tasks()
     await exchange.run()
     assert exchange.script.exited
-    assert exchange.ending == Ending("a", "disconnected")
+    assert exchange.ending == ExchangeResult("a", "disconnected")
     assert left_over(before) == set()
 
 
@@ -305,7 +313,7 @@ async def test_client_that_leaves_before_the_head(cumulative: bool) -> None:
     asyncio.get_running_loop().call_later(0.02, exchange.client.leave)
     await exchange.run()
     assert exchange.script.exited
-    assert exchange.ending == Ending("", "disconnected")
+    assert exchange.ending == ExchangeResult("", "disconnected")
     assert left_over(before) == set()
 
 
@@ -327,7 +335,10 @@ async def test_client_that_leaves_while_it_is_searched(cumulative: bool) -> None
     answer = exchange.answer()
     answer._retrieve = retrieve
     exchange.stream = EventStream(
-        answer, finish=exchange._finish, shutdown=Shutdown(30), cumulative=cumulative
+        answer,
+        finish=exchange._finish,
+        shutdown=half_a_minute(),
+        cumulative=cumulative,
     )
     before = asyncio.all_tasks()
     run = asyncio.create_task(exchange.run())
@@ -336,7 +347,7 @@ async def test_client_that_leaves_while_it_is_searched(cumulative: bool) -> None
     await run
     assert stopped.is_set()
     assert not exchange.script.entered
-    assert exchange.ending == Ending("", "disconnected")
+    assert exchange.ending == ExchangeResult("", "disconnected")
     assert left_over(before | {run}) == set()
 
 
@@ -369,7 +380,7 @@ async def test_client_that_does_not_take_the_last_event_is_let_go() -> None:
     result = await exchange.run()
     assert not result.complete
     assert exchange.script.exited
-    assert exchange.ending == Ending("a", "completed")
+    assert exchange.ending == ExchangeResult("a", "completed")
 
 
 async def test_client_that_pauses_and_goes_on_misses_nothing() -> None:
@@ -407,22 +418,20 @@ async def test_cumulative_sends_the_first_text_at_once() -> None:
     assert result.times[1] < result.times[2] - 0.05
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let characters alone decide, also on a machine that stands still for a moment."""
-    monkeypatch.setattr("orbit_server.api.event_stream._CUMULATIVE_SECONDS", 30.0)
-
-
-async def test_cumulative_waits_for_24_characters(patient: None) -> None:
+async def test_cumulative_waits_for_24_characters() -> None:
     """Small pieces are gathered while they come fast."""
-    exchange = Exchange(["a"], *([letter] for letter in "b" * 60), cumulative=True)
+    exchange = Exchange(
+        ["a"], *([letter] for letter in "b" * 60), cumulative=True, cumulative_seconds=30
+    )
     await exchange.run()
     assert [len(text) for text in sent(exchange)] == [1, 25, 49, 61]
 
 
-async def test_cumulative_waits_for_two_percent_of_a_long_text(patient: None) -> None:
+async def test_cumulative_waits_for_two_percent_of_a_long_text() -> None:
     """What has been sent already is sent again less and less often."""
-    exchange = Exchange(["a" * 5000], *(["b"] for _ in range(250)), cumulative=True)
+    exchange = Exchange(
+        ["a" * 5000], *(["b"] for _ in range(250)), cumulative=True, cumulative_seconds=30
+    )
     await exchange.run()
     assert [len(text) for text in sent(exchange)] == [5000, 5100, 5202, 5250]
 
@@ -447,10 +456,10 @@ async def test_cumulative_quarter_second_counts_from_the_first_piece_that_waits(
     assert len(sent(exchange)) >= 4
 
 
-async def test_cumulative_costs_a_few_times_the_bytes_not_dozens(patient: None) -> None:
+async def test_cumulative_costs_a_few_times_the_bytes_not_dozens() -> None:
     """Two thousand words arrive one by one; every event repeats all that came before."""
     words = [[f"{random.Random(n).choice(['tea', 'library', 'council'])} "] for n in range(2000)]
-    plain, repeated = Exchange(*words), Exchange(*words, cumulative=True)
+    plain, repeated = Exchange(*words), Exchange(*words, **SLOWLY)
     await plain.run()
     await repeated.run()
     text = "".join(sent(plain))
@@ -465,49 +474,3 @@ async def test_cumulative_costs_a_few_times_the_bytes_not_dozens(patient: None) 
 def left_over(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     """Return the tasks that are new, but for sse-starlette's one watcher of the loop."""
     return {task for task in asyncio.all_tasks() - before if "_shutdown_watcher" not in repr(task)}
-
-
-# -- the end of the server -------------------------------------------------------------------
-
-
-async def test_what_begins_during_a_shutdown_has_what_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The drain is one for all, and work that it cuts has cleaned up before its caller goes on."""
-    cleaned = False
-
-    async def work(number: int) -> int:
-        nonlocal cleaned
-        try:
-            await asyncio.sleep(number)
-        finally:
-            await asyncio.sleep(0)
-            cleaned = True
-        return number
-
-    assert await Shutdown(0).ends(work)(0) == 0
-    cleaned = False
-    monkeypatch.setattr(AppStatus, "should_exit", True)
-    shutdown = Shutdown(1)
-    async with asyncio.timeout(30):
-        await shutdown.over()
-        with pytest.raises(ShuttingDown):
-            await shutdown.ends(work)(3600)
-    assert cleaned
-
-
-async def test_a_shutdown_can_be_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has waited for the end of a long drain waits no more, and nothing ends before it."""
-    shutdown = Shutdown(3600)
-    shutdown.hurry()
-    waiting = asyncio.create_task(shutdown.over())
-    await asyncio.sleep(0.05)
-    assert not waiting.done(), "the server does not stop"
-    patient = Shutdown(3600)
-    monkeypatch.setattr(AppStatus, "should_exit", True)
-    later = asyncio.create_task(patient.over())
-    async with asyncio.timeout(30):
-        await waiting
-        assert not later.done()
-        patient.hurry()
-        await later

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orbit_server.answering import Pipeline
 from orbit_server.errors import ModelInterrupted, OrbitError
 from orbit_server.types import Retrieved
 from tests.support import asgi
@@ -349,7 +350,12 @@ async def test_bug_of_ours_is_a_500_without_details(
     async def retrieval(*args: Any, **kwargs: Any) -> Retrieved:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(town.server.services, "retrieval", retrieval)
+    services = town.server.services
+    ollama = services.ollama
+    pipeline = Pipeline(
+        services.config, search=retrieval, complete=ollama.complete, chat=ollama.chat
+    )
+    monkeypatch.setattr(services, "pipeline", pipeline)
     await check_status(town, requests, await town.ask(**shape), 500, "internal_error")
     assert "ZeroDivisionError: secret" in caplog.text
 

@@ -19,6 +19,7 @@ import orjson
 import pytest
 import yaml
 
+from orbit_server.answering import Pipeline
 from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Reply
 from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import Hang, OllamaStandIn
@@ -138,7 +139,9 @@ async def test_text_is_exactly_what_the_model_said(
 
 
 @FORMATS
-async def test_lone_surrogates_arrive_as_escapes(town: ChatServer, stream_format: str) -> None:
+async def test_lone_surrogates_arrive_as_escapes(
+    town: ChatServer, stream_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half a character is legal JSON as an escape; two halves from two pieces make one."""
     half = rb'{"message":{"role":"assistant","content":"a\ud83d"},"done":false}'
     other = rb'{"message":{"role":"assistant","content":"\ude00b\ud800"},"done":true}'
@@ -163,7 +166,11 @@ async def test_lone_surrogates_arrive_as_escapes(town: ChatServer, stream_format
         stream._ollama._session = ollama._session
         return stream
 
-    ollama.chat = redirected  # type: ignore[method-assign]
+    services = town.server.services
+    pipeline = Pipeline(
+        services.config, search=services.retrieval, complete=ollama.complete, chat=redirected
+    )
+    monkeypatch.setattr(services, "pipeline", pipeline)
     try:
         async with town.asking(stream_format=stream_format) as response:
             body = await response.read()
@@ -171,7 +178,6 @@ async def test_lone_surrogates_arrive_as_escapes(town: ChatServer, stream_format
             assert response.status == 200
             whole = await response.json()
     finally:
-        del ollama.chat
         server.close()
         await server.wait_closed()
     assert body.isascii()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orbit_server.config.loader import load
-from orbit_server.parts import make_shipper
+from orbit_server.observability import build_shipper
 
 from ..support.elasticsearch_standin import ElasticsearchStandIn, Refuse
 from ..support.program import command, configure, environment, free_port
@@ -241,7 +241,9 @@ async def test_another_process_sends(tmp_path: Path, monkeypatch: pytest.MonkeyP
     async with ElasticsearchStandIn() as elastic:
         elasticsearch(tmp_path, elastic.url)
         monkeypatch.chdir(tmp_path)
-        async with make_shipper(load(tmp_path / "config.yaml")) as server:
+        config = load(tmp_path / "config.yaml")
+        directory = config.logging.file.directory
+        async with build_shipper(config.elasticsearch, directory) as server:
             async with asyncio.timeout(20):
                 while not server.checkpoint.held:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)

@@ -1,9 +1,17 @@
 """``llm.installed``: what a host of models has, and whether its version has a known hole."""
 
+import asyncio
+
 import pytest
 
 from orbit_server.errors import ModelUnreachable
-from orbit_server.llm.installed import model_check, outdated, present, version_check
+from orbit_server.llm.installed import (
+    InstalledModels,
+    model_check,
+    outdated,
+    present,
+    version_check,
+)
 
 
 class Host:
@@ -40,6 +48,20 @@ def test_versions_are_compared_by_number(version: str, old: bool) -> None:
     assert outdated(version) is old
 
 
+class SlowHost(Host):
+    """A host that answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.asked, self.answers = 0, asyncio.Event(), asyncio.Event()
+
+    async def models(self) -> list[str]:
+        self.count += 1
+        self.asked.set()
+        await self.answers.wait()
+        return await super().models()
+
+
 def test_a_name_without_a_tag_means_the_latest() -> None:
     """Ollama lists every model with its tag."""
     assert present("bge-m3", {"bge-m3:latest"})
@@ -50,9 +72,27 @@ def test_a_name_without_a_tag_means_the_latest() -> None:
 @pytest.mark.anyio
 async def test_the_check_of_a_model() -> None:
     """Nothing to say of one that is installed, an error for one that is not."""
-    assert await model_check(Host(), "bge-m3")() == {}
-    missing = await model_check(Host(), "gemma3:4b")()
+    assert await model_check(InstalledModels(Host()), "bge-m3")() == {}
+    missing = await model_check(InstalledModels(Host()), "gemma3:4b")()
     assert missing == {"status": "error", "error": "model not installed"}
+
+
+@pytest.mark.anyio
+async def test_a_host_is_asked_once_for_all_who_wait() -> None:
+    """One of them giving up does not take the reply from the others."""
+    host = SlowHost()
+    installed = InstalledModels(host)
+    first, second = (asyncio.create_task(installed()) for _ in range(2))
+    await host.asked.wait()
+    first.cancel()
+    host.answers.set()
+    assert await second == {"bge-m3:latest"}
+    assert host.count == 1
+    await installed()
+    assert host.count == 2
+    with pytest.raises(TimeoutError):
+        host.answers.clear()
+        await InstalledModels(host, timeout=0.01)()
 
 
 @pytest.mark.anyio

@@ -217,6 +217,7 @@ class Rater:
         options: dict[str, Any] | None = None,
         format: dict[str, Any] | None = None,
         think: bool | None = None,
+        request_id: str | None = None,
     ) -> str:
         title = messages[1]["content"].split(fence_of(messages))[3].split("\n")[1]
         self.asked.append(title)

@@ -23,7 +23,9 @@ class Scripted:
         *,
         model: str,
         options: dict[str, Any] | None = None,
+        format: dict[str, Any] | None = None,
         think: bool | None = None,
+        request_id: str | None = None,
     ) -> str:
         self.calls.append(
             {"messages": messages, "model": model, "options": options, "think": think}

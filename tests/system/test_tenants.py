@@ -201,7 +201,7 @@ def tenants(text: str) -> set[str]:
 @pytest.fixture(scope="module")
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("orbit_server.parts.ChromaEmbedded", RestlessChroma)
+        patch.setattr("orbit_server.retrieval.chroma.ChromaEmbedded", RestlessChroma)
         patch.setattr("orbit_server.services.Keys", RestlessKeys)
         patch.setattr("orbit_server.services.LexicalIndex", RestlessIndex)
         async with RestlessOllama() as ollama:

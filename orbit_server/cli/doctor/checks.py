@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ... import llm, retrieval, safety
 from ...config.loader import Config, load
 from ...errors import ConfigError
-from ...parts import make_guard, make_ollama, make_reranker
 from . import machine
 from . import network as neighbours
 from . import storage as contents
@@ -110,10 +110,16 @@ def _remedy(mistake: str, file: Path) -> str:
 
 def _judges(config: Config) -> Iterator[Finding]:
     """Look whether the files of the safety check can be used, and the models can judge."""
-    ollama = make_ollama(config)
-    for name, make in (("safety", make_guard), ("reranker", make_reranker)):
+    complete, options = llm.build(config.ollama).complete, config.ollama.options
+    makes: dict[str, Callable[[], object | None]] = {
+        "safety": lambda: safety.build(config.safety, complete=complete, options=options),
+        "reranker": lambda: retrieval.build_reranker(
+            config.reranker, complete=complete, options=options
+        ),
+    }
+    for name, make in makes.items():
         try:
-            made = make(config, ollama)
+            made = make()
         except ConfigError as error:
             yield from (
                 fail(name, each, f"Correct it, or what {name} names.") for each in error.mistakes

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from ... import llm
 from ...config.loader import Config
 from ...errors import ModelError
 from ...llm.installed import outdated, present
+from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
-from ...parts import make_elastic, make_ollama
 from . import machine
 from . import storage as contents
 from .finding import Finding, fail, ok, warn
@@ -65,7 +66,7 @@ async def ollama(config: Config) -> AsyncIterator[Finding]:
         return
     base_url = config.ollama.base_url
     try:
-        async with asyncio.timeout(_ASK_SECONDS), make_ollama(config) as client:
+        async with asyncio.timeout(_ASK_SECONDS), llm.build(config.ollama) as client:
             version = await client.version()
             installed = set(await client.models())
     except (ModelError, TimeoutError) as error:
@@ -98,7 +99,10 @@ async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
     if settings.node.startswith("https:") and not settings.verify_certs:
         message = "elasticsearch.verify_certs is false: anybody could pretend to be it."
         yield warn("elasticsearch", message, "Set elasticsearch.ca_certs, and verify_certs: true.")
-    target, client = settings.data_stream or f"{settings.index}-*", make_elastic(config)
+    target, client = (
+        settings.data_stream or f"{settings.index}-*",
+        build_elasticsearch(settings),
+    )
     try:
         async with asyncio.timeout(_ASK_SECONDS):
             await client.ping()

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ... import llm, retrieval
 from ...auth.keys import Key, Keys, database_file
 from ...config.loader import Config
 from ...documents.remote_store import RemoteStore
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
-from ...parts import make_chroma, make_embedder, make_ollama
+from ...retrieval import chroma
 from ...retrieval import embedders as embedding
 from ...retrieval.bm25 import LexicalIndex
 from ...retrieval.chroma.lock import holder
@@ -112,7 +113,7 @@ def bindings(learned: Learned) -> Iterator[Finding]:
 async def _server(config: Config, learned: Learned) -> AsyncIterator[Finding]:
     where = f"{config.chroma.host}:{config.chroma.port}"
     try:
-        async with asyncio.timeout(_ASK_SECONDS), make_chroma(config, None) as client:
+        async with asyncio.timeout(_ASK_SECONDS), chroma.build(config.chroma) as client:
             await client.heartbeat()
             learned.collections = await _collections(client)
     except (SearchError, TimeoutError) as error:
@@ -148,7 +149,7 @@ async def _folder(config: Config, learned: Learned) -> AsyncIterator[Finding]:
         elif machine.foreign_root(folder):
             yield ok("chroma", f"{folder} is free; root does not open it.")
         else:
-            async with make_chroma(config, None) as client:
+            async with chroma.build(config.chroma) as client:
                 learned.collections = await _collections(client)
             yield ok("chroma", f"{folder} can be opened.")
     except (SearchError, OSError) as error:
@@ -163,7 +164,11 @@ async def _collections_as_configured(config: Config, learned: Learned) -> AsyncI
         remedy = f"{_PROGRAM} ingest FOLDER --collection NAME"
         yield warn("collections", "no documents are loaded.", remedy)
         return
-    embedder = make_embedder(config, make_ollama(config))
+    embedder = retrieval.build_embedder(
+        config.embedding,
+        embed=llm.build(config.ollama).embed,
+        model=config.ollama.embed_model,
+    )
     problems: list[Finding] = []
     async with LexicalIndex(Path(config.retrieval.path)) as index:
         for each in stored:

@@ -1,0 +1,47 @@
+"""Answers without a language model: the best passages, quoted and said to be quotations."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
+
+from ..types import NO_TOKENS, Passage, Question
+
+_QUOTED = 2
+
+
+class FixedText:
+    """A text stream of words that exist already; no model is asked."""
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self.usage = NO_TOKENS
+        self.finish_reason = "stop"
+        self._pieces = iter(pieces)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    def __aiter__(self) -> AsyncIterator[list[str]]:
+        return self
+
+    async def __anext__(self) -> list[str]:
+        for piece in self._pieces:
+            return [piece]
+        raise StopAsyncIteration
+
+
+def extractive_answer(question: Question, passages: Sequence[Passage]) -> FixedText:
+    """Answer without a language model: quote the stored answer, or the best passages, and say so.
+
+    The quotation is the passage's own text, streamed word by word; ``question`` is not needed for
+    it.
+    """
+    best = passages[0]
+    if best.answer is not None:
+        text = f"Quoted from “{best.title}”: {best.answer}"
+    else:
+        same = [passage for passage in passages[:_QUOTED] if passage.answer is None]
+        text = "\n\n".join(f"Quoted from “{passage.title}”: {passage.text}" for passage in same)
+    return FixedText(re.findall(r"\s*\S+\s*$|\s*\S+", text))

@@ -1,0 +1,128 @@
+"""The steps from a question to its answer: condense, search, rerank, fit, generate."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from ..config.schema import Config
+from ..errors import CollectionNotFound, Unprocessable
+from ..llm.protocols import Chat, Complete, TextStream
+from ..types import Passage, Question, Retrieved
+from . import prompt
+from .answer import Answer, Retrieve
+from .condense import condense
+from .extractive import extractive_answer
+
+logger = logging.getLogger(__name__)
+
+Rerank = Callable[[str, Sequence[Passage]], Awaitable[list[Passage]]]
+
+
+class Pipeline:
+    """How questions are answered under one configuration.
+
+    Nothing in it changes once it is built: a new configuration needs a new pipeline, and an answer
+    that has begun keeps the one it began with. ``search`` finds passages in a collection,
+    ``rerank`` puts them in a better order, ``complete`` and ``chat`` ask the language model.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        search: Retrieve,
+        complete: Complete,
+        chat: Chat,
+        rerank: Rerank | None = None,
+    ) -> None:
+        self._config = config
+        self._search, self._rerank = search, rerank
+        self._complete, self._chat = complete, chat
+        self._system = config.answer.system_prompt
+        self._by_model = config.answer.provider == "ollama"
+        ollama = config.ollama
+        reply_tokens = max(ollama.num_predict, 0)
+        self._token_budget = max(ollama.num_ctx - reply_tokens, ollama.num_ctx // 2)
+
+    @property
+    def backend(self) -> tuple[str, str | None]:
+        """The provider that words the answers, and its model if it has one."""
+        return self._config.answer.provider, self._config.ollama.model if self._by_model else None
+
+    def answer(
+        self, question: Question, collection: str, *, search: Retrieve | None = None
+    ) -> Answer:
+        """Return the answer to ``question`` from ``collection``; it runs when it is iterated.
+
+        ``search`` replaces the pipeline's own.
+        """
+        return Answer(
+            question,
+            collection,
+            retrieve=partial(self.retrieve, search=search),
+            generate=self.generate if self._by_model else extractive_answer,
+            nothing_found=self._config.answer.no_results_message,
+        )
+
+    async def retrieve(
+        self, question: Question, collection: str, *, search: Retrieve | None = None
+    ) -> Retrieved:
+        """Return the passages that the answer is made from, best first."""
+        timings: dict[str, float] = {}
+        standalone = question.model_copy(update={"history": ()})
+        if question.history:
+            with _timed(timings, "condense"):
+                standalone = await self._condense(question)
+        found = await self._find(standalone, collection, search or self._search)
+        passages = found.passages
+        if self._rerank is not None and passages:
+            with _timed(timings, "rerank"):
+                passages = await self._rerank(standalone.message, passages)
+        if self._by_model:
+            passages = self._fit(question, passages)
+        return Retrieved(passages, timings | found.timings_ms)
+
+    async def _condense(self, question: Question) -> Question:
+        ollama = self._config.ollama
+        uses_model = self._config.answer.condense and self._by_model
+        text = await condense(
+            question,
+            complete=self._complete if uses_model else None,
+            model=ollama.model,
+            options=ollama.options,
+        )
+        return Question(message=text, request_id=question.request_id)
+
+    async def _find(self, question: Question, collection: str, search: Retrieve) -> Retrieved:
+        try:
+            return await search(question, collection)
+        except Unprocessable as error:
+            # The collection is the key's; whoever asks can do nothing about its name.
+            raise CollectionNotFound(str(error)) from error
+
+    def _fit(self, question: Question, passages: Sequence[Passage]) -> list[Passage]:
+        return prompt.fitting(
+            question, passages, system=self._system, token_budget=self._token_budget
+        )
+
+    def generate(self, question: Question, passages: Sequence[Passage]) -> TextStream:
+        """Return the model's answer from ``passages``; nothing is sent before it is entered."""
+        messages = prompt.messages(
+            question,
+            passages,
+            system=self._system,
+            history_turns=self._config.chat.history_turns,
+            token_budget=self._token_budget,
+        )
+        if self._config.logging.include_prompts:
+            logger.debug("request %s: prompt: %s", question.request_id, messages)
+        return self._chat(messages, model=self._config.ollama.model, request_id=question.request_id)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[step] = round((time.perf_counter() - started) * 1000, 1)

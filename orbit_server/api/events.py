@@ -1,0 +1,34 @@
+"""The wire format of a stream: one event for each piece of text, and a last one."""
+
+import json
+from typing import Any
+
+import orjson
+
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
+_LINE_ENDS = tuple((char.encode(), json.dumps(char)[1:-1].encode()) for char in "\x85\u2028\u2029")
+
+
+def event(text: str, **more: Any) -> bytes:
+    """Return one event that carries ``text`` and is not the last; ``more`` fields follow."""
+    extra = b", " + orjson.dumps(more)[1:-1] if more else b""
+    return b'data: {"text": ' + to_json(text) + b', "done": false' + extra + b"}\n\n"
+
+
+def done_event(**fields: Any) -> bytes:
+    """Return the last event of a stream, with ``fields`` beside its empty text."""
+    extra = b", " + to_json(fields)[1:-1] if fields else b""
+    return b'data: {"text": "", "done": true' + extra + b"}\n\n"
+
+
+def to_json(value: Any) -> bytes:
+    """Return ``value`` as one line of JSON, also for readers with a broad idea of line ends."""
+    try:
+        data = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a lone surrogate: legal in JSON as an escape only
+        return json.dumps(value).encode()
+    if not data.isascii():
+        # Line ends for some readers that split text instead of bytes.
+        for raw, escaped in _LINE_ENDS:
+            data = data.replace(raw, escaped)
+    return data

@@ -1,0 +1,89 @@
+"""What the chat log and the server's log keep of an exchange."""
+
+import logging
+from ipaddress import ip_address
+from typing import Any
+
+from ..answering import Answer
+from ..auth.keys import Key
+from ..errors import OrbitError
+from ..safety import Verdict
+from ..services import Services
+from ..types import NO_TOKENS, ExchangeResult, Question
+
+logger = logging.getLogger(__name__)
+
+
+def report(services: Services, error: OrbitError, request_id: str | None) -> None:
+    """Tell the operator why a request failed: in the server's log and in the chat log."""
+    logger.error("request %s: %s: %s", request_id, error.code, error)
+    services.chatlog.write_nowait("error", request_id=request_id, code=error.code, cause=str(error))
+
+
+async def log_answer(
+    services: Services, state: dict[str, Any], answer: Answer, result: ExchangeResult
+) -> None:
+    """Write down an answered question; ``state`` is what the middleware knows of the request."""
+    if result.error is not None:
+        state["error"] = result.error.code
+        report(services, result.error, state["request_id"])
+    moderation = {"moderation": state["checked_ms"]} if services.guard else {}
+    timings = moderation | answer.timings()
+    logger.debug("request %s: took ms: %s", state["request_id"], timings)
+    await services.chatlog.write(
+        "exchange",
+        **_common(services, state, answer.question, result),
+        blocked=False,
+        block_reason=None,
+        sources=[{"id": passage.id, "score": passage.score} for passage in answer.passages],
+        tokens=answer.usage,
+        timings_ms=timings,
+    )
+
+
+async def log_refusal(
+    services: Services, state: dict[str, Any], question: Question, verdict: Verdict, text: str
+) -> None:
+    """Write down a question that the safety check refused, with ``text`` for an answer."""
+    await services.chatlog.write(
+        "exchange",
+        **_common(services, state, question, ExchangeResult(text, "completed")),
+        blocked=True,
+        block_reason=verdict.reason,
+        sources=[],
+        tokens=NO_TOKENS,
+        timings_ms={"moderation": round(verdict.seconds * 1000, 1)},
+    )
+
+
+def _common(
+    services: Services, state: dict[str, Any], question: Question, result: ExchangeResult
+) -> dict[str, Any]:
+    caller: Key = state["caller"]
+    backend, model = services.pipeline.backend
+    return {
+        "request_id": state["request_id"],
+        "query": question.message,
+        "response": result.text,
+        "backend": backend,
+        "model": model,
+        "outcome": result.outcome,
+        "error": result.error.code if result.error else None,
+        "ip": state["client"],
+        "ip_metadata": _address_metadata(state["client"], state["peer"]),
+        "api_key": {"id": caller.id, "prefix": caller.prefix},
+        "collection": caller.collection,
+        "elasticsearch_status": services.elasticsearch_status,
+    }
+
+
+def _address_metadata(client: str, peer: str) -> dict[str, Any]:
+    """Return what the original logged about an address, under its names."""
+    try:
+        address = ip_address(client)
+    except ValueError:
+        kind, local = "unknown", False
+    else:
+        kind, local = f"ipv{address.version}", address.is_loopback
+    source = "direct" if client == peer else "proxy"
+    return {"type": kind, "isLocal": local, "source": source, "originalValue": peer}

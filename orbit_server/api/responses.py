@@ -1,0 +1,108 @@
+"""Responses that know their whole text: an answer as one JSON object, and a refusal."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from ..answering import Answer
+from ..errors import OrbitError
+from ..safety import Verdict, refusal_text
+from ..services import Services
+from ..types import ExchangeResult, Outcome, Question
+from ._middleware._disconnect import ClientLeft, unless_client_leaves
+from .events import STREAM_HEADERS, done_event, event, to_json
+from .exchange_log import log_refusal
+from .shutdown import Shutdown
+
+logger = logging.getLogger(__name__)
+
+
+class WholeAnswer(Response):
+    """Send ``answer`` as one JSON object; stop making it the moment the client is gone.
+
+    ``finish`` is called once, before the reply goes out or after the client left. ``shutdown``
+    says how long the answer may take once the server stops; then it is ``ShuttingDown``.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        finish: Callable[[ExchangeResult], Awaitable[None]],
+        shutdown: Shutdown,
+    ) -> None:
+        super().__init__()
+        self._answer = answer
+        self._finish = finish
+        self._collect_in_time = shutdown.cancel_on_shutdown(self._collect)
+        self._pieces: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # As with streams, the answer is entered outside of what is cancelled.
+        async with self._answer:
+            outcome: Outcome = "disconnected"
+            error: OrbitError | None = None
+            try:
+                await unless_client_leaves(self._collect_in_time(), receive)
+                outcome = "completed"
+            except ClientLeft:
+                return
+            except OrbitError as raised:
+                outcome, error = "failed", raised
+                raise
+            finally:
+                await self._finish(ExchangeResult("".join(self._pieces), outcome, error))
+            text = "".join(self._pieces)
+            reply = {"response": text, **self._answer.closing(text)}
+            whole = Response(to_json(reply), media_type="application/json")
+            await whole(scope, receive, send)
+
+    async def _collect(self) -> None:
+        try:
+            async for pieces in self._answer:
+                self._pieces += pieces
+        except OrbitError:
+            raise
+        except Exception as error:
+            request_id = self._answer.question.request_id
+            logger.exception("request %s: an answer failed unexpectedly", request_id)
+            raise OrbitError from error
+
+
+class Refusal(Response):
+    """Tell a caller, in the shape that was asked for, that ``question`` is not answered.
+
+    It is a normal 200: published clients show the body of any other status to the reader.
+    """
+
+    def __init__(self, services: Services, question: Question, verdict: Verdict) -> None:
+        super().__init__()
+        self._services = services
+        self._question = question
+        self._verdict = verdict
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text = refusal_text(self._verdict)
+        await log_refusal(self._services, scope["state"], self._question, self._verdict, text)
+        closing = {"sources": [], "blocked": True}
+        response: Response = JSONResponse({"response": text, **closing})
+        if wants_stream(Request(scope), self._question):
+            response = CompleteStream(event(text) + done_event(**closing))
+        await response(scope, receive, send)
+
+
+class CompleteStream(Response):
+    """A stream whose events are all there already."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: bytes) -> None:
+        super().__init__(events, headers={**STREAM_HEADERS, "X-Accel-Buffering": "no"})
+
+
+def wants_stream(request: Request, question: Question) -> bool:
+    """Tell whether to stream: the body or the ``Accept`` header may ask for it."""
+    return question.stream or "text/event-stream" in request.headers.get("accept", "")

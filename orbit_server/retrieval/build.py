@@ -1,0 +1,69 @@
+"""The parts of retrieval, made from their sections of the configuration; nothing is opened."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ..config.schema import ChromaConfig, EmbeddingConfig, RerankerConfig, RetrievalConfig
+from ..llm.protocols import Complete
+from .bm25 import LexicalIndex
+from .chroma.protocol import Chroma
+from .embedders import Embedder, LexicalEmbedder, OllamaEmbedder
+from .rerank import Reranker, refuse_embedders
+from .retriever import Retrieval
+
+
+def build(
+    config: RetrievalConfig,
+    thresholds: ChromaConfig,
+    *,
+    chroma: Chroma,
+    lexical: LexicalIndex,
+    embedder: Embedder,
+) -> Retrieval:
+    """Return the search over both indexes; ``thresholds`` are those of the section ``chroma``."""
+    return Retrieval(
+        chroma=chroma,
+        lexical=lexical,
+        embedder=embedder,
+        top_k=config.top_k,
+        candidates=config.candidates,
+        dense_weight=config.dense_weight,
+        confidence=thresholds.confidence_threshold,
+        relevance=thresholds.relevance_threshold,
+    )
+
+
+def build_embedder(
+    config: EmbeddingConfig, *, embed: Callable[..., Awaitable[list[list[float]]]], model: str
+) -> Embedder:
+    """Return what turns texts into vectors: ``embed`` with ``model``, or hashed words."""
+    if config.provider == "lexical":
+        return LexicalEmbedder()
+    return OllamaEmbedder(
+        partial(embed, model=model),
+        model=model,
+        batch_size=config.batch_size,
+        concurrency=config.concurrency,
+    )
+
+
+def build_reranker(
+    config: RerankerConfig, *, complete: Complete, options: Mapping[str, Any]
+) -> Reranker | None:
+    """Return the reranker, or ``None`` when it is off; raise ``ConfigError`` for a wrong model.
+
+    ``options`` are those of every call of the model.
+    """
+    if not config.enabled:
+        return None
+    refuse_embedders(config.model)
+    return Reranker(
+        complete,
+        model=config.model,
+        top_n=config.top_n,
+        batch_size=config.batch_size,
+        temperature=config.temperature,
+        timeout=config.timeout,
+        options=options,
+    )

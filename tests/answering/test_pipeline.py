@@ -1,0 +1,98 @@
+"""``Pipeline``: the steps of an answer, with a few lines of fakes for search and model."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from orbit_server.answering.extractive import FixedText
+from orbit_server.answering.pipeline import Pipeline
+from orbit_server.config.schema import AnswerConfig, Config
+from orbit_server.errors import CollectionNotFound, Unprocessable
+from orbit_server.types import Passage, Question, Retrieved, Turn
+from tests.support.scripted import Scripted
+
+pytestmark = pytest.mark.anyio
+
+
+def passage(id: str, text: str = "The library opens at nine.") -> Passage:
+    return Passage(id=id, text=text, title="Hours", source="hours.md", score=0.9)
+
+
+class Parts:
+    """A search and a model that write down what they are asked."""
+
+    def __init__(self, *found: Passage) -> None:
+        self.found = list(found)
+        self.searched: list[Question] = []
+        self.prompts: list[str] = []
+
+    async def search(self, question: Question, collection: str) -> Retrieved:
+        self.searched.append(question)
+        return Retrieved(self.found, {"search": 1.5})
+
+    def chat(
+        self, messages: Sequence[dict[str, str]], /, *, model: str, request_id: str | None = None
+    ) -> FixedText:
+        self.prompts.append(messages[-1]["content"])
+        return FixedText(["At nine."])
+
+    async def backwards(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        return list(passages)[::-1]
+
+
+FOLLOW_UP = Question(
+    message="And on Sundays?",
+    history=(Turn(role="user", content="When does the library open?"),),
+    request_id="r-1",
+)
+
+
+async def test_all_steps() -> None:
+    """A follow-up is made whole, searched, reranked, and answered by the model."""
+    parts = Parts(passage("a"), passage("b"))
+    condense = Scripted("When does the library open on Sundays?")
+    pipeline = Pipeline(
+        Config(), search=parts.search, rerank=parts.backwards, complete=condense, chat=parts.chat
+    )
+    async with pipeline.answer(FOLLOW_UP, "town") as answer:
+        assert [piece async for pieces in answer for piece in pieces] == ["At nine."]
+    (searched,) = parts.searched
+    assert searched.message == "When does the library open on Sundays?"
+    assert (searched.history, searched.request_id) == ((), "r-1")
+    assert [passage.id for passage in answer.passages] == ["b", "a"]
+    assert parts.prompts[0].endswith("Question: And on Sundays?")
+    assert answer.timings().keys() == {"condense", "search", "rerank", "first_token", "total"}
+    assert pipeline.backend == ("ollama", Config().ollama.model)
+
+
+async def test_without_a_model() -> None:
+    """The best passages are quoted, and no model is asked for anything."""
+    parts, condense = Parts(passage("a")), Scripted("never")
+    config = Config(answer=AnswerConfig(provider="extractive"))
+    pipeline = Pipeline(config, search=parts.search, complete=condense, chat=parts.chat)
+    async with pipeline.answer(FOLLOW_UP, "town") as answer:
+        text = "".join([piece async for pieces in answer for piece in pieces])
+    assert "The library opens at nine." in text
+    assert (condense.calls, parts.prompts) == ([], [])
+    assert parts.searched[0].message == "When does the library open? And on Sundays?"
+    assert pipeline.backend == ("extractive", None)
+
+
+async def test_passages_that_do_not_fit_are_left_out() -> None:
+    """Ollama would cut a prompt that is longer than its window; sources are what the model read."""
+    parts = Parts(passage("a"), passage("b", "x" * 100_000), passage("c"))
+    pipeline = Pipeline(Config(), search=parts.search, complete=Scripted("-"), chat=parts.chat)
+    found = await pipeline.retrieve(Question(message="When?"), "town")
+    assert [passage.id for passage in found.passages] == ["a", "c"]
+
+
+async def test_a_wrong_collection_is_the_operators_fault() -> None:
+    """The key names it, so whoever asks is not told that the request was wrong."""
+
+    async def search(question: Question, collection: str) -> Retrieved:
+        raise Unprocessable("no such name")
+
+    parts = Parts()
+    pipeline = Pipeline(Config(), search=search, complete=Scripted("-"), chat=parts.chat)
+    with pytest.raises(CollectionNotFound):
+        await pipeline.retrieve(Question(message="When?"), "x")
