@@ -33,6 +33,13 @@ def route_template(scope: Scope) -> str:
     return template if isinstance(template, str) else "(no route)"
 
 
+def is_from(scope: Scope, networks: Sequence[Network]) -> bool:
+    """Return whether the socket's peer has an address in one of ``networks``."""
+    client = scope.get("client")
+    address = _parsed(client[0]) if client else None
+    return address is not None and any(address in network for network in networks)
+
+
 def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
     """Return the address of the client, looking through proxies in ``trusted`` only.
 

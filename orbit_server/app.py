@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 
 from .api import admin
 from .api._middleware.api_key import ApiKeyMiddleware
+from .api._middleware.mount_path import MountPathMiddleware
 from .api._middleware.request_log import RequestLogMiddleware
 from .api._middleware.safety import SafetyMiddleware
 from .api.acme import acme_route
@@ -98,6 +99,11 @@ def create_app(
     }
     app = Starlette(
         middleware=[
+            Middleware(
+                MountPathMiddleware,
+                prefix=config.general.root_path,
+                trusted_proxies=config.general.trusted_proxies,
+            ),
             Middleware(
                 RequestLogMiddleware,
                 emit=partial(_record_request, services.metrics),

@@ -12,6 +12,7 @@ from ..types import StreamFormat
 from .section import Section, rare, section, setting
 from .values import (
     HOST,
+    ROOT_PATH,
     TOKEN,
     Allowed,
     Candidates,
@@ -80,7 +81,12 @@ class GeneralConfig(Section):
     trusted_proxies: Annotated[
         tuple[Network, ...],
         listed("IP addresses and networks, such as 127.0.0.1 or 10.0.0.0/8", network),
-    ] = setting((), "Proxies whose X-Forwarded headers are used; anybody else could invent them.")
+    ] = setting(
+        (), "Proxies whose X-Forwarded-For and -Prefix count; anybody else could invent them."
+    )
+    root_path: Annotated[str | None, optional(ROOT_PATH)] = setting(
+        None, "Prefix of the path that a proxy in front does not take off, such as /orbit."
+    )
     drain_seconds: Pause = setting(30, "How long running answers may finish when the server stops.")
     no_results_message_file: OptionalText = rare(
         None, "Text file whose content replaces answer.no_results_message."

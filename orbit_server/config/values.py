@@ -193,6 +193,14 @@ def origin(value: Any) -> str:
     return origin
 
 
+def root_path(value: Any) -> str:
+    """Read the prefix of a path, which begins with a slash and ends without one."""
+    path = plain_text(value).strip().rstrip("/")
+    if not re.fullmatch(r"(/[^/\\\s?#]+)+", path):
+        raise ValueError
+    return path
+
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -261,6 +269,7 @@ _TEXT = Allowed(
     "text that is not empty (in quotes where YAML reads it as something else)", plain_text
 )
 _SWITCH = Allowed("true or false (or yes/no, on/off, 1/0)", boolean)
+ROOT_PATH = Allowed("a path such as /orbit", root_path)
 HOST = Allowed(
     "a host name or address alone: http://example:8000 is written as host: example, port: 8000,"
     " and ssl: true stands for https",
