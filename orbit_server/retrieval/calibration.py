@@ -11,6 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from ..errors import ModelError, OrbitError
+from ..llm.characters import CJK
 from ..types import Passage
 from .evaluation import Search, mean
 from .retriever import Rules, fused, signal
@@ -212,8 +213,7 @@ def quantile(scores: Sequence[float], share: float) -> float:
 _LONGEST_SENTENCE = 16
 _LONGEST_QUESTION = 500
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s*|\n+")
-_CJK = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003ffff"
-_UNIT = re.compile(rf"[{_CJK}]{{1,2}}|[^\W{_CJK}]+")
+_UNIT = re.compile(rf"[{CJK}]{{1,2}}|[^\W{CJK}]+")
 _QUESTION = {
     "type": "object",
     "properties": {"question": {"type": "string"}},

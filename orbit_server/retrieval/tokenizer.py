@@ -9,11 +9,9 @@ import unicodedata
 from functools import lru_cache
 from operator import add
 
-_CJK = (
-    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_CJK_RUN = re.compile(f"[{_CJK}]+")
+from ..llm.characters import CJK
+
+_CJK_RUN = re.compile(f"[{CJK}]+")
 
 
 def folded(text: str) -> str:

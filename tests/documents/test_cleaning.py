@@ -31,6 +31,7 @@ unhurried = settings(deadline=None, max_examples=150)
         ("a\u200d\u200d\u200db", "ab"),
         ("❤\ufe0f\ufe0f\ufe0f", "❤\ufe0f"),
         ("tab\tstays", "tab\tstays"),
+        ("opens\u2800at\u3164nine", "opens at nine"),
     ],
 )
 def test_clean_removes_what_nobody_sees(dirty: str, expected: str) -> None:
