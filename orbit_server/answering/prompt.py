@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..llm.tokens import BYTES_PER_TOKEN, estimated_tokens
 from ..llm.untrusted import without_roles
 from ..types import Passage, Question, Turn
 
@@ -26,15 +27,6 @@ _FENCE = re.compile(
 _IN_TITLE = str.maketrans({'"': "'", "<": "‹", ">": "›"})
 
 
-def estimated_tokens(text: str) -> int:
-    """Return a cautious guess of how many tokens ``text`` is: one for every three UTF-8 bytes.
-
-    English needs fewer (about four letters a token), Chinese and Japanese about one a character,
-    which is three bytes.
-    """
-    return len(text.encode(errors="replace")) // 3 + 1
-
-
 def fitting(
     question: Question,
     passages: Sequence[Passage],
@@ -54,7 +46,7 @@ def fitting(
         if cost > left and fit:
             continue
         if cost > left:
-            passage = _shortened(passage, excess=3 * (cost - left))
+            passage = _shortened(passage, excess=BYTES_PER_TOKEN * (cost - left))
             cost = left
         fit.append(passage)
         left -= cost

@@ -5,7 +5,8 @@ import unicodedata
 
 import pytest
 
-from orbit_server.answering.prompt import SYSTEM, estimated_tokens, messages
+from orbit_server.answering.prompt import SYSTEM, messages
+from orbit_server.llm.tokens import estimated_tokens
 from orbit_server.types import Passage, Question, Turn
 
 HISTORY = tuple(
