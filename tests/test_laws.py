@@ -26,6 +26,7 @@ OWNERS: dict[str, set[str]] = {
     "prometheus_client": {"observability.metrics"},
     "pypdfium2": {"documents.readers.pdf_worker"},
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
+    "regex": {"safety.blocklist"},
     "rich": {"cli"},
     "snowballstemmer": {"retrieval.embedders"},
     "sqlalchemy": {"auth.keys"},

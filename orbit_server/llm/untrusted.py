@@ -1,4 +1,4 @@
-"""What strangers wrote, in a prompt: between lines it cannot guess, unable to play a role."""
+"""Mark untrusted text in prompts: random delimiters, no chat-template tokens."""
 
 import re
 import secrets
@@ -7,7 +7,7 @@ import secrets
 _CONTROL = re.compile(r"<(?=[|｜/\w])|\[(?=/?(?:INST|SYS|TOOL|AVAIL))")
 
 
-def fence() -> str:
+def delimiter() -> str:
     """Return a line for before and after a text, new every time so that no text can contain it."""
     return f"====={secrets.token_hex(16)}====="
 

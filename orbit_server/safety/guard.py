@@ -1,6 +1,6 @@
 """May this text be answered? A moderating model decides, and only its clear yes counts.
 
-text ─▶ blocklist ─▶ cache ─▶ moderator's reply ─▶ judge ─▶ Verdict
+text ─▶ blocklist ─▶ cache ─▶ moderator's reply ─▶ read_reply ─▶ Verdict
 """
 
 import asyncio
@@ -8,18 +8,24 @@ import hashlib
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cachetools import TTLCache
+
 from ..errors import ConfigError, ModelError, ModelNotFound, ModelTimeout
 from ..llm.protocols import Complete
+from ..llm.tokens import BYTES_PER_TOKEN, estimated_tokens
 from ..types import Question
 from .blocklist import Blocklist
-from .moderators import CATEGORIES, ORDINARY, PROMPT, Mode, family_of, judge
+from .moderators import GENERIC, PROMPT, family_of
+from .verdicts import CATEGORIES, Mode, read_reply
 
 logger = logging.getLogger(__name__)
+
+# "SAFE" alone counts as a yes, so that no reply may be cut between it and ": false".
+_SHORTEST_REPLY = 16
 
 REFUSED = "I cannot assist with that request. Please ask me something else."
 SERVICE_REFUSAL = (
@@ -80,6 +86,8 @@ class Guard:
     ) -> None:
         self.mode, self.model, self.family = mode, model, family_of(model)
         self._complete, self._prompt, self._options = complete, prompt, dict(options or {})
+        if 0 < self._options.get("num_predict", 0) < _SHORTEST_REPLY:
+            self._options["num_predict"] = _SHORTEST_REPLY
         self._max_retries, self._retry_delay = max_retries, retry_delay
         self._timeout, self._allow = request_timeout, allow_on_timeout
         self._blocklist = blocklist
@@ -87,8 +95,7 @@ class Guard:
         self._categories = tuple(code.strip().upper() for code in categories)
         if unknown := set(self._categories) - set(CATEGORIES):
             raise ConfigError([f"safety.categories: {', '.join(sorted(unknown))}: not S1 to S14"])
-        self._cache: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
-        self._cache_size, self._cache_seconds, self._clock = cache_size, cache_seconds, clock
+        self._cache: TTLCache[bytes, Verdict] = TTLCache(cache_size, cache_seconds, timer=clock)
         settings = (model, mode, self.family.name, prompt, self._categories, self._options)
         self._settings = hashlib.sha256(repr(settings).encode(errors="surrogatepass"))
 
@@ -110,7 +117,7 @@ class Guard:
         ``request_id`` names in the log, and to ``complete``, the request that the text belongs to.
         """
         started = time.perf_counter()
-        verdict = await self._listed(text) or self._remembered(text)
+        verdict = await self._listed(text) or self._cache.get(self._key(text))
         if verdict is None:
             verdict = await self._asked(text, request_id)
             self._remember(text, verdict)
@@ -134,7 +141,9 @@ class Guard:
                 cause = f"{self.model}, text {outcome}: {type(error).__name__}: {error}"
                 logger.error("%sno safety verdict from %s", about, cause)
                 return Verdict(self._allow, "service")
-            verdict = Verdict(*judge(reply, self.mode, self.family, self._categories), raw=reply)
+            verdict = Verdict(
+                *read_reply(reply, self.mode, self.family, self._categories), raw=reply
+            )
             if verdict.reason == "unreadable":
                 said = f"{about}unreadable safety verdict from {self.model}"
                 logger.warning("%s: %.200r", said, reply)
@@ -173,9 +182,9 @@ class Guard:
     def _parts(self, text: str) -> list[str]:
         window = self._options.get("num_ctx")
         data = text.encode(errors="replace")
-        rules = len(self._prompt or PROMPT) // 3 + 250 if self.family is ORDINARY else 1000
-        # Three bytes a token: English needs fewer, Chinese about that.
-        size = max((window or 0) - rules - max(self._options.get("num_predict") or 0, 0), 400) * 3
+        rules = estimated_tokens(self._prompt or PROMPT) + 250 if self.family is GENERIC else 1000
+        room = (window or 0) - rules - max(self._options.get("num_predict") or 0, 0)
+        size = max(room, 400) * BYTES_PER_TOKEN
         if not window or len(data) <= size:
             return [text]
         starts = range(0, len(data) - size // 4, size - size // 4)
@@ -186,21 +195,6 @@ class Guard:
         digest.update(hashlib.sha256(text.encode(errors="surrogatepass")).digest())
         return digest.digest()
 
-    def _remembered(self, text: str) -> Verdict | None:
-        key = self._key(text)
-        until, verdict = self._cache.get(key, (0.0, None))
-        if verdict is None or until <= self._clock():
-            self._cache.pop(key, None)
-            return None
-        self._cache.move_to_end(key)
-        return verdict
-
     def _remember(self, text: str, verdict: Verdict) -> None:
-        if verdict.reason in ("service", "unreadable"):
-            return
-        self._cache[self._key(text)] = (
-            self._clock() + self._cache_seconds,
-            replace(verdict, cached=True),
-        )
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        if verdict.reason not in ("service", "unreadable") and self._cache.maxsize:
+            self._cache[self._key(text)] = replace(verdict, cached=True)
