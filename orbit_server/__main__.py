@@ -1,5 +1,6 @@
 """The program ``orbit``, also called ``python -m orbit_server``."""
 
+import os
 import signal
 import sys
 
@@ -12,6 +13,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Some supervisors ignore this one, and so would we: nobody would hear of a worker that died.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _exclude_other_users()
     try:
         from .cli.main import main
 
@@ -19,6 +21,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("orbit: stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _exclude_other_users() -> None:
+    # What a command or the server creates holds documents and questions. A umask that excludes
+    # other users already stays: it may let a group read the logs on purpose.
+    mask = os.umask(0o077)
+    if mask & 0o007 == 0o007:
+        os.umask(mask)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from ..config import make_private_folder
 from ..errors import Conflict, KeysUnavailable, NotStarted, Unprocessable
 from ..types import StreamFormat
 
@@ -422,7 +423,7 @@ def _engine_options(url: sa.URL) -> dict[str, Any]:
 def _create_file(url: sa.URL) -> None:
     """Make SQLite's file before SQLite does, readable by its owner only (-wal and -shm inherit)."""
     if path := _file(url):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         with suppress(FileExistsError):
             path.touch(mode=0o600, exist_ok=False)
 

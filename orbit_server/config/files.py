@@ -1,4 +1,4 @@
-"""Reading files that somebody else has named."""
+"""Reading files that somebody else has named, and keeping ours from other users."""
 
 import errno
 import os
@@ -77,3 +77,13 @@ def obstacle(path: Path, *, folder: bool) -> str | None:
 
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe opens without its other end, too
+
+
+def make_private_folder(path: Path) -> None:
+    """Create a folder, and those above it, for this user alone; an existing one stays as it is.
+
+    It does not rely on the umask, which belongs to the program that ours may be mounted in.
+    """
+    if not path.is_dir():
+        make_private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)

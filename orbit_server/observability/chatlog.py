@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from ..config import make_private_folder
 from .chatlog_files import ends_torn, expired_files, file_path
 
 logger = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ class ChatLog:
             first = self._part + 1 if stat.st_nlink else 0  # without a link somebody removed it
         else:
             first = 0
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.directory)
             if day != self._day:
                 self._remove_old(date.fromisoformat(day))
         self._close()

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
+from ..config import make_private_folder
 from .chatlog_files import log_files, split_torn
 from .rejected import Rejected, RejectedLog
 
@@ -105,7 +106,7 @@ class Checkpoint:
 
     def hold(self) -> bool:
         """Become the one that sends, unless another process is; read how far sending has come."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.file.parent)
         lock = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT, 0o640)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

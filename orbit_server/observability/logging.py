@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
 
+from ..config import make_private_folder
 from ..config.loader import Config
 
 _FIELDS = ["asctime", "levelname", "name", "message"]
@@ -51,7 +52,7 @@ def set_level(config: Config) -> None:
 
 
 def _file(path: Path) -> logging.Handler:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     handler = RotatingFileHandler(path, maxBytes=_MEGABYTES, backupCount=4)
     handler.setFormatter(_json())
     # Requests go to the console; what was asked and answered is in the chat log.

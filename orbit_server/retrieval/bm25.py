@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+from ..config import make_private_folder
 from ..errors import NotStarted, SearchError, SearchUnavailable
 from .tokenizer import folded, words
 
@@ -256,7 +257,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[sqlite3.Connection]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     with _opened(path, "rwc") as index:
         # Two processes that switch a new file at once lock each other out without waiting; one of
         # them, or the next writer, gets it done, and all is correct until then.

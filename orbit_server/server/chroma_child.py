@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from ..config import make_private_folder
 from ..errors import SearchError
 from ..retrieval.chroma.lock import lock
 
@@ -144,7 +145,7 @@ class LocalChroma:
     def _opened_log(self) -> BinaryIO:
         if self._log is not None:
             try:
-                self._log.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(self._log.parent)
                 return self._log.open("ab")
             except OSError as error:
                 logger.warning("running without %s: %s", self._log, error)

@@ -326,7 +326,7 @@ async def test_all_that_can_be_wrong(public: Path) -> None:
         ("warn", "configuration", "no ADMIN_TOKEN", "secrets.token_urlsafe"),
         ("warn", "open files", "only 1000", "LimitNOFILE"),
         ("warn", "secrets", ".env orbit.db key.pem", "chmod o-rwx .env orbit.db key.pem"),
-        ("warn", "secrets", "what people asked", "chmod o-rwx logs"),
+        ("warn", "secrets", "what people asked", "chmod -R o-rwx logs"),
         ("fail", "folders", "chroma.path: shut/chroma is not there", "sudo install -d -o"),
         ("fail", "folders", "lexical is not a folder", "retrieval.path"),
         ("fail", "folders", "logging.file.directory: the folder logs", "sudo chown"),
@@ -626,6 +626,26 @@ async def test_secrets_written_into_the_configuration(public: Path) -> None:
     configure(public, **free())
     _, found = await doctor(public)
     assert found["secrets"][0]["status"] == "ok"
+
+
+async def test_documents_that_every_user_can_read(public: Path) -> None:
+    """What Chroma and the word index hold is as private as the chat log and the server's log."""
+    configure(public, **free(), chroma={"path": "data/chroma"}, retrieval={"path": "words"})
+    (public / "town.md").write_text("# Library\n\nIt opens at nine.\n")
+    assert (await command(public, "ingest", "town.md", "--collection", "town")).code == 0
+    _, found = await doctor(public)
+    assert found["secrets"][0]["status"] == "ok"
+    folders = (public / "data", public / "data" / "chroma", public / "words")
+    for folder in folders:
+        assert folder.stat().st_mode & 0o077 == 0
+        folder.chmod(0o755)
+    (public / "logs").mkdir()
+    (public / "logs" / "server.log").touch(mode=0o644)
+    code, found = await doctor(public)
+    assert code == 0
+    exposed = one(found, "secrets", "your documents")
+    assert exposed["remedy"] == "chmod -R o-rwx words data/chroma"
+    assert one(found, "secrets", "people asked")["remedy"] == "chmod -R o-rwx logs"
 
 
 # -- time -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orbit_server.config import load
+from orbit_server.config import load, make_private_folder
 from orbit_server.config.files import NotAFile, TooLarge, obstacle, read_file, read_text
 from orbit_server.config.schema import Config
 from orbit_server.config.section import keys_of
@@ -133,3 +133,19 @@ def test_obstacles(tmp_path: Path) -> None:
     assert obstacle(tmp_path / "link", folder=False) == "it is a folder, not a file"
     assert obstacle(Path(os.devnull), folder=False) == "it is not a file"
     assert obstacle(Path(os.devnull), folder=True) == "it is not a folder"
+
+
+def test_a_private_folder(tmp_path: Path) -> None:
+    """What is created is for its user alone, the folders above it too; what is there stays."""
+    tmp_path.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        for _ in range(2):
+            make_private_folder(tmp_path / "data" / "chroma")
+    finally:
+        os.umask(before)
+    modes = [folder.stat().st_mode & 0o777 for folder in (tmp_path, *tmp_path.rglob("*"))]
+    assert modes == [0o755, 0o700, 0o700]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        make_private_folder(tmp_path / "file" / "data")

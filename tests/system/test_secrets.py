@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import os
 import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from ..support.elasticsearch_standin import ElasticsearchStandIn
 from ..support.ollama_standin import BUSY, OllamaStandIn
-from ..support.program import Server, command, configure, server
+from ..support.program import Server, command, configure, environment, server
 from ..support.server import ADMIN_TOKEN
 
 pytestmark = pytest.mark.anyio
@@ -236,3 +238,36 @@ async def test_a_mistake_in_the_configuration(tmp_path: Path, sections: dict[str
     assert results[0].code != 0
     said = "\n".join(result.out + result.err for result in results).encode()
     nowhere([PASSWORD, CHROMA_TOKEN, DATABASE_PASSWORD], {"commands": said, **files(tmp_path)})
+
+
+async def test_other_users_can_read_no_file(tmp_path: Path) -> None:
+    """Documents, questions and logs are for the server's user alone, under a usual umask too."""
+    configure(tmp_path, chroma={"path": "data/chroma"}, retrieval={"path": "data/words"})
+    (tmp_path / "town.md").write_text(TOWN)
+    given = {tmp_path / name for name in ("config.yaml", "town.md", "console")}
+    before = os.umask(0o022)
+    try:
+        ingest = [sys.executable, "-m", "orbit_server", "ingest", "town.md", "--collection", "town"]
+        process = await asyncio.create_subprocess_exec(*ingest, cwd=tmp_path, env=environment())
+        assert await process.wait() == 0
+        async with server(tmp_path) as running, aiohttp.ClientSession() as http:
+            traffic = Traffic(running, http)
+            made = await traffic(
+                "POST",
+                "/admin/api-keys",
+                status=200,
+                json={"collection_name": "town", "client_name": "Bob"},
+                headers=ADMIN,
+            )
+            await traffic.ask({"X-API-Key": orjson.loads(made)["api_key"]})
+            assert await running.ended(signal.SIGTERM) == 0
+    finally:
+        os.umask(before)
+    modes = modes_below(tmp_path)
+    assert {"chroma.sqlite3", "server.log"} <= {path.name for path in modes}
+    assert {path for path, mode in modes.items() if mode & 0o077} == given
+
+
+def modes_below(folder: Path) -> dict[Path, int]:
+    """Return the permissions of everything below ``folder``."""
+    return {path: path.stat().st_mode & 0o777 for path in folder.rglob("*")}

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from .finding import Finding, fail, ok, warn
 
 _REQUIREMENTS = Path(__file__).parents[3] / "requirements.txt"
 _GIB, _MIB = 1 << 30, 1 << 20
+_SAMPLE = 1000  # files of a folder
 _FEW_FILES, _FEWER_FILES = 10_000, 1_000
 _FEW_DESCRIPTORS = 4096
 _READ_WRITE = os.R_OK | os.W_OK
@@ -125,16 +127,37 @@ def secrets(config: Config | None, file: Path) -> Iterator[Finding]:
     if exposed:
         names = shlex.join(map(str, exposed))
         yield warn("secrets", f"every user can read {names}.", f"chmod o-rwx {names}")
-    if config is not None:
-        logs = Path(config.logging.file.directory)
-        if os.access(logs, os.R_OK | os.X_OK) and any(map(_open_to_all, logs.glob("chat-*.log"))):
-            name = shlex.quote(str(logs))
-            message = f"every user can read what people asked, in {name}."
-            yield warn("secrets", message, f"chmod o-rwx {name} {name}/chat-*.log")
-            return
-    if not exposed:
-        what = ".env" if config is None else "tokens, keys or questions"
+    folders = _exposed_folders(config) if config is not None else {}
+    for what, open_to_all in folders.items():
+        message = f"every user can read {what}, in {', '.join(open_to_all)}."
+        yield warn("secrets", message, f"chmod -R o-rwx {shlex.join(open_to_all)}")
+    if not exposed and not folders:
+        what = ".env" if config is None else "tokens, keys, questions or documents"
         yield ok("secrets", f"other users cannot read {what}.")
+
+
+def _exposed_folders(config: Config) -> dict[str, list[str]]:
+    """Return the folders in which other users can read something, by what that is."""
+    logs = Path(config.logging.file.directory)
+    documents = [Path(config.retrieval.path)]
+    if config.chroma.host is None:
+        documents.append(Path(config.chroma.path))
+    private = {
+        "what people asked": [(logs, "*.log*")],
+        "your documents": [(folder, "**/*") for folder in documents],
+    }
+    return {
+        what: names
+        for what, places in private.items()
+        if (names := [str(folder) for folder, files in places if _any_open_to_all(folder, files)])
+    }
+
+
+def _any_open_to_all(folder: Path, files: str) -> bool:
+    if not os.access(folder, os.R_OK | os.X_OK) or not folder.stat().st_mode & stat.S_IXOTH:
+        return False
+    found = (path for path in folder.glob(files) if not path.is_dir())
+    return any(map(_open_to_all, islice(found, _SAMPLE)))
 
 
 def disks(config: Config) -> Iterator[Finding]:

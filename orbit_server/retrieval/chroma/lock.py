@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from ...config import make_private_folder
 from ...errors import SearchError
 
 LOCK_ATTEMPTS = 10
@@ -39,7 +40,7 @@ def lock(path: str | Path, address: str | None) -> int:
     """
     path = Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path)
         descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise SearchError(f"The Chroma folder {path} cannot be used: {error.strerror}.") from error
