@@ -16,7 +16,7 @@ from .llm.installed import InstalledModels, model_check, version_check
 from .observability import Check, Health, build_chatlog, build_shipper
 from .observability.health import chatlog_check, elasticsearch_check, works
 from .observability.metrics import Metrics
-from .retrieval import LexicalIndex, chroma
+from .retrieval import Bm25Index, chroma
 from .safety import SafetyRules, Verdict
 
 _NOT_STARTED = (
@@ -78,7 +78,7 @@ class Services:
         self.embedder = retrieval.build_embedder(
             config.embedding, embed=self.ollama.embed, model=config.ollama.embed_model
         )
-        self.lexical = LexicalIndex(Path(config.retrieval.path))
+        self.lexical = Bm25Index(Path(config.retrieval.path))
         self.retrieval = retrieval.build(
             config.retrieval,
             config.chroma,

@@ -28,7 +28,7 @@ OWNERS: dict[str, set[str]] = {
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
     "regex": {"safety.blocklist"},
     "rich": {"cli"},
-    "snowballstemmer": {"retrieval.embedders"},
+    "snowballstemmer": {"retrieval.hashed_embedder"},
     "sqlalchemy": {"auth.keys"},
     "sse_starlette": {"api.event_stream"},
     "starlette": {"", "api", "app", "server.program", "server.uvicorn_server"},

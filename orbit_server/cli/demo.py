@@ -10,7 +10,7 @@ from ..config.loader import Config, load
 from ..documents.ingest import ingest
 from ..errors import CollectionNotFound, EmbedderMismatch, ModelError
 from ..llm.installed import present
-from ..retrieval import embedders as embedding
+from ..retrieval.embedders import check_embedder
 from ..services import Services
 
 COLLECTION = "demo"
@@ -83,7 +83,7 @@ async def _ollama_is_ready(config: Config) -> bool:
 async def _drop_if_embedded_otherwise(services: Services) -> None:
     try:
         stored = await services.chroma.collection(COLLECTION)
-        embedding.check(stored.metadata, services.embedder, COLLECTION)
+        check_embedder(stored.metadata, services.embedder, COLLECTION)
     except CollectionNotFound:
         return
     except EmbedderMismatch:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..documents.collection_store import Store
     from ..retrieval import calibration as calibrate
     from ..retrieval import evaluation as evaluate
-    from ..retrieval.retriever import Rules
+    from ..retrieval.retriever import SearchSettings
     from ..services import Services
 
 _SAMPLE = 100
@@ -46,27 +46,29 @@ def evaluate_search(
     config = load(context.obj)
     asked = evaluate.read_questions(questions)
 
-    async def run(store: "Store", services: "Services") -> "tuple[Rules, list[evaluate.Figures]]":
-        rules = await _rules(store, collection)
+    async def run(
+        store: "Store", services: "Services"
+    ) -> "tuple[SearchSettings, list[evaluate.Metrics]]":
+        settings = await _settings(store, collection)
         search = partial(store.candidates, collection)
         with progress("Searching", len(asked)) as advanced:
-            return rules, await evaluate.evaluate(search, asked, rules, advanced=advanced)
+            return settings, await evaluate.evaluate(search, asked, settings, advanced=advanced)
 
-    rules, rows = with_store(config, server, run)
+    settings, rows = with_store(config, server, run)
     answerable = sum(each.answerable for each in asked)
     if as_json:
         summary = {
             "collection": collection,
             "answerable": answerable,
             "unanswerable": len(asked) - answerable,
-            **rules._asdict(),
+            **settings._asdict(),
             "figures": [row._asdict() for row in rows],
         }
         print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
         return
     say(
         f"{answerable} questions with an answer in collection {collection!r}, "
-        f"{len(asked) - answerable} without; threshold {_threshold(rules)}."
+        f"{len(asked) - answerable} without; threshold {_threshold(settings)}."
     )
     table = Table("search", "dense weight", "hit@1", "hit@3", "MRR@10", "answered", "refused")
     for name, weight, *figures in rows:
@@ -95,10 +97,12 @@ def calibrate_threshold(
 
     config = load(context.obj)
     asked = evaluate.read_questions(questions) if questions else []
-    foreign = calibrate.foreign_questions()
+    foreign = calibrate.out_of_domain_questions()
 
-    async def run(store: "Store", services: "Services") -> "tuple[Rules, calibrate.Calibration]":
-        rules = await _rules(store, collection)
+    async def run(
+        store: "Store", services: "Services"
+    ) -> "tuple[SearchSettings, calibrate.Calibration]":
+        settings = await _settings(store, collection)
         own = [each.question for each in asked if each.answerable]
         unanswerable = [each.question for each in asked if not each.answerable]
         if not asked:
@@ -108,20 +112,20 @@ def calibrate_threshold(
                 partial(store.candidates, collection),
                 own,
                 foreign,
-                rules,
+                settings,
                 unanswerable=unanswerable,
                 advanced=advanced,
             )
         await store.calibrate(collection, measured.threshold)
-        return rules, measured
+        return settings, measured
 
-    rules, measured = with_store(config, server, run)
+    settings, measured = with_store(config, server, run)
     table = Table(
         "questions", "count", "lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest"
     )
     for name, scores in (
-        ("own", measured.own),
-        ("foreign", measured.foreign),
+        ("in-domain", measured.in_domain),
+        ("out-of-domain", measured.out_of_domain),
         ("unanswerable", measured.unanswerable),
     ):
         if scores:
@@ -130,23 +134,23 @@ def calibrate_threshold(
     print_table(table)
     out.print(
         f"threshold {measured.threshold:.3f}: keeps {measured.kept:.3f} of the collection's "
-        f"questions, refuses {measured.refused:.3f} of the foreign ones "
+        f"questions, refuses {measured.refused:.3f} of the others "
         f"(balanced accuracy {measured.balanced_accuracy:.3f})"
     )
-    say(f"Written into collection {collection!r}. Before: {_threshold(rules)}.")
-    if rules.threshold_origin == "configured":
+    say(f"Written into collection {collection!r}. Before: {_threshold(settings)}.")
+    if settings.threshold_origin == "configured":
         say("It is not used: chroma.confidence_threshold is set, and the configuration wins.")
 
 
-async def _rules(store: "Store", collection: str) -> "Rules":
-    from ..retrieval.retriever import Rules
+async def _settings(store: "Store", collection: str) -> "SearchSettings":
+    from ..retrieval.retriever import SearchSettings
 
     shown = await store.show(collection)
-    return Rules(*(shown[field] for field in Rules._fields))
+    return SearchSettings(*(shown[field] for field in SearchSettings._fields))
 
 
-def _threshold(rules: "Rules") -> str:
-    return f"{rules.threshold:g} ({_ORIGINS[rules.threshold_origin]})"
+def _threshold(settings: "SearchSettings") -> str:
+    return f"{settings.threshold:g} ({_ORIGINS[settings.threshold_origin]})"
 
 
 async def _own_questions(store: "Store", services: "Services", collection: str) -> list[str]:
@@ -158,7 +162,7 @@ async def _own_questions(store: "Store", services: "Services", collection: str) 
     if services.config.answer.provider == "ollama":
         complete = partial(services.ollama.complete, model=model)
     with progress("Wording questions", len(passages)) as advanced:
-        own = await calibrate.own_questions(passages, complete=complete, advanced=advanced)
-    worded = f"{own.by_model} worded anew by {model}" if own.by_model else "none worded by a model"
+        own = await calibrate.in_domain_questions(passages, complete=complete, advanced=advanced)
+    worded = f"{own.by_model} reworded by {model}" if own.by_model else "none worded by a model"
     say(f"{len(own.questions)} questions of the collection, {worded}.")
     return own.questions

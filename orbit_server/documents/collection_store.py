@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import CollectionNotFound
-from ..retrieval import embedders as embedding
-from ..retrieval.bm25 import LexicalIndex
+from ..retrieval.bm25 import Bm25Index
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
-from ..retrieval.embedders import Embedder
+from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
 from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
 from ..types import Passage, Question
 from .model import Chunk
@@ -35,7 +34,7 @@ class Store(Protocol):
         """Return one summary a collection, by name."""
 
     async def show(self, collection: str) -> dict[str, Any]:
-        """Return a collection's summary, its ``sources`` (chunks by source) and its ``Rules``."""
+        """Return a collection's summary, ``sources`` (chunks by source) and ``SearchSettings``."""
 
     async def drop(self, collection: str) -> None:
         """Delete a collection and all that is in it."""
@@ -95,7 +94,7 @@ class CollectionStore:
     """
 
     def __init__(
-        self, *, chroma: Chroma, lexical: LexicalIndex, embedder: Embedder, retrieval: Retrieval
+        self, *, chroma: Chroma, lexical: Bm25Index, embedder: Embedder, retrieval: Retrieval
     ) -> None:
         self.chroma = chroma
         self.lexical = lexical
@@ -110,9 +109,9 @@ class CollectionStore:
 
     async def show(self, collection: str) -> dict[str, Any]:
         stored = await self.chroma.collection(collection)
-        rules = self.retrieval.rules(stored.metadata)._asdict()
+        settings = self.retrieval.settings(stored.metadata)._asdict()
         sources = await self.sources(collection)
-        return await self._summary(stored) | rules | {"sources": sources}
+        return await self._summary(stored) | settings | {"sources": sources}
 
     async def drop(self, collection: str) -> None:
         stored = await self.chroma.collection(collection)
@@ -140,7 +139,7 @@ class CollectionStore:
     async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
         try:
             stored = await self.chroma.collection(collection)
-            embedding.check(stored.metadata, self.embedder, collection)
+            check_embedder(stored.metadata, self.embedder, collection)
         except CollectionNotFound:
             stored = None
         if chunks:
@@ -201,9 +200,9 @@ class CollectionStore:
     ) -> None:
         vectors = await self.embedder.documents([chunk.embed for chunk in chunks])
         if stored is None:
-            record = embedding.record(self.embedder, len(vectors[0]))
+            record = embedder_metadata(self.embedder, len(vectors[0]))
             stored = await self.chroma.create(collection, record)
-            embedding.check(stored.metadata, self.embedder, collection)
+            check_embedder(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.
         words = [(chunk.id, _words(chunk.embed, chunk.text)) for chunk in chunks]
@@ -219,7 +218,7 @@ class CollectionStore:
             reached = await self.chroma.collection(collection)
             if reached.id != stored.id:
                 # Deleted and made anew meanwhile: the chunks went to the new one.
-                embedding.check(reached.metadata, self.embedder, collection)
+                check_embedder(reached.metadata, self.embedder, collection)
                 await self.lexical.add(reached.id, words)
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Retrieval: a question and a collection become passages, best first."""
 
-from .bm25 import LexicalIndex
+from .bm25 import Bm25Index
 from .build import build, build_embedder, build_reranker
 from .embedders import Embedder
 from .rerank import Reranker
 from .retriever import Retrieval
 
 __all__ = [
+    "Bm25Index",
     "Embedder",
-    "LexicalIndex",
     "Reranker",
     "Retrieval",
     "build",

@@ -58,7 +58,7 @@ class Hit:
     score: float
 
 
-class LexicalIndex:
+class Bm25Index:
     """The BM25 indexes of all collections, as ``<collection id>.sqlite3`` below ``directory``.
 
     Opens its threads in ``async with``; outside of it every call raises NotStarted. Reading never

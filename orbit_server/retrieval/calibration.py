@@ -1,4 +1,4 @@
-"""Where a collection's threshold belongs: between its own questions and foreign ones."""
+"""Choose a collection's threshold from in-domain and out-of-domain questions."""
 
 import re
 from bisect import bisect_left
@@ -14,39 +14,48 @@ from ..errors import ModelError, OrbitError
 from ..llm.characters import CJK
 from ..types import Passage
 from .evaluation import Search, mean
-from .retriever import Rules, fused, signal
+from .retriever import SearchSettings, rank, relevance_score
 
 Complete = Callable[..., Awaitable[str]]
 
 FEWEST = 10
-_FOREIGN = Path(__file__).with_name("foreign_questions.json")
+_LONGEST_SENTENCE = 16
+_LONGEST_QUESTION = 500
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s*|\n+")
+_UNIT = re.compile(rf"[{CJK}]{{1,2}}|[^\W{CJK}]+")
+_QUESTION = {
+    "type": "object",
+    "properties": {"question": {"type": "string"}},
+    "required": ["question"],
+}
+_OUT_OF_DOMAIN = Path(__file__).with_name("out_of_domain_questions.json")
 
 
-def foreign_questions() -> list[str]:
+def out_of_domain_questions() -> list[str]:
     """Return the questions of everyday life and general knowledge that ship with the program."""
-    by_subject: dict[str, list[str]] = orjson.loads(_FOREIGN.read_bytes())
+    by_subject: dict[str, list[str]] = orjson.loads(_OUT_OF_DOMAIN.read_bytes())
     return [question for questions in by_subject.values() for question in questions]
 
 
-class OwnQuestions(NamedTuple):
+class InDomainQuestions(NamedTuple):
     """Questions that a collection answers; ``by_model`` of them were worded by a model."""
 
     questions: list[str]
     by_model: int
 
 
-async def own_questions(
+async def in_domain_questions(
     passages: Sequence[Passage],
     *,
     complete: Complete | None = None,
     advanced: Callable[[], None] = lambda: None,
-) -> OwnQuestions:
+) -> InDomainQuestions:
     """Return one question for each passage, none of them the passage's own words again.
 
-    ``complete(messages, format=schema)`` is a model's whole reply; it words the question anew.
-    Without a model, or from its first ModelError on, the shorter half of the telling words of the
-    stored question, or of a heading and a sentence, gives way to words from elsewhere, and all
-    change places: people share about half of their words with the passage that answers them.
+    ``complete(messages, format=schema)`` is a model's whole reply; it rewords the question.
+    Without a model, or from its first ModelError on, half of the content words (of the stored
+    question, or of a heading and a sentence), the shorter ones, are replaced by unrelated words and
+    the order is reversed: people share about half of their words with the passage that answers.
     Passages without a word are left out.
     """
     questions: list[str] = []
@@ -64,7 +73,7 @@ async def own_questions(
         by_model += bool(reworded)
         questions.append(reworded or plain)
         advanced()
-    return OwnQuestions([question for question in questions if question], by_model)
+    return InDomainQuestions([question for question in questions if question], by_model)
 
 
 def _stored_question(passage: Passage) -> str:
@@ -105,7 +114,7 @@ def _perturbed(text: str, number: int) -> str:
         return ""
     telling = [unit for unit in units if len(unit) > 3 or not unit.isascii()]
     telling = telling if len(telling) > 1 else units
-    elsewhere = [unit for question in foreign_questions() for unit in _units(question)]
+    elsewhere = [unit for question in out_of_domain_questions() for unit in _units(question)]
     strange = (unit for unit in elsewhere[number * 7 % len(elsewhere) :] if len(unit) > 3)
     if len(telling) == 1:
         telling.append(next(strange, ""))
@@ -122,26 +131,26 @@ def _units(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The signal's scores by kind of question, and the threshold that parts the first two best.
+    """Relevance by kind of question, and the threshold that separates the first two best.
 
     ``unanswerable`` are those of a question file that have no answer in the collection though they
     may be close to it; the threshold does not follow from them.
     """
 
-    own: list[float]
-    foreign: list[float]
+    in_domain: list[float]
+    out_of_domain: list[float]
     unanswerable: list[float]
     threshold: float
 
     @property
     def kept(self) -> float:
-        """The share of own questions that would be answered."""
-        return mean([score >= self.threshold for score in self.own]) or 0.0
+        """The share of in-domain questions that would be answered."""
+        return mean([score >= self.threshold for score in self.in_domain]) or 0.0
 
     @property
     def refused(self) -> float:
-        """The share of foreign questions that would be refused."""
-        return mean([score < self.threshold for score in self.foreign]) or 0.0
+        """The share of out-of-domain questions that would be refused."""
+        return mean([score < self.threshold for score in self.out_of_domain]) or 0.0
 
     @property
     def balanced_accuracy(self) -> float:
@@ -151,45 +160,47 @@ class Calibration:
 
 async def calibrate(
     search: Search,
-    own: Sequence[str],
-    foreign: Sequence[str],
-    rules: Rules,
+    in_domain: Sequence[str],
+    out_of_domain: Sequence[str],
+    settings: SearchSettings,
     *,
     unanswerable: Sequence[str] = (),
     advanced: Callable[[], None] = lambda: None,
 ) -> Calibration:
-    """Return what the questions score in the collection, searched as ``rules`` say.
+    """Return what the questions score in the collection, searched as ``settings`` say.
 
-    Raises OrbitError for fewer than ``FEWEST`` own questions, and when all score the same.
+    Raises OrbitError for fewer than ``FEWEST`` in-domain questions, and when all score the same.
     """
-    if len(own) < FEWEST:
-        raise OrbitError(f"{len(own)} questions are too few to calibrate with; {FEWEST} are needed")
+    if len(in_domain) < FEWEST:
+        raise OrbitError(
+            f"{len(in_domain)} questions are too few to calibrate with; {FEWEST} are needed"
+        )
 
     async def scores(questions: Sequence[str]) -> list[float]:
         found = []
         for question in questions:
-            ranked = fused(await search(question), rules.dense_weight)
-            found.append(signal(ranked[: rules.top_k]))
+            ranked = rank(await search(question), settings.dense_weight)
+            found.append(relevance_score(ranked[: settings.top_k]))
             advanced()
         return found
 
-    own_scores, foreign_scores = await scores(own), await scores(foreign)
+    in_domain_scores, out_of_domain_scores = await scores(in_domain), await scores(out_of_domain)
     return Calibration(
-        own_scores,
-        foreign_scores,
+        in_domain_scores,
+        out_of_domain_scores,
         await scores(unanswerable),
-        round(separating(own_scores, foreign_scores), 4),
+        round(separating(in_domain_scores, out_of_domain_scores), 4),
     )
 
 
-def separating(own: Sequence[float], foreign: Sequence[float]) -> float:
+def separating(in_domain: Sequence[float], out_of_domain: Sequence[float]) -> float:
     """Return the threshold of the best balanced accuracy, in the middle between two scores.
 
     Of several equally good ones it is the lowest: a question too many is answered rather than
     refused. Raises OrbitError when all score the same.
     """
-    higher, lower = sorted(own), sorted(foreign)
-    scores = sorted({*own, *foreign})
+    higher, lower = sorted(in_domain), sorted(out_of_domain)
+    scores = sorted({*in_domain, *out_of_domain})
     if len(scores) < 2:
         raise OrbitError("all questions score the same: the collection cannot be calibrated")
     cuts = [scores[0], *((low + high) / 2 for low, high in pairwise(scores))]
@@ -208,14 +219,3 @@ def quantile(scores: Sequence[float], share: float) -> float:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
-
-
-_LONGEST_SENTENCE = 16
-_LONGEST_QUESTION = 500
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s*|\n+")
-_UNIT = re.compile(rf"[{CJK}]{{1,2}}|[^\W{CJK}]+")
-_QUESTION = {
-    "type": "object",
-    "properties": {"question": {"type": "string"}},
-    "required": ["question"],
-}

@@ -1,22 +1,18 @@
-"""Text to vectors: through Ollama, or as hashed words where there is no Ollama.
+"""Text to vectors through a model, and which embedder a collection was made with.
 
 Vectors of two models can be compared by arithmetic but not by meaning. A collection therefore
-remembers who embedded it (``record``), and a question embedded otherwise is refused (``check``).
+remembers who embedded it (``embedder_metadata``), and a question embedded otherwise is refused
+(``check_embedder``).
 """
 
 import asyncio
 import math
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
-from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import EmbedderMismatch, ModelError
-from .tokenizer import folded, is_cjk, words
 
 _SEARCH_TASK = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
@@ -132,100 +128,7 @@ class OllamaEmbedder:
         return vectors
 
 
-DIMENSION = 1024
-_NGRAM = 4
-_SLICE = 16
-_LONGEST_KEPT = 40
-_STOP_WORDS = frozenset(
-    """a an the this that these those some any each every all both either neither such
-    i me my mine myself we us our ours ourselves you your yours yourself he him his she her hers
-    it its itself they them their theirs
-    who whom whose which what when where why how
-    am is are was were be been being do does did done doing have has had having
-    can could may might must shall should will would
-    and or but nor if then than so as because while although though
-    of in on at by for with about against between into through during to from up down out off over
-    under again once here there too very just also only own same other more most no not yes
-    s t d m ll re ve don doesn didn isn aren wasn weren won wouldn couldn shouldn cannot
-    please get got let want like need one ones""".split()  # noqa: SIM905 - easier to read as words
-)
-_ACCENTS = re.compile("[\u0300-\u036f]+")
-
-
-class LexicalEmbedder:
-    """Vectors without a model: words and their character n-grams, hashed into 1,024 numbers.
-
-    Two texts are near when they share words or parts of words; synonyms mean nothing to it. The
-    vector depends on the text alone and is the same on every machine, so ``model`` must change
-    whenever ``hashed_words`` does.
-    """
-
-    provider = "lexical"
-    model = "hashed-words-1"
-
-    async def documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return one vector for each text, in order, computed in a thread a few at a time."""
-        vectors: list[list[float]] = []
-        for start in range(0, len(texts), _SLICE):
-            part = texts[start : start + _SLICE]
-            vectors += await asyncio.to_thread(lambda part: [*map(hashed_words, part)], part)
-        return vectors
-
-    async def query(self, text: str) -> list[float]:
-        """Return the vector of a question, computed in a thread."""
-        return await asyncio.to_thread(hashed_words, text)
-
-
-def hashed_words(text: str) -> list[float]:
-    """Return the vector of ``text``: 1,024 numbers of length 1 together.
-
-    Stop words count only where there is nothing else, and a text without any word gets one fixed
-    vector, because an all-zero vector has no direction and cosine distance is undefined for it.
-    """
-    counts = Counter(words(_without_accents(folded(text))))
-    telling = {word: count for word, count in counts.items() if word not in _STOP_WORDS}
-    sums = [0.0] * DIMENSION
-    for word, count in (telling or counts).items():
-        weight = 1 + math.log(count)
-        # Strangers choose the words: long ones would fill memory if they were kept.
-        features = _features if len(word) <= _LONGEST_KEPT else _features.__wrapped__
-        for bucket, value in features(word):
-            sums[bucket] += weight * value
-    length = math.sqrt(sum(value * value for value in sums))
-    if length == 0:
-        bucket, sign = _hashed("")
-        sums[bucket] = length = sign
-    return [value / length for value in sums]
-
-
-def _without_accents(text: str) -> str:
-    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
-
-
-@lru_cache(maxsize=8192)
-def _features(word: str) -> tuple[tuple[int, float], ...]:
-    """Return (bucket, value) of the stem, and of the n-grams, which together weigh as much."""
-    if is_cjk(word):
-        return (_hashed("w" + word),)
-    # Here for the time of its import; this module, because the package prefers a C library where
-    # one is installed; one object a call, because a stemmer keeps its word in itself.
-    from snowballstemmer.english_stemmer import EnglishStemmer  # type: ignore[import-untyped]
-
-    marked = f"<{word}>"
-    grams = [marked[i : i + _NGRAM] for i in range(len(marked) - _NGRAM + 1)]
-    share = 1 / math.sqrt(len(grams) or 1)
-    hashed_grams = (
-        (bucket, sign * share) for bucket, sign in map(_hashed, ["g" + g for g in grams])
-    )
-    return (_hashed("w" + EnglishStemmer().stemWord(word)), *hashed_grams)
-
-
-def _hashed(feature: str) -> tuple[int, float]:
-    number = int.from_bytes(blake2b(feature.encode(), digest_size=8).digest())
-    return number % DIMENSION, 1.0 if number >> 63 else -1.0
-
-
-def record(embedder: Embedder, dimension: int) -> dict[str, str | int]:
+def embedder_metadata(embedder: Embedder, dimension: int) -> dict[str, str | int]:
     """Return the collection metadata that names ``embedder`` and the length of its vectors."""
     return {
         "orbit_embedder": embedder.provider,
@@ -234,7 +137,7 @@ def record(embedder: Embedder, dimension: int) -> dict[str, str | int]:
     }
 
 
-def check(metadata: Mapping[str, Any] | None, embedder: Embedder, collection: str) -> None:
+def check_embedder(metadata: Mapping[str, Any] | None, embedder: Embedder, collection: str) -> None:
     """Raise EmbedderMismatch when ``collection`` says that another embedder made its vectors.
 
     ``metadata`` is the collection's own. One without our keys was loaded by somebody else, who

@@ -20,7 +20,7 @@ from pydantic import (
 
 from ..errors import OrbitError
 from ..types import Passage
-from .retriever import Candidate, Rules, fused, signal
+from .retriever import Candidate, SearchSettings, rank, relevance_score
 
 Search = Callable[[str], Awaitable[Sequence[Candidate]]]
 
@@ -28,7 +28,7 @@ _DEPTH = 10
 _MISTAKES_SHOWN = 5
 
 
-class Asked(BaseModel):
+class EvaluationQuestion(BaseModel):
     """One entry of a question file.
 
     Whoever calls it ``answerable`` points to the right passage by at least one of ``source`` (a
@@ -60,7 +60,7 @@ class Asked(BaseModel):
         )
 
 
-def read_questions(path: Path) -> list[Asked]:
+def read_questions(path: Path) -> list[EvaluationQuestion]:
     """Return the questions of a JSON file; OrbitError names the file and every wrong entry."""
     try:
         entries = orjson.loads(path.read_bytes())
@@ -69,7 +69,7 @@ def read_questions(path: Path) -> list[Asked]:
     except orjson.JSONDecodeError as error:
         raise OrbitError(f"{path} is not JSON: {error}") from error
     try:
-        asked = TypeAdapter(list[Asked]).validate_python(entries)
+        asked = TypeAdapter(list[EvaluationQuestion]).validate_python(entries)
     except ValidationError as error:
         raise OrbitError(f"{path} cannot be used:\n{_mistakes(error, entries)}") from error
     if not asked:
@@ -88,11 +88,12 @@ def _mistakes(error: ValidationError, entries: Any) -> str:
         where = f"  entry {number + 1}" + (f" ({str(name)[:60]!r})" if name else "")
         message = mistake["msg"].removeprefix("Value error, ")
         lines.append(": ".join([where, *map(str, fields), message]))
-    left_out = len(lines) - _MISTAKES_SHOWN
-    return "\n".join(lines[:_MISTAKES_SHOWN] + ([f"  and {left_out} more"] * (left_out > 0)))
+    if (left_out := len(lines) - _MISTAKES_SHOWN) > 0:
+        lines[_MISTAKES_SHOWN:] = [f"  and {left_out} more"]
+    return "\n".join(lines)
 
 
-class Figures(NamedTuple):
+class Metrics(NamedTuple):
     """What a way to order passages achieves; each 0 to 1, ``None`` without such questions.
 
     ``answered`` is the share of answerable questions that pass the threshold, whether with the
@@ -110,11 +111,11 @@ class Figures(NamedTuple):
 
 async def evaluate(
     search: Search,
-    asked: Sequence[Asked],
-    rules: Rules,
+    asked: Sequence[EvaluationQuestion],
+    settings: SearchSettings,
     *,
     advanced: Callable[[], None] = lambda: None,
-) -> list[Figures]:
+) -> list[Metrics]:
     """Return the figures of dense search, BM25 and hybrid: first the weight in force, then others.
 
     ``advanced()`` is called after every question.
@@ -123,27 +124,29 @@ async def evaluate(
     for each in asked:
         found.append(await search(each.question))
         advanced()
-    rows = [("dense", 1.0), ("BM25", 0.0), ("hybrid", rules.dense_weight)]
-    rows += [("hybrid", w) for w in (0.3, 0.5, 0.7) if w != rules.dense_weight]
-    return [_figures(name, weight, asked, found, rules) for name, weight in rows]
+    rows = [("dense", 1.0), ("BM25", 0.0), ("hybrid", settings.dense_weight)]
+    rows += [("hybrid", w) for w in (0.3, 0.5, 0.7) if w != settings.dense_weight]
+    return [_metrics(name, weight, asked, found, settings) for name, weight in rows]
 
 
-def _figures(
+def _metrics(
     name: str,
     weight: float,
-    asked: Sequence[Asked],
+    asked: Sequence[EvaluationQuestion],
     found: Sequence[Sequence[Candidate]],
-    rules: Rules,
-) -> Figures:
+    settings: SearchSettings,
+) -> Metrics:
     places: list[int | None] = []
     passed: dict[bool, list[bool]] = {True: [], False: []}
     for each, candidates in zip(asked, found, strict=True):
-        ranked = fused(candidates, weight)
-        passed[each.answerable].append(signal(ranked[: rules.top_k]) >= rules.threshold)
+        ranked = rank(candidates, weight)
+        passed[each.answerable].append(
+            relevance_score(ranked[: settings.top_k]) >= settings.threshold
+        )
         if each.answerable:
             right = (n for n, passage in enumerate(ranked, 1) if each.answered_by(passage))
             places.append(next(right, None))
-    return Figures(
+    return Metrics(
         name,
         weight,
         mean([place == 1 for place in places]),

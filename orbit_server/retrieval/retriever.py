@@ -2,9 +2,9 @@
 
 Meaning and words are searched at once: vectors in Chroma, BM25 beside it. Each score is scaled over
 the candidates to 0..1, and a passage's rank follows from the weighted sum. Whether anything is
-relevant at all is another question; its signal is a passage's cosine similarity plus half the share
-of the question's idf mass that the passage contains, which told answerable from foreign questions
-best.
+relevant at all is another question: relevance = cosine similarity + 0.5 × the share of the
+question's IDF mass that the passage contains, which separated answerable from out-of-domain
+questions best.
 """
 
 import asyncio
@@ -16,10 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import SearchError
 from ..types import Passage, Question, Retrieved
-from . import embedders as embedding
-from .bm25 import LexicalIndex
+from .bm25 import Bm25Index
 from .chroma.protocol import Chroma, Collection, Record
-from .embedders import Embedder
+from .embedders import Embedder, check_embedder
 
 THRESHOLD = "orbit_threshold"
 _COVERAGE_WEIGHT = 0.5
@@ -35,7 +34,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage that one of the two searches proposed; ``passage.score`` is the signal.
+    """A passage that one of the two searches proposed; ``passage.score`` is its relevance.
 
     ``dense`` is its cosine similarity to the question, whichever search found it. ``bm25`` is
     higher for better ones, comparable only within one answer, ``None`` where words did not find it.
@@ -46,7 +45,7 @@ class Candidate:
     bm25: float | None
 
 
-class Rules(NamedTuple):
+class SearchSettings(NamedTuple):
     """How a collection is searched: when it has an answer, and what orders its passages.
 
     ``threshold`` is what the best of ``top_k`` passages must score; ``threshold_origin`` says who
@@ -73,7 +72,7 @@ class Retrieval:
         self,
         *,
         chroma: Chroma,
-        lexical: LexicalIndex,
+        lexical: Bm25Index,
         embedder: Embedder,
         top_k: int = 5,
         candidates: int = 40,
@@ -86,8 +85,8 @@ class Retrieval:
         self.embedder = embedder
         self.top_k = top_k
         self.candidates = max(candidates, top_k)
-        self.usual = _USUAL.get(embedder.model.partition(":")[0], _UNMEASURED)
-        self.dense_weight = self.usual.dense_weight if dense_weight is None else dense_weight
+        self.defaults = _DEFAULTS.get(embedder.model.partition(":")[0], _UNMEASURED)
+        self.dense_weight = self.defaults.dense_weight if dense_weight is None else dense_weight
         self.confidence = confidence
         self.relevance = relevance
 
@@ -100,12 +99,12 @@ class Retrieval:
         text, request_id = question.message, question.request_id
         scored, searched = await self._scored(text, collection, timings, request_id)
         started = time.perf_counter()
-        best = ranked(scored, self.dense_weight)[: self.top_k]
+        best = best_first(scored, self.dense_weight)[: self.top_k]
         candidates = await self._read(best, text, searched, request_id)
         timings["search"] += _milliseconds(started, time.perf_counter())
         passages = [candidate.passage for candidate in candidates]
         confidence, relevance = self.thresholds(searched.metadata)
-        if signal(passages) < confidence:
+        if relevance_score(passages) < confidence:
             passages = []
         return Retrieved([passage for passage in passages if passage.score >= relevance], timings)
 
@@ -122,7 +121,7 @@ class Retrieval:
     ) -> tuple[list[Scored], Collection]:
         """Search by both; what has to be read of the documents is decided by the scores."""
         stored = await self.chroma.collection(collection)
-        embedding.check(stored.metadata, self.embedder, collection)
+        check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
         vector = await self.embedder.query(text)
         embedded = time.perf_counter()
@@ -138,7 +137,7 @@ class Retrieval:
         searched = await self.chroma.collection(collection)
         if searched.id != stored.id:
             # Deleted and made anew while we searched: it may have another embedder now.
-            embedding.check(searched.metadata, self.embedder, collection)
+            check_embedder(searched.metadata, self.embedder, collection)
         timings["embedding"] = _milliseconds(started, embedded)
         timings["search"] = _milliseconds(embedded, time.perf_counter())
         bm25 = {hit.id: hit.score for hit in hits}
@@ -185,33 +184,33 @@ class Retrieval:
         """Return what the best passage must score, and every other one.
 
         The configuration wins over what was calibrated for the collection (its ``metadata``), and
-        that over what is usual for the embedder.
+        that over the embedder's default.
         """
         calibrated = metadata.get(THRESHOLD)
         confidence = self.confidence
         if confidence is None:
-            confidence = self.usual.threshold if calibrated is None else float(calibrated)
+            confidence = self.defaults.threshold if calibrated is None else float(calibrated)
         relevance = confidence * _RELEVANT if self.relevance is None else self.relevance
         return confidence, min(confidence, relevance)
 
-    def rules(self, metadata: Mapping[str, Any]) -> Rules:
+    def settings(self, metadata: Mapping[str, Any]) -> SearchSettings:
         """Return how the collection with this ``metadata`` is searched, and who decided so."""
         origin: Literal["configured", "calibrated", "measured", "guess"] = "configured"
         if self.confidence is None:
-            origin = "measured" if self.usual.measured else "guess"
+            origin = "measured" if self.defaults.measured else "guess"
             origin = "calibrated" if THRESHOLD in metadata else origin
         confidence, _ = self.thresholds(metadata)
-        return Rules(confidence, origin, self.dense_weight, self.top_k)
+        return SearchSettings(confidence, origin, self.dense_weight, self.top_k)
 
 
-def fused(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
-    """Return the passages of ``candidates`` best first, in the order of ``ranked``."""
+def rank(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
+    """Return the passages of ``candidates`` best first, in the order of ``best_first``."""
     passages = {each.passage.id: each.passage for each in candidates}
     scored = [Scored(each.passage.id, each.dense, each.bm25) for each in candidates]
-    return [passages[each.id] for each in ranked(scored, dense_weight)]
+    return [passages[each.id] for each in best_first(scored, dense_weight)]
 
 
-def ranked(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
+def best_first(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
     """Return ``scored`` best first, each half scaled to 0..1 over all of them.
 
     What words did not find has nothing from that half. Ties go to the nearer passage.
@@ -219,14 +218,14 @@ def ranked(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
     dense = _scaled({each.id: each.dense for each in scored})
     words = _scaled({each.id: each.bm25 for each in scored if each.bm25 is not None})
 
-    def rank(each: Scored) -> tuple[float, float]:
+    def ascending(each: Scored) -> tuple[float, float]:
         score = dense_weight * dense[each.id] + (1 - dense_weight) * words.get(each.id, 0.0)
         return -score, -each.dense
 
-    return sorted(scored, key=rank)
+    return sorted(scored, key=ascending)
 
 
-def signal(best: Sequence[Passage]) -> float:
+def relevance_score(best: Sequence[Passage]) -> float:
     """Return what tells whether the ``top_k`` best passages answer at all: the highest score."""
     return max((passage.score for passage in best), default=0.0)
 
@@ -275,8 +274,8 @@ def _milliseconds(start: float, end: float) -> float:
     return round((end - start) * 1000, 1)
 
 
-class Usual(NamedTuple):
-    """What suits an embedding model: the signal's threshold, and the weight of meaning."""
+class EmbedderDefaults(NamedTuple):
+    """What suits an embedding model: the threshold of relevance, and the weight of meaning."""
 
     threshold: float
     dense_weight: float
@@ -284,8 +283,8 @@ class Usual(NamedTuple):
 
 
 _RELEVANT = 0.6
-_USUAL = {
-    "hashed-words-1": Usual(0.42, 0.3),
-    "all-minilm": Usual(0.61, 0.7),
+_DEFAULTS = {
+    "hashed-words-1": EmbedderDefaults(0.42, 0.3),
+    "all-minilm": EmbedderDefaults(0.61, 0.7),
 }
-_UNMEASURED = Usual(0.5, 0.7, measured=False)
+_UNMEASURED = EmbedderDefaults(0.5, 0.7, measured=False)

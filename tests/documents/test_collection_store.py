@@ -21,9 +21,9 @@ from orbit_server.errors import (
     SearchError,
     SearchUnavailable,
 )
-from orbit_server.retrieval import embedders as embedding
-from orbit_server.retrieval.bm25 import LexicalIndex
-from orbit_server.retrieval.embedders import LexicalEmbedder
+from orbit_server.retrieval.bm25 import Bm25Index
+from orbit_server.retrieval.embedders import embedder_metadata
+from orbit_server.retrieval.hashed_embedder import LexicalEmbedder
 
 from ..support.program import free_port
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
@@ -211,14 +211,14 @@ async def test_two_may_make_one_collection(server: Running, name: str) -> None:
     await asyncio.gather(*(store.put(name, [chunk(f"text {n}")], []) for n in range(8)))
     assert (await store.show(name))["chunks"] == 8
     found = await server.services.chroma.collection(name)
-    assert found.metadata == embedding.record(store.embedder, 1024)
+    assert found.metadata == embedder_metadata(store.embedder, 1024)
 
 
 async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, name: str) -> None:
     """When another process replaces the collection in the middle, both halves go to the new one."""
     services = server.services
 
-    class Replacing(LexicalIndex):
+    class Replacing(Bm25Index):
         """An index beside which somebody replaces the collection, once."""
 
         replaced = False
@@ -229,7 +229,7 @@ async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, 
                 self.replaced = True
                 client = services.chroma._client  # type: ignore[attr-defined]
                 await asyncio.to_thread(client.delete_collection, name)
-                record = embedding.record(services.embedder, 1024)
+                record = embedder_metadata(services.embedder, 1024)
                 await services.chroma.create(name, record)
 
     await services.store.put(name, [chunk("pool prices")], [])

@@ -11,7 +11,7 @@ import pytest
 
 from orbit_server.errors import NotStarted, SearchError, SearchUnavailable
 from orbit_server.retrieval import bm25 as lexical
-from orbit_server.retrieval.bm25 import LexicalIndex
+from orbit_server.retrieval.bm25 import Bm25Index
 
 pytestmark = pytest.mark.anyio
 
@@ -25,18 +25,18 @@ PASSAGES = [
 
 
 @pytest.fixture
-async def index(tmp_path: Path) -> AsyncIterator[LexicalIndex]:
+async def index(tmp_path: Path) -> AsyncIterator[Bm25Index]:
     """Give an open index whose directory does not exist yet."""
-    async with LexicalIndex(tmp_path / "data" / "lexical") as opened:
+    async with Bm25Index(tmp_path / "data" / "lexical") as opened:
         yield opened
 
 
-async def found(index: LexicalIndex, question: str, *, n: int = 10) -> list[str]:
+async def found(index: Bm25Index, question: str, *, n: int = 10) -> list[str]:
     """Return the ids that a search in the town's collection finds, best first."""
     return [hit.id for hit in await index.search("town", question, n=n)]
 
 
-async def test_the_best_passage_comes_first(index: LexicalIndex) -> None:
+async def test_the_best_passage_comes_first(index: Bm25Index) -> None:
     """Passages that share words come by descending score, stems count, and ``n`` bounds them."""
     await index.add("town", PASSAGES)
     hits = await index.search("town", "Is the library open on Sunday?", n=10)
@@ -67,20 +67,20 @@ async def test_the_best_passage_comes_first(index: LexicalIndex) -> None:
         "water \ud800",
     ],
 )
-async def test_a_question_is_never_syntax(index: LexicalIndex, question: str) -> None:
+async def test_a_question_is_never_syntax(index: Bm25Index, question: str) -> None:
     """Signs and operators of FTS5's own language are just part of the question."""
     await index.add("town", PASSAGES)
     assert await found(index, question) == ["water"]
 
 
 @pytest.mark.parametrize("question", ["", "?", "…!", "🙂", "elephant", "\ud800"])
-async def test_nothing_shared_is_nothing_found(index: LexicalIndex, question: str) -> None:
+async def test_nothing_shared_is_nothing_found(index: Bm25Index, question: str) -> None:
     """A question without words, or without any that is known, finds nothing."""
     await index.add("town", PASSAGES)
     assert await found(index, question) == []
 
 
-async def test_words_of_every_passage_still_find(index: LexicalIndex) -> None:
+async def test_words_of_every_passage_still_find(index: Bm25Index) -> None:
     """Words that all passages have find them when nothing else is asked, and only then."""
     await index.add("town", [(id, f"In our town: {text}") for id, text in PASSAGES])
     assert sorted(await found(index, "our town")) == sorted(id for id, _ in PASSAGES)
@@ -104,13 +104,13 @@ async def test_words_of_every_passage_still_find(index: LexicalIndex) -> None:
         ("Часы работы библиотеки", "БИБЛИОТЕКИ"),
     ],
 )
-async def test_other_languages_and_writings(index: LexicalIndex, text: str, question: str) -> None:
+async def test_other_languages_and_writings(index: Bm25Index, text: str, question: str) -> None:
     """Bigrams, folded accents and widths let questions find passages beyond plain English."""
     await index.add("town", [("right", text), *PASSAGES])
     assert await found(index, question) == ["right"]
 
 
-async def test_add_replaces_and_remove_forgets(index: LexicalIndex) -> None:
+async def test_add_replaces_and_remove_forgets(index: Bm25Index) -> None:
     """A known id gets its new text, a removed one is found no more, and the count follows."""
     await index.add("town", PASSAGES)
     await index.add("town", PASSAGES)
@@ -123,7 +123,7 @@ async def test_add_replaces_and_remove_forgets(index: LexicalIndex) -> None:
     assert await index.count("town") == 4
 
 
-async def test_many_ids_are_removed_at_once(index: LexicalIndex) -> None:
+async def test_many_ids_are_removed_at_once(index: Bm25Index) -> None:
     """Adding and removing thousands at once is not bounded by SQLite's limit on parameters."""
     rows = [(f"id{i}", f"passage number {i}") for i in range(3_000)]
     await index.add("town", rows)
@@ -132,14 +132,14 @@ async def test_many_ids_are_removed_at_once(index: LexicalIndex) -> None:
     assert await found(index, "passage") == ["id0"]
 
 
-async def test_collections_do_not_mix(index: LexicalIndex) -> None:
+async def test_collections_do_not_mix(index: Bm25Index) -> None:
     """Each collection is searched alone."""
     await index.add("town", PASSAGES)
     await index.add("other-town", [("secret", "The library of the other town.")])
     assert "secret" not in await found(index, "library of the other town")
 
 
-async def test_reading_never_creates_a_file(index: LexicalIndex) -> None:
+async def test_reading_never_creates_a_file(index: Bm25Index) -> None:
     """Without an index every question has an empty answer and the disk stays as it was."""
     assert await index.search("town", "library", n=3) == []
     assert await index.coverage("town", "library", ["a library", "a pool"]) == [1.0, 0.0]
@@ -150,7 +150,7 @@ async def test_reading_never_creates_a_file(index: LexicalIndex) -> None:
     assert not index.directory.exists()
 
 
-async def test_drop_deletes_the_files(index: LexicalIndex) -> None:
+async def test_drop_deletes_the_files(index: Bm25Index) -> None:
     """A dropped index is gone from the disk and can be written anew."""
     await index.add("town", PASSAGES)
     assert await index.exists("town")
@@ -161,7 +161,7 @@ async def test_drop_deletes_the_files(index: LexicalIndex) -> None:
     assert await index.count("town") == 1
 
 
-async def test_coverage_is_the_share_of_idf_mass(index: LexicalIndex) -> None:
+async def test_coverage_is_the_share_of_idf_mass(index: Bm25Index) -> None:
     """Rare and unknown words weigh more than common ones, as the formula says."""
     await index.add("town", PASSAGES)
 
@@ -179,21 +179,21 @@ async def test_coverage_is_the_share_of_idf_mass(index: LexicalIndex) -> None:
     assert await index.coverage("town", "?", texts) == [0, 0, 0, 0]
 
 
-async def test_a_complete_match_covers_everything(index: LexicalIndex) -> None:
+async def test_a_complete_match_covers_everything(index: Bm25Index) -> None:
     """A passage that contains the whole question has coverage 1."""
     await index.add("town", PASSAGES)
     texts = [text for _, text in PASSAGES]
     assert max(await index.coverage("town", "dog tax", texts)) == pytest.approx(1)
 
 
-async def test_a_very_long_question_is_answered(index: LexicalIndex) -> None:
+async def test_a_very_long_question_is_answered(index: Bm25Index) -> None:
     """Hundreds of words are no error, and the rarest decide."""
     await index.add("town", [*PASSAGES, ("noise", " ".join(f"noise{i}" for i in range(500)))])
     long = " ".join(f"unheard{i}" for i in range(500)) + " market"
     assert await found(index, long) == ["market"]
 
 
-async def ruined(index: LexicalIndex, content: bytes) -> Path:
+async def ruined(index: Bm25Index, content: bytes) -> Path:
     """Write an index and overwrite its file."""
     await index.add("town", PASSAGES)
     path = index.directory / "town.sqlite3"
@@ -202,7 +202,7 @@ async def ruined(index: LexicalIndex, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 300, b"SQLite format 3\0" * 600])
-async def test_a_broken_file_is_named_with_the_remedy(index: LexicalIndex, content: bytes) -> None:
+async def test_a_broken_file_is_named_with_the_remedy(index: Bm25Index, content: bytes) -> None:
     """Whatever is asked of a broken file, the error names it and how to write it anew."""
     path = await ruined(index, content)
     for call in (
@@ -222,7 +222,7 @@ async def test_a_broken_file_is_named_with_the_remedy(index: LexicalIndex, conte
     assert await found(index, "market") == ["market"]
 
 
-async def test_an_index_of_another_version_is_refused(index: LexicalIndex) -> None:
+async def test_an_index_of_another_version_is_refused(index: Bm25Index) -> None:
     """A file laid out by another release is not guessed at."""
     await index.add("town", PASSAGES)
     with sqlite3.connect(index.directory / "town.sqlite3") as file:
@@ -232,7 +232,7 @@ async def test_an_index_of_another_version_is_refused(index: LexicalIndex) -> No
         await index.search("town", "library", n=3)
 
 
-async def test_an_unfinished_file_counts_as_none(index: LexicalIndex) -> None:
+async def test_an_unfinished_file_counts_as_none(index: Bm25Index) -> None:
     """An empty file, left by a process that died while creating it, is no index and no error."""
     await ruined(index, b"")
     assert await index.search("town", "library", n=3) == []
@@ -242,7 +242,7 @@ async def test_an_unfinished_file_counts_as_none(index: LexicalIndex) -> None:
 
 
 async def test_a_locked_file_is_unavailable(
-    index: LexicalIndex, monkeypatch: pytest.MonkeyPatch
+    index: Bm25Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that finds the file locked for too long says so; readers are not held up."""
     await index.add("town", PASSAGES)
@@ -257,7 +257,7 @@ async def test_a_locked_file_is_unavailable(
 
 
 @pytest.mark.parametrize("collection_id", ["../town", "a/b", "", ".", "a\x00b"])
-async def test_a_collection_id_is_no_path(index: LexicalIndex, collection_id: str) -> None:
+async def test_a_collection_id_is_no_path(index: Bm25Index, collection_id: str) -> None:
     """An id that would lead elsewhere on the disk is refused."""
     with pytest.raises(SearchError, match="not the id"):
         await index.add(collection_id, PASSAGES)
@@ -265,7 +265,7 @@ async def test_a_collection_id_is_no_path(index: LexicalIndex, collection_id: st
 
 async def test_a_closed_index_says_so(tmp_path: Path) -> None:
     """Before and after its ``async with`` the index refuses to work."""
-    index = LexicalIndex(tmp_path)
+    index = Bm25Index(tmp_path)
     with pytest.raises(NotStarted):
         await index.count("town")
     async with index:
@@ -274,7 +274,7 @@ async def test_a_closed_index_says_so(tmp_path: Path) -> None:
         await index.count("town")
 
 
-async def test_tasks_write_and_read_at_once(index: LexicalIndex) -> None:
+async def test_tasks_write_and_read_at_once(index: Bm25Index) -> None:
     """Many tasks of one process load and search the same new collection without an error."""
 
     async def load(number: int) -> None:
@@ -288,10 +288,10 @@ async def test_tasks_write_and_read_at_once(index: LexicalIndex) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from orbit_server.retrieval.bm25 import LexicalIndex
+from orbit_server.retrieval.bm25 import Bm25Index
 
 async def main(directory, name):
-    async with LexicalIndex(Path(directory)) as index:
+    async with Bm25Index(Path(directory)) as index:
         for i in range(20):
             await index.add("town", [(f"{name}-{i}-{j}", f"passage {name} {j}") for j in range(5)])
             await index.remove("town", [f"{name}-{i}-0"])
@@ -300,7 +300,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_processes_share_a_file(index: LexicalIndex) -> None:
+async def test_processes_share_a_file(index: Bm25Index) -> None:
     """Three processes write one collection while this one reads it."""
     writers = [
         await asyncio.create_subprocess_exec(
@@ -324,7 +324,7 @@ async def test_processes_share_a_file(index: LexicalIndex) -> None:
 
 
 async def test_an_index_that_is_deleted_while_it_is_opened(
-    index: LexicalIndex, monkeypatch: pytest.MonkeyPatch
+    index: Bm25Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at the file and its opening it goes: that is no index, and no error."""
     await index.add("town", [("a", "the library")])

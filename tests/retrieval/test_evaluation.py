@@ -23,14 +23,14 @@ from orbit_server.errors import ModelUnreachable, OrbitError, SearchError
 from orbit_server.retrieval.calibration import (
     FEWEST,
     calibrate,
-    foreign_questions,
-    own_questions,
+    in_domain_questions,
+    out_of_domain_questions,
     quantile,
     separating,
 )
-from orbit_server.retrieval.embedders import hashed_words
-from orbit_server.retrieval.evaluation import Asked, evaluate, read_questions
-from orbit_server.retrieval.retriever import THRESHOLD, Candidate, Rules
+from orbit_server.retrieval.evaluation import EvaluationQuestion, evaluate, read_questions
+from orbit_server.retrieval.hashed_embedder import hashed_words
+from orbit_server.retrieval.retriever import THRESHOLD, Candidate, SearchSettings
 from orbit_server.types import Passage
 
 from ..support.ollama_standin import OllamaStandIn
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.anyio
 NUMBERS = count()
 QUESTIONS = ROOT / "tests" / "questions.json"
 EXAMPLES = ROOT / "examples"
-RULES = Rules(threshold=0.5, threshold_origin="measured", dense_weight=0.5, top_k=2)
+SETTINGS = SearchSettings(threshold=0.5, threshold_origin="measured", dense_weight=0.5, top_k=2)
 
 
 def passage(id: str, **fields: Any) -> Passage:
@@ -108,7 +108,7 @@ def test_which_passage_is_right(pointer: dict[str, Any], right: bool) -> None:
     """All that an entry says must hold; the words are looked for in the answer alone."""
     text = "When is it open?\nFrom nine\nto five."
     stored = passage("1", text=text, answer="From nine\nto five.", source="docs/town/qa.json")
-    asked = Asked(question="Opening hours?", answerable=True, **pointer)
+    asked = EvaluationQuestion(question="Opening hours?", answerable=True, **pointer)
     assert asked.answered_by(stored) is right
 
 
@@ -137,12 +137,12 @@ async def search(question: str) -> Sequence[Candidate]:
 async def test_figures_by_hand() -> None:
     """Every share is what one counts oneself, for each way to order the same candidates."""
     asked = [
-        Asked(question=question, answerable=number < 4, matches="right")
+        EvaluationQuestion(question=question, answerable=number < 4, matches="right")
         for number, question in enumerate(FOUND)
     ]
     steps: list[None] = []
     dense, words, hybrid, *others = await evaluate(
-        search, asked, RULES, advanced=lambda: steps.append(None)
+        search, asked, SETTINGS, advanced=lambda: steps.append(None)
     )
     assert len(steps) == len(FOUND)
     assert (dense.search, words.search, hybrid.search) == ("dense", "BM25", "hybrid")
@@ -158,16 +158,18 @@ async def test_figures_by_hand() -> None:
 
 async def test_figures_without_questions_of_a_kind() -> None:
     """What cannot be measured is none, not zero."""
-    row, *_ = await evaluate(search, [Asked(question="near", answerable=False)], RULES)
+    row, *_ = await evaluate(
+        search, [EvaluationQuestion(question="near", answerable=False)], SETTINGS
+    )
     assert (row.hit_at_1, row.mrr_at_10, row.answered, row.refused) == (None, None, None, 0.0)
 
 
 # -- calibration ------------------------------------------------------------------------------
 
 
-def test_foreign_questions() -> None:
+def test_out_of_domain_questions() -> None:
     """About a hundred ship with the program, none twice, none from the test's own questions."""
-    foreign = foreign_questions()
+    foreign = out_of_domain_questions()
     assert 95 <= len(set(foreign)) == len(foreign)
     assert set(foreign).isdisjoint(each.question for each in read_questions(QUESTIONS))
     assert all(question == question.strip() != "" for question in foreign)
@@ -217,7 +219,7 @@ async def test_a_model_words_the_question_anew() -> None:
         return json.dumps({"question": ["Opening hours?", "When does it close?"][len(seen) - 1]})
 
     document = passage("2", text="It closes at five.")
-    own = await own_questions([PAIR, document], complete=complete)
+    own = await in_domain_questions([PAIR, document], complete=complete)
     assert own.questions == ["Opening hours?", "When does it close?"]
     assert own.by_model == 2
     assert seen == ["When is it open?", "It closes at five."]
@@ -230,7 +232,7 @@ async def test_a_useless_reply_is_replaced(reply: str) -> None:
     async def complete(messages: object, *, format: object) -> str:
         return reply
 
-    own = await own_questions([PAIR], complete=complete)
+    own = await in_domain_questions([PAIR], complete=complete)
     assert own.by_model == 0
     assert len(own.questions) == 1
 
@@ -241,7 +243,7 @@ async def test_a_model_that_repeats_is_replaced() -> None:
     async def complete(messages: list[dict[str, str]], *, format: object) -> str:
         return json.dumps({"question": messages[-1]["content"].upper()})
 
-    assert (await own_questions([PAIR], complete=complete)).by_model == 0
+    assert (await in_domain_questions([PAIR], complete=complete)).by_model == 0
 
 
 async def test_a_failing_model_is_asked_once() -> None:
@@ -252,7 +254,7 @@ async def test_a_failing_model_is_asked_once() -> None:
         calls.append(None)
         raise ModelUnreachable("nobody there")
 
-    own = await own_questions([PAIR, PAIR, PAIR], complete=complete)
+    own = await in_domain_questions([PAIR, PAIR, PAIR], complete=complete)
     assert (len(own.questions), own.by_model, len(calls)) == (3, 0, 1)
 
 
@@ -270,7 +272,7 @@ async def test_words_are_changed_without_a_model(text: str) -> None:
     """The question keeps some of its words, loses others, and is not the stored one any more."""
     stored = passage("1", text=f"{text}\nAn answer.", answer="An answer.")
     steps: list[None] = []
-    own = await own_questions([stored], advanced=lambda: steps.append(None))
+    own = await in_domain_questions([stored], advanced=lambda: steps.append(None))
     [changed] = own.questions
     shared = sum(a * b for a, b in zip(hashed_words(text), hashed_words(changed), strict=True))
     assert 0.3 < shared < 0.95
@@ -281,7 +283,7 @@ async def test_documents_become_questions() -> None:
     """Of a document it is the heading and a sentence; what has no words is left out."""
     text = "The pool was built in 1974. It opens at nine on all weekdays. Bring a towel."
     pool = passage("1", text=text, title="Guide > Opening hours of the pool")
-    own = await own_questions([pool, passage("2", text=""), passage("…", text="… — …")])
+    own = await in_domain_questions([pool, passage("2", text=""), passage("…", text="… — …")])
     assert len(own.questions) == 1
     assert re.search("Opening|hours|pool", own.questions[0])
 
@@ -289,14 +291,18 @@ async def test_documents_become_questions() -> None:
 async def test_too_few_questions_are_refused() -> None:
     """A handful says nothing about a collection."""
     with pytest.raises(OrbitError, match="9 questions are too few"):
-        await calibrate(search, ["both first"] * (FEWEST - 1), ["foreign"], RULES)
+        await calibrate(search, ["both first"] * (FEWEST - 1), ["foreign"], SETTINGS)
 
 
 async def test_a_calibration() -> None:
     """The three kinds are scored by the best of the first passages, and two set the threshold."""
     own = ["both first", "words first"] * 5
-    found = await calibrate(search, own, ["foreign", "nothing"], RULES, unanswerable=["near"])
-    assert (found.own[:2], found.foreign, found.unanswerable) == ([1.2, 0.6], [0.2, 0.0], [0.8])
+    found = await calibrate(search, own, ["foreign", "nothing"], SETTINGS, unanswerable=["near"])
+    assert (found.in_domain[:2], found.out_of_domain, found.unanswerable) == (
+        [1.2, 0.6],
+        [0.2, 0.0],
+        [0.8],
+    )
     assert found.threshold == pytest.approx(0.4)
     assert (found.kept, found.refused, found.balanced_accuracy) == (1.0, 1.0, 1.0)
 
@@ -517,10 +523,10 @@ async def test_calibrate_writes_the_threshold(folder: Path) -> None:
 async def test_calibrate_with_questions_of_ones_own(
     folder: Path, way: list[str], some: Path
 ) -> None:
-    """Their unanswerable ones are shown, and foreign and answerable ones are told apart by it."""
+    """Their unanswerable ones are shown, and answerable and out-of-domain ones are separated."""
     done = await command(folder, "calibrate", *way, "--questions", some)
     assert done.code == 0, done.err
-    assert re.search("own .* 12 ", done.out)
+    assert re.search("in-domain .* 12 ", done.out)
     assert re.search("unanswerable .* 12 ", done.out)
     evaluated = await command(folder, "evaluate", *way, "--json", "--questions", some)
     printed = json.loads(evaluated.out)
@@ -550,7 +556,7 @@ async def test_calibrate_asks_the_model(folder: Path, tmp_path: Path) -> None:
         done = await command(tmp_path, "calibrate", "--collection", "demo")
         asked = ollama.bodies("/api/chat")
     assert done.code == 0, done.err
-    assert "100 questions of the collection, 100 worded anew by" in done.err
+    assert "100 questions of the collection, 100 reworded by" in done.err
     assert len(asked) == 100
     assert all(body["format"]["required"] == ["question"] for body in asked)
 

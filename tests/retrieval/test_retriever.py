@@ -14,17 +14,17 @@ from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.ingest import ingest
 from orbit_server.documents.model import Chunk
 from orbit_server.errors import CollectionNotFound, EmbedderMismatch
-from orbit_server.retrieval import embedders as embedding
-from orbit_server.retrieval.bm25 import LexicalIndex
+from orbit_server.retrieval.bm25 import Bm25Index
 from orbit_server.retrieval.chroma.protocol import Chroma
-from orbit_server.retrieval.embedders import LexicalEmbedder, hashed_words
+from orbit_server.retrieval.embedders import embedder_metadata
 from orbit_server.retrieval.evaluation import evaluate, read_questions
+from orbit_server.retrieval.hashed_embedder import LexicalEmbedder, hashed_words
 from orbit_server.retrieval.retriever import (
     THRESHOLD,
     Candidate,
     Retrieval,
-    fused,
-    signal,
+    rank,
+    relevance_score,
     similarity,
 )
 from orbit_server.services import Services
@@ -55,7 +55,7 @@ class Embedder(LexicalEmbedder):
 class ChatServer:
     """One collection of ``PAIRS``, and what searches it."""
 
-    def __init__(self, chroma: Chroma, index: LexicalIndex) -> None:
+    def __init__(self, chroma: Chroma, index: Bm25Index) -> None:
         self.name = f"town-{uuid4().hex}"
         self.chroma = chroma
         self.index = index
@@ -86,7 +86,7 @@ class ChatServer:
 
 @pytest.fixture
 async def town(chroma: Chroma, tmp_path: Path) -> AsyncIterator[ChatServer]:
-    async with LexicalIndex(tmp_path) as index:
+    async with Bm25Index(tmp_path) as index:
         yield ChatServer(chroma, index)
 
 
@@ -101,7 +101,7 @@ def candidate(id: str, dense: float, bm25: float | None = None) -> Candidate:
 
 def order(candidates: Sequence[Candidate], weight: float) -> list[str]:
     """Return the ids of ``candidates``, best first."""
-    return [passage.id for passage in fused(candidates, weight)]
+    return [passage.id for passage in rank(candidates, weight)]
 
 
 SCORES = st.floats(-1, 1, allow_nan=False)
@@ -145,8 +145,8 @@ def test_the_weight_decides() -> None:
 
 def test_nothing_found_signals_nothing() -> None:
     """Without candidates there is an empty order and the lowest signal."""
-    assert fused([], 0.5) == []
-    assert signal([]) == 0.0
+    assert rank([], 0.5) == []
+    assert relevance_score([]) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_who_decides_on_the_threshold(
         embedder=Embedder(model),
         confidence=configured,
     )
-    rules = retrieval.rules(metadata)
-    assert (rules.threshold, rules.threshold_origin) == expected
+    settings = retrieval.settings(metadata)
+    assert (settings.threshold, settings.threshold_origin) == expected
     assert retrieval.thresholds(metadata)[0] == expected[0]
 
 
@@ -214,7 +214,7 @@ async def test_an_empty_collection_has_no_answers(town: ChatServer) -> None:
     """Nothing is found where nothing is, be it new or emptied; a missing collection is an error."""
     with pytest.raises(CollectionNotFound):
         await town.answers("When is the library open?")
-    await town.chroma.create(town.name, embedding.record(town.embedder, 1024))
+    await town.chroma.create(town.name, embedder_metadata(town.embedder, 1024))
     assert await town.answers("When is the library open?") == []
     chunks = await town.load(PAIRS)
     await town.chroma.delete(town.name, ids=[chunk.id for chunk in chunks])
@@ -306,7 +306,7 @@ async def test_a_collection_made_anew_meanwhile_is_checked_again(town: ChatServe
 
         async def query(self, text: str) -> list[float]:
             await town.chroma.drop(town.name)
-            await town.chroma.create(town.name, embedding.record(other, 1024))
+            await town.chroma.create(town.name, embedder_metadata(other, 1024))
             await town.chroma.upsert(
                 town.name,
                 ids=["strange"],
@@ -359,12 +359,12 @@ async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servic
 async def test_figures_of_the_sample_documents(demo: Services) -> None:
     """Both halves together find more than either, and the threshold keeps what has an answer."""
     asked = read_questions(ROOT / "tests" / "questions.json")
-    rules = demo.retrieval.rules({})
+    settings = demo.retrieval.settings({})
 
     async def search(question: str) -> list[Candidate]:
         return await demo.store.candidates("demo", question)
 
-    dense, words, hybrid, *_ = await evaluate(search, asked, rules)
+    dense, words, hybrid, *_ = await evaluate(search, asked, settings)
     assert None not in (dense.hit_at_1, words.hit_at_1, hybrid.hit_at_1, hybrid.hit_at_3)
     assert (hybrid.hit_at_1 or 0) >= max(dense.hit_at_1 or 0, words.hit_at_1 or 0) - 0.01
     assert (hybrid.hit_at_1 or 0) >= 0.75

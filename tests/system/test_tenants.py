@@ -14,7 +14,7 @@ import pytest
 
 from orbit_server.auth.keys import Key, Keys
 from orbit_server.documents.model import Chunk
-from orbit_server.retrieval.bm25 import Hit, LexicalIndex
+from orbit_server.retrieval.bm25 import Bm25Index, Hit
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 
 from ..support.ollama_standin import OllamaStandIn, quote_passage
@@ -81,7 +81,7 @@ class RestlessKeys(Keys):
         return key
 
 
-class RestlessIndex(LexicalIndex):
+class RestlessIndex(Bm25Index):
     """Every search by words waits before and after its work."""
 
     async def search(self, collection_id: str, question: str, *, n: int) -> list[Hit]:
@@ -203,7 +203,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatSe
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("orbit_server.retrieval.chroma.ChromaEmbedded", RestlessChroma)
         patch.setattr("orbit_server.services.Keys", RestlessKeys)
-        patch.setattr("orbit_server.services.LexicalIndex", RestlessIndex)
+        patch.setattr("orbit_server.services.Bm25Index", RestlessIndex)
         async with RestlessOllama() as ollama:
             ollama.reply = quote_passage
             ollama.dimension = 256

@@ -16,10 +16,10 @@ from ...config.loader import Config
 from ...documents.remote_store import RemoteStore
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma
-from ...retrieval import embedders as embedding
-from ...retrieval.bm25 import LexicalIndex
+from ...retrieval.bm25 import Bm25Index
 from ...retrieval.chroma.lock import holder
 from ...retrieval.chroma.protocol import Chroma
+from ...retrieval.embedders import check_embedder
 from . import machine
 from .finding import Finding, fail, ok, warn
 
@@ -170,10 +170,10 @@ async def _collections_as_configured(config: Config, learned: Learned) -> AsyncI
         model=config.ollama.embed_model,
     )
     problems: list[Finding] = []
-    async with LexicalIndex(Path(config.retrieval.path)) as index:
+    async with Bm25Index(Path(config.retrieval.path)) as index:
         for each in stored:
             try:
-                embedding.check(each.metadata, embedder, each.name)
+                check_embedder(each.metadata, embedder, each.name)
                 indexed = await index.count(each.id)
             except EmbedderMismatch as error:
                 message, _, remedy = str(error).partition(". ")
