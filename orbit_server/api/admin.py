@@ -178,10 +178,13 @@ async def put_documents(request: Request) -> Response:
         for document in batch.documents
     ]
     try:
-        await _services(request).store.put(request.path_params["name"], chunks, batch.remove)
+        store = _services(request).store
+        stored = await store.put(request.path_params["name"], chunks, batch.remove)
     except CollectionNotFound as error:
         return _unknown_collection(error)
-    return JSONResponse({"stored": len(chunks), "removed": len(batch.remove)})
+    count = len(chunks) - len(stored.left_out)
+    refused = {name: by_id for name, by_id in stored._asdict().items() if by_id}
+    return JSONResponse({"stored": count, "removed": len(batch.remove), **refused})
 
 
 async def search_collection(request: Request) -> Response:

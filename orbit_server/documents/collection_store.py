@@ -12,6 +12,7 @@ from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
 from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
 from ..types import Passage, Question
 from .model import Chunk
+from .refused_texts import embedded
 
 _PAGE = 2000
 
@@ -25,6 +26,16 @@ class Reindexed(NamedTuple):
     done: int
     total: int
     removed: int = 0
+
+
+class Stored(NamedTuple):
+    """What the embedding model would not take as it was, by the ids of the chunks.
+
+    ``shortened``: how many characters of ``embed`` the vector stands for; ``left_out``: why.
+    """
+
+    shortened: dict[str, int] = {}  # noqa: RUF012 - never changed
+    left_out: dict[str, str] = {}  # noqa: RUF012
 
 
 class Store(Protocol):
@@ -45,7 +56,7 @@ class Store(Protocol):
     async def ids(self, collection: str, source: str) -> set[str]:
         """Return the ids of the chunks of one source."""
 
-    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
+    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
         """Embed and store ``chunks``, making the collection if need be; then delete ``remove``.
 
         With nothing to do it still refuses a collection that another embedder made.
@@ -136,19 +147,21 @@ class CollectionStore:
             return set()
         return {record.id for record in records}
 
-    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
+    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
+        result = Stored()
         try:
             stored = await self.chroma.collection(collection)
             check_embedder(stored.metadata, self.embedder, collection)
         except CollectionNotFound:
             stored = None
         if chunks:
-            await self._store(collection, chunks, stored)
+            result = await self._store(collection, chunks, stored)
         if remove:
             stored = await self.chroma.collection(collection)
             async with self._writing:
                 await self.chroma.delete(collection, ids=list(remove))
                 await self.lexical.remove(stored.id, list(remove))
+        return result
 
     async def search(self, collection: str, question: str) -> list[Passage]:
         found = await self.retrieval(Question(message=question), collection)
@@ -197,8 +210,17 @@ class CollectionStore:
 
     async def _store(
         self, collection: str, chunks: Sequence[Chunk], stored: Collection | None
-    ) -> None:
-        vectors = await self.embedder.documents([chunk.embed for chunk in chunks])
+    ) -> Stored:
+        found = await embedded([chunk.embed for chunk in chunks], self.embedder.documents)
+        each = list(zip(chunks, found, strict=True))
+        result = Stored(
+            {chunk.id: text.chars for chunk, text in each if 0 < text.chars < len(chunk.embed)},
+            {chunk.id: text.reason for chunk, text in each if text.vector is None},
+        )
+        vectors = [text.vector for text in found if text.vector is not None]
+        chunks = [chunk for chunk, text in each if text.vector is not None]
+        if not chunks:
+            return result
         if stored is None:
             record = embedder_metadata(self.embedder, len(vectors[0]))
             stored = await self.chroma.create(collection, record)
@@ -220,6 +242,7 @@ class CollectionStore:
                 # Deleted and made anew meanwhile: the chunks went to the new one.
                 check_embedder(reached.metadata, self.embedder, collection)
                 await self.lexical.add(reached.id, words)
+        return result
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:
         metadata = collection.metadata

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from ..errors import UnreadableDocument
-from .collection_store import Store
+from .collection_store import Store, Stored
 from .discovery import File, discover, source_name
 from .model import Chunk
 from .readers.read import read
@@ -29,6 +29,7 @@ class FileResult:
     chunks: int = 0
     stored: int = 0
     removed: int = 0
+    left_out: int = 0
     error: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -43,13 +44,14 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether any file could not be loaded."""
-        return any(result.error for result in self.files)
+        """Whether any file, or a passage of one, could not be loaded."""
+        return any(result.error or result.left_out for result in self.files)
 
 
 @dataclass(slots=True)
 class _Pending:
     chunks: list[Chunk] = field(default_factory=list)
+    results: dict[str, FileResult] = field(default_factory=dict)  # by id of the chunk
     remove: list[str] = field(default_factory=list)
     size: int = 0
     weight: int = 0
@@ -85,7 +87,9 @@ async def ingest(
 
     async def flush() -> None:
         nonlocal pending
-        await store.put(collection, pending.chunks, pending.remove)
+        stored = await store.put(collection, pending.chunks, pending.remove)
+        for chunk in pending.chunks:
+            _take_note(chunk, stored, pending.results[chunk.id])
         advanced(pending.weight, len(pending.chunks))
         pending = _Pending()
 
@@ -116,6 +120,7 @@ async def ingest(
             if chunk.id in known:
                 continue
             pending.chunks.append(chunk)
+            pending.results[chunk.id] = result
             pending.size += _size(chunk)
             result.stored += 1
             if len(pending.chunks) >= batch or pending.size >= _BATCH_BYTES:
@@ -128,6 +133,20 @@ async def ingest(
     if prune:
         report.pruned = await _prune(paths, collection, store, found)
     return report
+
+
+def _take_note(chunk: Chunk, stored: Stored, result: FileResult) -> None:
+    page = chunk.metadata.get("page")
+    where = f"passage {int(chunk.metadata['position']) + 1}{f' (page {page})' if page else ''}"
+    if reason := stored.left_out.get(chunk.id):
+        result.stored -= 1
+        result.left_out += 1
+        result.notes.append(f"{where} is left out, the embedding model refuses it: {reason}.")
+    elif chars := stored.shortened.get(chunk.id):
+        result.notes.append(
+            f"{where} is too much for the embedding model: it is found by the meaning of its first"
+            f" {chars} of {len(chunk.embed)} characters, and by all of its words."
+        )
 
 
 def _refuse_giants(chunks: Iterable[Chunk]) -> None:

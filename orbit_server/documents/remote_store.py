@@ -20,7 +20,7 @@ import orjson
 from ..errors import CollectionNotFound, Forbidden, NotStarted, SearchError, SearchUnavailable
 from ..retrieval.retriever import Candidate
 from ..types import Passage
-from .collection_store import Reindexed
+from .collection_store import Reindexed, Stored
 from .model import Chunk
 
 # The server looks at its files every second, and this may have been quicker.
@@ -78,9 +78,10 @@ class RemoteStore:
     async def ids(self, collection: str, source: str) -> set[str]:
         return set((await self._documents(collection, source=source))["ids"])
 
-    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> None:
+    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
         batch = {"documents": [asdict(chunk) for chunk in chunks], "remove": list(remove)}
-        await self._call("POST", f"/{_segment(collection)}/documents", body=batch)
+        reply = await self._call("POST", f"/{_segment(collection)}/documents", body=batch)
+        return Stored(reply.get("shortened", {}), reply.get("left_out", {}))
 
     async def search(self, collection: str, question: str) -> list[Passage]:
         body = {"question": question}

@@ -15,12 +15,13 @@ import aiohttp
 import pytest
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
-from orbit_server.documents.collection_store import Store
+from orbit_server.documents.collection_store import Store, Stored
 from orbit_server.documents.ingest import Report, ingest
+from orbit_server.errors import ModelError
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.services import Services
 
-from ..support.ollama_standin import NotPulled, OllamaStandIn
+from ..support.ollama_standin import NotPulled, OllamaStandIn, Status
 from ..support.program import Server, command, configure, environment, free_port, server
 from ..support.server import configuration, events, lexical, text
 
@@ -335,12 +336,13 @@ class Recording:
     async def ids(self, collection: str, source: str) -> set[str]:
         return set()
 
-    async def put(self, collection: str, chunks: Sequence[Any], remove: Sequence[str]) -> None:
+    async def put(self, collection: str, chunks: Sequence[Any], remove: Sequence[str]) -> Stored:
         batch = [
             {"id": each.id, "embed": each.embed, "text": each.text, "metadata": each.metadata}
             for each in chunks
         ]
         self.sizes.append(len(json.dumps(batch, ensure_ascii=False).encode()))
+        return Stored()
 
 
 async def test_batches_fit_into_a_request(tmp_path: Path, load: Load) -> None:
@@ -374,6 +376,59 @@ async def test_a_model_that_goes_leaves_whole_batches(
     assert outcomes(report) == {"qa.json": (20, 10, 0)}
     assert len(await everything(services)) == 20
     assert ollama.embedded == 25  # the batch that failed was asked for twice
+
+
+async def test_a_refused_passage_is_left_out_and_the_rest_is_loaded(
+    tmp_path: Path, services: Services, ollama: Embedding, load: Load
+) -> None:
+    """One text of many that has no vector is named, and stops nothing, on no run."""
+    ollama.unembeddable = "zebra"
+    pairs = [{"question": f"Question {n}?", "answer": f"Answer {n}."} for n in range(40)]
+    pairs[17]["question"] = "May I keep a zebra?"
+    (tmp_path / "qa.json").write_text(json.dumps(pairs))
+    (tmp_path / "fine.txt").write_text("The library opens at nine.")
+    for new in (39, 0):
+        report = await load("qa.json", "fine.txt")
+        assert report.failed
+        [pairs_result, fine] = report.files
+        assert (pairs_result.chunks, pairs_result.stored, pairs_result.left_out) == (40, new, 1)
+        [note] = pairs_result.notes
+        assert note.startswith("passage 18 is left out") and "unsupported value: NaN" in note
+        assert (fine.chunks, fine.left_out, fine.notes) == (1, 0, [])
+        assert len(await everything(services)) == 40
+    ollama.unembeddable = ""
+    report = await load("qa.json", "fine.txt")
+    assert (report.failed, report.files[0].stored) == (False, 1)
+
+
+async def test_a_passage_that_is_too_long_is_found_by_its_beginning(
+    tmp_path: Path, services: Services, ollama: Embedding, load: Load
+) -> None:
+    """The vector is that of the first half, the text is stored whole, and that is said."""
+    ollama.embed_cuts, ollama.context_length = False, 30
+    (tmp_path / "long.txt").write_text("Short.\n\n" + "One longer word after another. " * 10)
+    report = await load("long.txt")
+    [result] = report.files
+    assert (report.failed, result.left_out) == (False, 0)
+    [note] = result.notes
+    assert "first" in note and f"of {max(map(len, [*note]), default=0)}" not in note
+    stored = [document for document, _ in (await everything(services)).values()]
+    assert sum(len(document) for document in stored) > 300
+    again = await load("long.txt")
+    assert (again.files[0].stored, again.files[0].notes) == (0, [])
+
+
+async def test_a_model_that_refuses_everything_stops_the_load(
+    tmp_path: Path, services: Services, ollama: Embedding, load: Load
+) -> None:
+    """Then it is not the texts' fault, and nothing is reported as left out or taken away."""
+    pairs = [{"question": f"Question {n}?", "answer": f"Answer {n}."} for n in range(40)]
+    (tmp_path / "qa.json").write_text(json.dumps(pairs))
+    ollama.embed_fault = Status(500, "the runner has no memory left")
+    with pytest.raises(ModelError, match="no memory left"):
+        await load("qa.json")
+    assert await services.store.sources("town") == {}
+    assert len(ollama.bodies("/api/embed")) < 20
 
 
 # -- the command ------------------------------------------------------------------------------

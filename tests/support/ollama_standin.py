@@ -135,7 +135,9 @@ class OllamaStandIn:
     ``fault`` and ``embed_fault`` hold for every call, or, as a list, for the next calls one by one.
     ``reply`` is one text (sent word by word), the pieces, or a function of the request's body.
     A model with the capability ``thinking`` first says ``thinking`` unless told ``think: false``.
-    Delays are seconds; ``slots`` is OLLAMA_NUM_PARALLEL, None for no limit.
+    Delays are seconds; ``slots`` is OLLAMA_NUM_PARALLEL, None for no limit. Without ``embed_cuts``
+    it refuses to embed what is longer than the context, as 0.13.5 to 0.24 did; ``unembeddable`` is
+    a word that a batch with it is refused for, as bge-m3 does with some texts.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -155,6 +157,8 @@ class OllamaStandIn:
         self.embed_delay = 0.0
         self.fault: Script = None
         self.embed_fault: Script = None
+        self.embed_cuts = True
+        self.unembeddable = ""
         self.slots: int | None = None
         self.dimension = 64
         self.context_length = 8192
@@ -483,8 +487,11 @@ class OllamaStandIn:
         limit = int((body.get("options") or {}).get("num_ctx") or self.context_length)
         limit = min(limit, self.context_length)
         words = [text.split() for text in texts]
-        if body.get("truncate") is False and any(len(each) > limit for each in words):
+        cuts = self.embed_cuts and body.get("truncate") is not False
+        if not cuts and any(len(each) > limit for each in words):
             raise _Refusal(400, "the input length exceeds the context length")
+        if self.unembeddable and any(self.unembeddable in text for text in texts):
+            raise _Refusal(500, "failed to encode response: json: unsupported value: NaN")
         vectors = [
             embedding(text if len(each) <= limit else " ".join(each[:limit]), self.dimension)
             for text, each in zip(texts, words, strict=True)

@@ -499,6 +499,15 @@ async def test_embedding_refusals(ollama: OllamaStandIn, client: aiohttp.ClientS
     assert (await embed(client, ollama, input="a"))[0] == 200
 
 
+async def test_one_text_has_a_whole_batch_refused(
+    ollama: OllamaStandIn, client: aiohttp.ClientSession
+) -> None:
+    """Some texts become NaN, and some versions do not cut what is too long."""
+    ollama.unembeddable, ollama.embed_cuts, ollama.context_length = "zebra", False, 3
+    for text, status in (("a zebra", 500), ("one two three four", 400), ("fine", 200)):
+        assert (await embed(client, ollama, input=["hello", text]))[0] == status
+
+
 async def test_legacy_embeddings(ollama: OllamaStandIn, client: aiohttp.ClientSession) -> None:
     """(11) The old route gives one vector that is not normalised."""
     body = {"model": "bge-m3", "prompt": "a word"}
