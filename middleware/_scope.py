@@ -2,20 +2,38 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import Any, TypedDict
 
-from starlette.types import Scope
+from starlette.types import Scope, Send
 
 Network = IPv4Network | IPv6Network
 
 
-def shared_state(scope: Scope) -> dict[str, Any]:
+class State(TypedDict, total=False):
+    """The keys that the layers of one request share in ``scope["state"]``.
+
+    ``request_id``, ``client``, ``peer`` and ``send_body`` come from the request log, ``caller``
+    from the key's layer, ``question`` and ``checked_ms`` (how long the check took) from the safety
+    layer. ``error`` is the code that an endpoint leaves for the log.
+    """
+
+    request_id: str
+    client: str
+    peer: str
+    send_body: Send
+    caller: Any
+    question: Any
+    checked_ms: float
+    error: str | None
+
+
+def shared_state(scope: Scope) -> State:
     """Return the mutable dictionary that all layers of this request share.
 
     Scopes are copied on the way down (mounts do), so a plain key set above or below a copy is lost;
     the ``state`` dictionary is copied by reference and is not.
     """
-    state: dict[str, Any] = scope.setdefault("state", {})
+    state: State = scope.setdefault("state", {})
     return state
 
 

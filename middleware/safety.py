@@ -57,5 +57,6 @@ class SafetyMiddleware:
         if reason is not None and self.refuse is not None:
             await self.refuse(question, reason)(scope, receive, send)
             return
-        shared_state(scope).update(question=question, checked_ms=checked)
+        state = shared_state(scope)
+        state["question"], state["checked_ms"] = question, checked
         await self.app(scope, receive, send)

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Route
+from starlette.routing import Route
 
 from .api import admin
 from .api._middleware.api_key import ApiKeyMiddleware
@@ -23,17 +20,15 @@ from .api._middleware.request_log import RequestLogMiddleware
 from .api._middleware.safety import SafetyMiddleware
 from .api.acme import acme_route
 from .api.chat import chat, question_reader
+from .api.error_handlers import EXPECTED, answer_unexpected, wrong_admin_token
 from .api.event_stream import server_stopping
-from .api.exchange_log import report
 from .api.health import ByVerbosity, health, live, ready
 from .api.metrics import metrics
 from .api.responses import Refusal
 from .api.shutdown import Shutdown
 from .auth.keys import Key
-from .auth.policy import ADMIN
 from .config import ConfigSource
 from .config.guest import named_errors, resolve
-from .errors import OrbitError
 from .observability.metrics import Metrics
 from .safety import Verdict
 from .services import Services
@@ -76,7 +71,7 @@ def create_app(
     until_shutdown: Any = shutdown.cancel_on_shutdown
     with_key = Middleware(ApiKeyMiddleware, verify=verify, header=config.api_keys.header_name)
     with_admin_token = Middleware(
-        ApiKeyMiddleware, verify=verify_admin, header=None, refuse=_wrong_admin_token
+        ApiKeyMiddleware, verify=verify_admin, header=None, refuse=wrong_admin_token
     )
     with_safe_question = Middleware(
         SafetyMiddleware,
@@ -92,11 +87,6 @@ def create_app(
     acme_dir = config.general.acme_dir
     health_key = with_key if config.api_keys.require_for_health else None
 
-    handlers: dict[Any, Any] = {
-        OrbitError: _answer_error,
-        HTTPException: _answer_http_exception,
-        ClientDisconnect: _answer_nobody,
-    }
     app = Starlette(
         middleware=[
             Middleware(
@@ -123,7 +113,7 @@ def create_app(
             ),
             # Starlette answers what nobody expected outside of all middleware, where neither the
             # log nor a browser (for want of CORS headers) would see it; so it is answered in here.
-            Middleware(ExceptionMiddleware, handlers={Exception: _answer_unexpected}),
+            Middleware(ExceptionMiddleware, handlers={Exception: answer_unexpected}),
         ],
         routes=[
             Route("/chat", chat, methods=["POST"], middleware=[with_key, with_safe_question]),
@@ -156,7 +146,7 @@ def create_app(
             administer("/collections/{name}/threshold", admin.set_threshold, "POST"),
             administer("/collections/{name}/reindex", admin.reindex_collection, "POST"),
         ],
-        exception_handlers=handlers,
+        exception_handlers=EXPECTED,
         lifespan=_lifespan,
     )
     # A redirect to the path without its slash would repeat the path, where a key may stand, and
@@ -175,56 +165,6 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         return
     async with services:
         yield
-
-
-async def _answer_error(request: Request, error: OrbitError) -> Response:
-    state = request.scope.get("state", {})
-    if error.status >= 500 and not state.get("error"):  # else the endpoint has said it
-        state["error"] = error.code
-        report(_services(request), error, state.get("request_id"))
-    body = error.body()
-    if state.get("caller") == ADMIN:
-        body["cause"] = str(error)  # whoever holds the admin token is the operator
-    return JSONResponse(body, status_code=error.status)
-
-
-async def _answer_http_exception(request: Request, error: HTTPException) -> Response:
-    code = error.detail.lower().replace(" ", "_")
-    headers = error.headers
-    if error.status_code == 405:  # the router knows of the first route only
-        headers = {"Allow": ", ".join(sorted(_methods(request)))}
-    return JSONResponse(
-        {"detail": error.detail, "code": code}, status_code=error.status_code, headers=headers
-    )
-
-
-def _methods(request: Request) -> set[str]:
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
-    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return {method for route in matching for method in route.methods or ()}
-
-
-async def _answer_unexpected(request: Request, error: Exception) -> Response:
-    state = request.scope.get("state", {})
-    logger.error("request %s failed unexpectedly", state.get("request_id"), exc_info=error)
-    unexpected = OrbitError(f"{type(error).__name__}: {error}")
-    state["error"] = unexpected.code
-    report(_services(request), unexpected, state.get("request_id"))
-    return JSONResponse(unexpected.body(), status_code=unexpected.status)
-
-
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
-
-
-async def _answer_nobody(request: Request, error: Exception) -> None:
-    """Do nothing: the client left while it was still sending."""
-
-
-def _wrong_admin_token() -> Response:
-    body = {"detail": "Invalid or missing admin token", "code": "invalid_admin_token"}
-    return JSONResponse(body, status_code=401, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _record_request(metrics: Metrics, record: dict[str, Any]) -> None:

@@ -1,10 +1,9 @@
-"""Everything that can go wrong on purpose, and the one error body.
+"""Expected errors, and the one error body.
 
     OrbitError                       500  internal_error
     ├── ConfigError                       (start-up only: every mistake with its key and place)
     ├── NotStarted                   503  not_started
     ├── InvalidRequest               400  invalid_request
-    │   ├── Unauthorized             401  invalid_api_key
     │   ├── Forbidden                403  forbidden
     │   ├── NotFound                 404  not_found
     │   ├── Conflict                 409  conflict
@@ -36,7 +35,7 @@ from typing import ClassVar
 
 
 class OrbitError(Exception):
-    """Base of everything this package raises on purpose.
+    """Base of the errors that this package expects.
 
     ``cause`` is what the operator reads in the log; ``detail`` replaces the class's sentence for
     the user.
@@ -86,14 +85,6 @@ class InvalidRequest(OrbitError):
 
     def __init__(self, detail: str | None = None, *, cause: str = "") -> None:
         super().__init__(cause, detail=detail)
-
-
-class Unauthorized(InvalidRequest):
-    """The API key is missing, unknown, expired or inactive: the same answer for all four."""
-
-    status = 401
-    code = "invalid_api_key"
-    sentence = "Invalid or missing API key"
 
 
 class Forbidden(InvalidRequest):

@@ -24,8 +24,9 @@ HTTP_API = ROOT / "docs" / "http-api.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = sorted([README, *(ROOT / "docs").glob("*.md")])
 
-# Answered beside the tree: two refusals of their own, and a wrong name in an admin route's path.
+# Answered beside the tree: refusals of their own, and a wrong name in an admin route's path.
 BESIDE_THE_TREE = {
+    (401, "invalid_api_key"),
     (401, "invalid_admin_token"),
     (404, "collection_not_found"),
     (405, "method_not_allowed"),

@@ -4,16 +4,15 @@ The routes for keys keep the paths and fields of the original. Wherever they tak
 take its id or its visible prefix, so that a lost key can be ended.
 """
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..auth.keys import Key, parse_expiry
-from ..documents.model import Chunk
-from ..errors import CollectionNotFound, Unprocessable
+from ..documents import wire
+from ..errors import Unprocessable
 from ..retrieval.chroma.validation import checked_name
 from ..services import Services
 from ..types import StreamFormat
@@ -23,18 +22,6 @@ _BODY_LIMIT = 64 * 1024
 _DOCUMENTS_LIMIT = 8 * 1024 * 1024
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
-
-
-def _own_key(name: str) -> str:
-    # Chroma keeps the text of a record, for one, among its metadata, as chroma:document, and its
-    # filters have operators that begin with a dollar sign.
-    if not name or name.startswith(("chroma:", "$")):
-        raise ValueError("a key must not be empty or begin with chroma: or $")
-    return name
-
-
-MetadataKey = Annotated[str, AfterValidator(_own_key)]
-MetadataValue = str | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool
 
 
 class NewKey(BaseModel):
@@ -51,46 +38,6 @@ class KeyReference(BaseModel):
     """The body of ``POST /admin/api-keys/deactivate``: a key, its id or its visible prefix."""
 
     api_key: Name
-
-
-class Document(BaseModel):
-    """One chunk, as ``ingest`` cut it."""
-
-    id: Annotated[str, Field(min_length=1, max_length=128)]
-    embed: Annotated[str, Field(min_length=1)]
-    text: str
-    metadata: dict[MetadataKey, MetadataValue]
-
-
-class Batch(BaseModel):
-    """The body of ``POST …/documents``: what to store, and then what to remove."""
-
-    documents: Annotated[list[Document], Field(max_length=1000)] = []
-    remove: Annotated[list[str], Field(max_length=100_000)] = []
-
-
-class Search(BaseModel):
-    """The body of ``POST …/search`` and ``POST …/candidates``."""
-
-    question: Annotated[str, Field(min_length=1)]
-
-
-class Sample(BaseModel):
-    """The query of ``GET …/sample``."""
-
-    n: Annotated[int, Field(ge=1, le=1000)] = 100
-
-
-class Threshold(BaseModel):
-    """The body of ``POST …/threshold``: what the best passage must score, 1.5 at most."""
-
-    threshold: Annotated[float, Field(ge=-1.5, le=1.5)]
-
-
-class Reindex(BaseModel):
-    """The body of ``POST …/reindex``: how many chunks are done."""
-
-    start: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 async def create_key(request: Request) -> Response:
@@ -145,19 +92,12 @@ async def list_collections(request: Request) -> Response:
 
 async def show_collection(request: Request) -> Response:
     """Show one collection with its sources."""
-    try:
-        shown = await _services(request).store.show(request.path_params["name"])
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
-    return JSONResponse(shown)
+    return JSONResponse(await _services(request).store.show(request.path_params["name"]))
 
 
 async def drop_collection(request: Request) -> Response:
     """Delete a collection and all its documents."""
-    try:
-        await _services(request).store.drop(request.path_params["name"])
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
+    await _services(request).store.drop(request.path_params["name"])
     return JSONResponse({"status": "success", "message": "Collection deleted"})
 
 
@@ -172,70 +112,46 @@ async def list_documents(request: Request) -> Response:
 
 async def put_documents(request: Request) -> Response:
     """Embed and store a batch of chunks, then remove those that they replace."""
-    batch = validated(Batch, await read_json(request, limit=_DOCUMENTS_LIMIT))
-    chunks = [
-        Chunk(id=document.id, embed=document.embed, text=document.text, metadata=document.metadata)
-        for document in batch.documents
-    ]
-    try:
-        store = _services(request).store
-        stored = await store.put(request.path_params["name"], chunks, batch.remove)
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
-    count = len(chunks) - len(stored.left_out)
+    batch = validated(wire.Batch, await read_json(request, limit=_DOCUMENTS_LIMIT))
+    store, name = _services(request).store, request.path_params["name"]
+    stored = await store.put(name, batch.chunks(), batch.remove)
+    count = len(batch.documents) - len(stored.left_out)
     refused = {name: by_id for name, by_id in stored._asdict().items() if by_id}
     return JSONResponse({"stored": count, "removed": len(batch.remove), **refused})
 
 
 async def search_collection(request: Request) -> Response:
     """Return the passages that the chat would answer a question from."""
-    search = validated(Search, await read_json(request, limit=_BODY_LIMIT))
-    store = _services(request).store
-    try:
-        passages = await store.search(request.path_params["name"], search.question)
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
-    return JSONResponse({"passages": [asdict(passage) for passage in passages]})
+    search = validated(wire.Search, await read_json(request, limit=_BODY_LIMIT))
+    store, name = _services(request).store, request.path_params["name"]
+    return JSONResponse(wire.passages_to_json(await store.search(name, search.question)))
 
 
 async def list_candidates(request: Request) -> Response:
     """Return all that was found for a question, with the scores of both searches."""
-    search = validated(Search, await read_json(request, limit=_BODY_LIMIT))
-    store = _services(request).store
-    try:
-        found = await store.candidates(request.path_params["name"], search.question)
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
-    return JSONResponse({"candidates": [asdict(candidate) for candidate in found]})
+    search = validated(wire.Search, await read_json(request, limit=_BODY_LIMIT))
+    store, name = _services(request).store, request.path_params["name"]
+    return JSONResponse(wire.candidates_to_json(await store.candidates(name, search.question)))
 
 
 async def sample_collection(request: Request) -> Response:
     """Return some passages, spread evenly over the collection."""
-    sample = validated(Sample, dict(request.query_params))
-    try:
-        found = await _services(request).store.sample(request.path_params["name"], sample.n)
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
-    return JSONResponse({"passages": [asdict(passage) for passage in found]})
+    sample = validated(wire.Sample, dict(request.query_params))
+    store, name = _services(request).store, request.path_params["name"]
+    return JSONResponse(wire.passages_to_json(await store.sample(name, sample.n)))
 
 
 async def set_threshold(request: Request) -> Response:
     """Write a calibrated threshold into the collection's metadata."""
-    given = validated(Threshold, await read_json(request, limit=_BODY_LIMIT))
-    try:
-        await _services(request).store.calibrate(request.path_params["name"], given.threshold)
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
+    given = validated(wire.Threshold, await read_json(request, limit=_BODY_LIMIT))
+    await _services(request).store.calibrate(request.path_params["name"], given.threshold)
     return JSONResponse({"threshold": given.threshold})
 
 
 async def reindex_collection(request: Request) -> Response:
-    """Write the next part of the word index anew; to be repeated from ``done`` until the end."""
-    given = validated(Reindex, await read_json(request, limit=_BODY_LIMIT))
-    try:
-        result = await _services(request).store.reindex(request.path_params["name"], given.start)
-    except CollectionNotFound as error:
-        return _unknown_collection(error)
+    """Write the next part of the word index again; to be repeated from ``done`` until the end."""
+    given = validated(wire.Reindex, await read_json(request, limit=_BODY_LIMIT))
+    result = await _services(request).store.reindex(request.path_params["name"], given.start)
     return JSONResponse(result._asdict())
 
 
@@ -264,8 +180,3 @@ def _unknown_key(status: int) -> Response:
     if status != 200:
         body = {"detail": "API key not found", "code": "not_found"}
     return JSONResponse(body, status_code=status)
-
-
-def _unknown_collection(error: CollectionNotFound) -> Response:
-    # To a chat this is the operator's fault, 503; here it is the answer to the operator.
-    return JSONResponse({"detail": "Collection not found", "code": error.code}, status_code=404)

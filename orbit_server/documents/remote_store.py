@@ -6,7 +6,6 @@ instead of opening the folder a second time; the server embeds and stores them.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +19,7 @@ import orjson
 from ..errors import CollectionNotFound, Forbidden, NotStarted, SearchError, SearchUnavailable
 from ..retrieval.retriever import Candidate
 from ..types import Passage
+from . import wire
 from .collection_store import Reindexed, Stored
 from .model import Chunk
 
@@ -79,30 +79,30 @@ class RemoteStore:
         return set((await self._documents(collection, source=source))["ids"])
 
     async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
-        batch = {"documents": [asdict(chunk) for chunk in chunks], "remove": list(remove)}
-        reply = await self._call("POST", f"/{_segment(collection)}/documents", body=batch)
+        body = wire.Batch.of(chunks, remove).model_dump()
+        reply = await self._call("POST", f"/{_segment(collection)}/documents", body=body)
         return Stored(reply.get("shortened", {}), reply.get("left_out", {}))
 
     async def search(self, collection: str, question: str) -> list[Passage]:
-        body = {"question": question}
+        body = wire.Search.model_construct(question=question).model_dump()
         found = await self._call("POST", f"/{_segment(collection)}/search", body=body)
-        return [Passage(**passage) for passage in found["passages"]]
+        return wire.passages_from_json(found)
 
     async def candidates(self, collection: str, question: str) -> list[Candidate]:
-        body = {"question": question}
+        body = wire.Search.model_construct(question=question).model_dump()
         found = await self._call("POST", f"/{_segment(collection)}/candidates", body=body)
-        return [Candidate(Passage(**each.pop("passage")), **each) for each in found["candidates"]]
+        return wire.candidates_from_json(found)
 
     async def sample(self, collection: str, n: int) -> list[Passage]:
         found = await self._call("GET", f"/{_segment(collection)}/sample", query={"n": str(n)})
-        return [Passage(**passage) for passage in found["passages"]]
+        return wire.passages_from_json(found)
 
     async def calibrate(self, collection: str, threshold: float) -> None:
-        body = {"threshold": threshold}
+        body = wire.Threshold.model_construct(threshold=threshold).model_dump()
         await self._call("POST", f"/{_segment(collection)}/threshold", body=body)
 
     async def reindex(self, collection: str, start: int = 0) -> Reindexed:
-        body = {"start": start}
+        body = wire.Reindex.model_construct(start=start).model_dump()
         reply = await self._call("POST", f"/{_segment(collection)}/reindex", body=body)
         return Reindexed(**reply)
 

@@ -1,4 +1,4 @@
-"""What a running server takes up when it is asked to read its configuration again (SIGHUP)."""
+"""Reload (SIGHUP): what of a changed configuration a running server can use without a restart."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from ..services import Services
 logger = logging.getLogger(__name__)
 
 # Everything else was built into something that is open.
-TAKEN = (
+RELOADABLE = (
     "admin_token",
     "answer.no_results_message",
     "answer.system_prompt",
@@ -31,16 +31,16 @@ TAKEN = (
 
 
 async def reload(services: Services, load: Callable[[], Config]) -> None:
-    """Take up what can change while the server runs, and log what could not.
+    """Apply what can change while the server runs, and log what could not.
 
-    ``load`` returns the configuration anew. The files that it names (prompts, blocklist) and the
+    ``load`` reads the configuration. The files that it names (prompts, blocklist) and the
     certificate are read again, and keys are looked up again. When something in it is wrong, the log
     says what, and all of it stays as it was. Raises nothing.
     """
     try:
         await _reload(services, load)
     except Exception:
-        logger.exception("the configuration is not taken up")
+        logger.exception("configuration not reloaded")
 
 
 async def _reload(services: Services, load: Callable[[], Config]) -> None:
@@ -53,19 +53,19 @@ async def _reload(services: Services, load: Callable[[], Config]) -> None:
         rules = await asyncio.to_thread(read_rules, config.safety)
         services.configure(config, rules)
     except ConfigError as error:
-        logger.error("the configuration is not taken up: %s", "; ".join(error.mistakes))
+        logger.error("configuration not reloaded: %s", "; ".join(error.mistakes))
         return
     logs.set_level(config)
     left = list(changed(config, wanted))
     if left:
-        logger.warning("taken up but for these keys, which need a restart: %s", ", ".join(left))
+        logger.warning("reloaded except for these keys, which need a restart: %s", ", ".join(left))
     else:
-        logger.info("the configuration is taken up")
+        logger.info("configuration reloaded")
 
 
 def taken_over(config: Config, wanted: Config) -> Config:
-    """Return ``config`` with the keys of ``TAKEN`` as they are in ``wanted``."""
-    return reduce(lambda result, key: _with(result, wanted, key.split(".")), TAKEN, config)
+    """Return ``config`` with the keys of ``RELOADABLE`` as they are in ``wanted``."""
+    return reduce(lambda result, key: _with(result, wanted, key.split(".")), RELOADABLE, config)
 
 
 def changed(before: Config, after: Config) -> Iterator[str]:

@@ -80,8 +80,8 @@ def test_shared_state_is_one_dictionary() -> None:
     above = scope()
     state = shared_state(above)
     below = dict(above)
-    shared_state(below)["told"] = "upwards"
-    assert state == {"told": "upwards"}
+    shared_state(below)["caller"] = "Ann"
+    assert state == {"caller": "Ann"}
 
 
 def test_shared_state_keeps_what_the_server_put_there() -> None:

@@ -499,8 +499,8 @@ async def test_a_hangup_with_a_broken_configuration_changes_nothing(tmp_path: Pa
     async with set_up(tmp_path, 1) as town, aiohttp.ClientSession() as http:
         (tmp_path / "config.yaml").write_text("general: {prot: 1}\nanswer: {system_prompt: [1]}\n")
         town.server.process.send_signal(signal.SIGHUP)
-        await said(town.server, "not taken up", 1)
-        line = next(line for line in town.server.log.splitlines() if "not taken up" in line)
+        await said(town.server, "not reloaded", 1)
+        line = next(line for line in town.server.log.splitlines() if "not reloaded" in line)
         assert "config.yaml:1: general.prot: unknown key" in line
         assert "config.yaml:2: answer.system_prompt" in line
         assert (await town.ask(http))["status"] == 200
@@ -515,7 +515,7 @@ async def test_a_hangup_forgets_keys(tmp_path: Path, number: int) -> None:
         key = town.headers["X-API-Key"]
         assert (await command(tmp_path, "keys", "deactivate", key)).code == 0
         town.server.process.send_signal(signal.SIGHUP)
-        await said(town.server, "the configuration is taken up", number)
+        await said(town.server, "configuration reloaded", number)
         for _ in range(4 * number):
             async with aiohttp.ClientSession() as other:
                 assert (await town.ask(other))["status"] == 401
@@ -574,9 +574,9 @@ async def test_the_last_of_many_hangups_counts(tmp_path: Path, number: int) -> N
             town.server.process.send_signal(signal.SIGHUP)
             await asyncio.sleep(0.1)
             (tmp_path / "blocked").write_text(f"{phrases}library\n")
-            before = town.server.log.count("is taken up")
+            before = town.server.log.count("configuration reloaded")
             town.server.process.send_signal(signal.SIGHUP)
-            await said(town.server, "is taken up", before + number)
+            await said(town.server, "configuration reloaded", before + number)
             await asyncio.sleep(1)
             await blocked_by_all(town, 2 * number)
 
@@ -592,7 +592,7 @@ async def test_a_hangup_reaches_a_worker_that_starts(tmp_path: Path) -> None:
         await asyncio.sleep(0.3)
         (tmp_path / "blocked").write_text("library\n")
         town.server.process.send_signal(signal.SIGHUP)
-        await said(town.server, "is taken up", 2)
+        await said(town.server, "configuration reloaded", 2)
         await blocked_by_all(town, 12)
 
 
@@ -604,7 +604,7 @@ async def test_a_later_worker_gets_what_the_others_work_with(tmp_path: Path) -> 
         (tmp_path / "blocked").write_text("/(/\n")
         (tmp_path / "config.yaml").write_text("nonsense: 1\n")
         town.server.process.send_signal(signal.SIGHUP)
-        await said(town.server, "not taken up", 2)
+        await said(town.server, "not reloaded", 2)
         before = workers(town.server)
         for pid in before:
             os.kill(pid, signal.SIGKILL)

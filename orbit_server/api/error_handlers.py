@@ -1,0 +1,82 @@
+"""Everything that goes wrong before a head is sent, as a response with the one error body."""
+
+import logging
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
+
+from ..auth.policy import ADMIN
+from ..errors import CollectionNotFound, OrbitError
+from ..services import Services
+from .exchange_log import report
+
+logger = logging.getLogger(__name__)
+
+
+async def answer_error(request: Request, error: OrbitError) -> Response:
+    """Answer an expected error with its status, its code and its sentence for users."""
+    state = request.scope.get("state", {})
+    admin = state.get("caller") == ADMIN
+    if admin and isinstance(error, CollectionNotFound):
+        # To a chat this is the operator's fault, 503; to the operator it is the answer.
+        body = {"detail": "Collection not found", "code": error.code}
+        return JSONResponse(body, status_code=404)
+    if error.status >= 500 and not state.get("error"):  # else the endpoint has reported it
+        state["error"] = error.code
+        report(_services(request), error, state.get("request_id"))
+    body = error.body()
+    if admin:
+        body["cause"] = str(error)  # whoever holds the admin token is the operator
+    return JSONResponse(body, status_code=error.status)
+
+
+async def answer_http_exception(request: Request, error: HTTPException) -> Response:
+    """Answer what the router refuses: an unknown path, a method that the path does not have."""
+    code = error.detail.lower().replace(" ", "_")
+    headers = error.headers
+    if error.status_code == 405:  # the router knows of the first route only
+        headers = {"Allow": ", ".join(sorted(_methods(request)))}
+    return JSONResponse(
+        {"detail": error.detail, "code": code}, status_code=error.status_code, headers=headers
+    )
+
+
+async def answer_unexpected(request: Request, error: Exception) -> Response:
+    """Answer a bug of ours with 500; the traceback goes to the log."""
+    state = request.scope.get("state", {})
+    logger.error("request %s failed unexpectedly", state.get("request_id"), exc_info=error)
+    unexpected = OrbitError(f"{type(error).__name__}: {error}")
+    state["error"] = unexpected.code
+    report(_services(request), unexpected, state.get("request_id"))
+    return JSONResponse(unexpected.body(), status_code=unexpected.status)
+
+
+async def ignore_disconnect(request: Request, error: Exception) -> None:
+    """Do nothing: the client left while it was still sending."""
+
+
+def wrong_admin_token() -> Response:
+    """Return the one answer for a missing or wrong admin token."""
+    body = {"detail": "Invalid or missing admin token", "code": "invalid_admin_token"}
+    return JSONResponse(body, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
+EXPECTED: dict[Any, Any] = {
+    OrbitError: answer_error,
+    HTTPException: answer_http_exception,
+    ClientDisconnect: ignore_disconnect,
+}
+
+
+def _methods(request: Request) -> set[str]:
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in matching for method in route.methods or ()}
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services

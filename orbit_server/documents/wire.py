@@ -1,0 +1,97 @@
+"""The JSON of the admin routes for collections, as the server reads it and the client writes it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from ..retrieval.retriever import Candidate
+from ..types import Passage
+from .model import Chunk
+
+
+def _own_key(name: str) -> str:
+    # Chroma keeps the text of a record, for one, among its metadata, as chroma:document, and its
+    # filters have operators that begin with a dollar sign.
+    if not name or name.startswith(("chroma:", "$")):
+        raise ValueError("a key must not be empty or begin with chroma: or $")
+    return name
+
+
+MetadataKey = Annotated[str, AfterValidator(_own_key)]
+MetadataValue = str | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool
+
+
+class Document(BaseModel):
+    """One chunk, as ``ingest`` cut it."""
+
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    embed: Annotated[str, Field(min_length=1)]
+    text: str
+    metadata: dict[MetadataKey, MetadataValue]
+
+
+class Batch(BaseModel):
+    """The body of ``POST …/documents``: what to store, and then what to remove."""
+
+    documents: Annotated[list[Document], Field(max_length=1000)] = []
+    remove: Annotated[list[str], Field(max_length=100_000)] = []
+
+    @classmethod
+    def of(cls, chunks: Iterable[Chunk], remove: Iterable[str]) -> Self:
+        """Return the batch that stores ``chunks`` and removes the ids ``remove``."""
+        # What cannot be stored is refused by the server, with its own words.
+        documents = [Document.model_construct(**asdict(chunk)) for chunk in chunks]
+        return cls.model_construct(documents=documents, remove=list(remove))
+
+    def chunks(self) -> list[Chunk]:
+        """Return the documents as chunks."""
+        return [
+            Chunk(id=each.id, embed=each.embed, text=each.text, metadata=each.metadata)
+            for each in self.documents
+        ]
+
+
+class Search(BaseModel):
+    """The body of ``POST …/search`` and ``POST …/candidates``."""
+
+    question: Annotated[str, Field(min_length=1)]
+
+
+class Sample(BaseModel):
+    """The query of ``GET …/sample``."""
+
+    n: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Threshold(BaseModel):
+    """The body of ``POST …/threshold``: what the best passage must score, 1.5 at most."""
+
+    threshold: Annotated[float, Field(ge=-1.5, le=1.5)]
+
+
+class Reindex(BaseModel):
+    """The body of ``POST …/reindex``: how many chunks are done."""
+
+    start: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+def passages_to_json(passages: Iterable[Passage]) -> dict[str, Any]:
+    """Return the reply of ``…/search`` and ``…/sample``."""
+    return {"passages": [asdict(passage) for passage in passages]}
+
+
+def passages_from_json(reply: dict[str, Any]) -> list[Passage]:
+    """Return the passages of such a reply."""
+    return [Passage(**passage) for passage in reply["passages"]]
+
+
+def candidates_to_json(candidates: Iterable[Candidate]) -> dict[str, Any]:
+    """Return the reply of ``…/candidates``."""
+    return {"candidates": [asdict(candidate) for candidate in candidates]}
+
+
+def candidates_from_json(reply: dict[str, Any]) -> list[Candidate]:
+    """Return the candidates of such a reply."""
+    return [Candidate(Passage(**each.pop("passage")), **each) for each in reply["candidates"]]
