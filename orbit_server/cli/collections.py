@@ -26,6 +26,10 @@ def ingest(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what was loaded from files that are gone.")
     ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option("--follow-links", help="Follow links that lead out of the given folders."),
+    ] = False,
     server: Server = None,
 ) -> None:
     """Load documents into a collection: JSON and CSV questions, Markdown, text, HTML, PDF."""
@@ -65,6 +69,7 @@ def ingest(
                 chunk_chars=config.embedding.chunk_chars,
                 chunk_overlap=config.embedding.chunk_overlap,
                 prune=prune,
+                follow_links=follow_links,
                 started=lambda size: progress.update(task, total=size),
                 advanced=advanced,
             )
@@ -183,4 +188,9 @@ def _print_report(report: "Report", collection: str) -> None:
     new = sum(result.stored for result in report.files)
     if report.ignored:
         say(f"Not understood and left out: {', '.join(report.ignored)}")
+    if report.links:
+        say(
+            "Links that lead out of the folder, followed only with --follow-links: "
+            + ", ".join(report.links)
+        )
     say(f"{loaded} of {len(report.files)} files in collection {collection!r}, {new} chunks new.")

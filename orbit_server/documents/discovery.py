@@ -15,29 +15,34 @@ class File:
     """One thing that ``discover`` came across.
 
     ``source`` is its name for users and never an absolute path. A ``document`` can be given to
-    ``read``; ``ignored`` has an ending that is not understood; for an ``error`` the ``problem``
-    says what is wrong.
+    ``read``; ``ignored`` has an ending that is not understood; a ``link`` leads out of the folder
+    and was not followed; for an ``error`` the ``problem`` says what is wrong.
     """
 
     path: Path
     source: str
-    outcome: Literal["document", "ignored", "error"] = "document"
+    outcome: Literal["document", "ignored", "link", "error"] = "document"
     problem: str = ""
 
 
-def discover(paths: Sequence[Path]) -> Iterator[File]:
+def discover(paths: Sequence[Path], *, follow_links: bool = False) -> Iterator[File]:
     """Find the documents at ``paths``, folders recursively, in sorted order, each real file once.
 
-    In folders hidden files and folders are left out and links are followed, loops included. A path
-    that is named itself must exist and be understood. ``source`` is relative to the working
-    directory for a file inside it, else to the folder that contains the given path, with forward
-    slashes; a second file that would get the same source is an error. Nothing is raised.
+    In folders hidden files and folders are left out. Links are followed, loops included, but out of
+    the given folder only with ``follow_links``: whoever may write there could have any file of the
+    machine loaded. A path that is given itself must exist and be understood. ``source`` is relative
+    to the working directory for a file inside it, else to the folder that contains the given path,
+    with forward slashes; a second file that would get the same source is an error. Nothing is
+    raised.
     """
     seen: set[Path] = set()
     sources: set[str] = set()
     for given in paths:
-        for path, problem in _walk(given, seen):
+        for path, problem in _walk(given, seen, follow_links):
             source = source_name(path, given)
+            if problem is None:
+                yield File(path, source, "link")
+                continue
             if not problem and path.suffix.lower() not in SUFFIXES:
                 if path is not given:
                     yield File(path, source, "ignored")
@@ -67,12 +72,17 @@ def source_name(path: Path, given: Path | None = None) -> str:
     return one_line(full.relative_to(here if full.is_relative_to(here) else base.parent).as_posix())
 
 
-def _walk(given: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
+def _walk(given: Path, seen: set[Path], follow_links: bool) -> Iterator[tuple[Path, str | None]]:
+    """Yield what is found, with what is wrong with it; None for a link that leads out."""
     waiting = [given]
+    root = Path(os.path.realpath(given))
     while waiting:
         path = waiting.pop()
         try:
             real = path.resolve(strict=True)
+            if not follow_links and not real.is_relative_to(root):
+                yield path, None
+                continue
             if real in seen:
                 continue
             seen.add(real)

@@ -36,10 +36,14 @@ class FileResult:
 
 @dataclass(slots=True)
 class Report:
-    """What became of all files, which were not understood, and which sources were pruned."""
+    """What became of all files, which were not understood, and which sources were pruned.
+
+    ``links`` lead out of the named folders and were not followed.
+    """
 
     files: list[FileResult] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
 
     @property
@@ -66,6 +70,7 @@ async def ingest(
     chunk_overlap: int,
     batch: int = 256,
     prune: bool = False,
+    follow_links: bool = False,
     started: Callable[[int], None] = lambda size: None,
     advanced: Callable[[int, int], None] = lambda size, chunks: None,
 ) -> Report:
@@ -73,15 +78,17 @@ async def ingest(
 
     Only chunks that the collection does not hold are embedded, so a second run changes nothing and
     an interrupted one goes on where it stopped. Old chunks of an edited file go when its new ones
-    are in. ``prune`` also removes the sources under ``paths`` whose file is gone. A file that
+    are in. ``prune`` also removes the sources under ``paths`` whose file is gone. Links that lead
+    out of a folder are followed with ``follow_links`` only. A file that
     cannot be read is reported and left as it was. ``started(bytes)`` tells the total,
     ``advanced(bytes, chunks)`` what of it is done. Raises what ``store`` raises: no later file
     would fare better.
     """
     report = Report()
-    found = list(discover(paths))
+    found = list(discover(paths, follow_links=follow_links))
     sizes = {entry.path: _size_of_file(entry) for entry in found}
     report.ignored = [entry.source for entry in found if entry.outcome == "ignored"]
+    report.links = [entry.source for entry in found if entry.outcome == "link"]
     started(sum(sizes.values()))
     pending = _Pending()
 
@@ -94,7 +101,7 @@ async def ingest(
         pending = _Pending()
 
     for entry in found:
-        if entry.outcome == "ignored":
+        if entry.outcome in ("ignored", "link"):
             continue
         result = FileResult(entry.source)
         report.files.append(result)
@@ -171,8 +178,8 @@ async def _prune(
 ) -> list[str]:
     roots = [source_name(path) for path in paths]
     present = {entry.source for entry in found}
-    # What cannot be opened is not gone: a folder may just not be mounted.
-    closed = [entry.source for entry in found if entry.outcome == "error"]
+    # What cannot be opened, or was not followed, is not gone: a folder may just not be mounted.
+    closed = [entry.source for entry in found if entry.outcome in ("error", "link")]
     gone = [
         source
         for source in await store.sources(collection)

@@ -16,8 +16,8 @@ def tree(root: Path, *names: str) -> None:
         path.write_text("x")
 
 
-def found(*paths: Path) -> list[tuple[str, str]]:
-    return [(file.source, file.outcome) for file in discover(paths)]
+def found(*paths: Path, follow_links: bool = False) -> list[tuple[str, str]]:
+    return [(file.source, file.outcome) for file in discover(paths, follow_links=follow_links)]
 
 
 def test_folders_are_searched_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +94,43 @@ def test_paths_that_lead_nowhere_are_errors(
 
 
 def test_link_loops_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that contains itself is searched once, and a linked folder is searched too."""
+    """A folder that contains itself is searched once, and a linked folder is when that is asked."""
     monkeypatch.chdir(tmp_path)
     tree(tmp_path, "docs/a.md", "elsewhere/b.md")
     (tmp_path / "docs/loop").symlink_to(tmp_path / "docs", target_is_directory=True)
     (tmp_path / "docs/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert found(Path("docs")) == [("docs/a.md", "document"), ("docs/more/b.md", "document")]
+    documents = [("docs/a.md", "document"), ("docs/more/b.md", "document")]
+    assert found(Path("docs"), follow_links=True) == documents
+
+
+def test_links_out_of_the_folder_are_followed_on_request_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write into the folder may not have the machine's other files loaded."""
+    monkeypatch.chdir(tmp_path)
+    tree(tmp_path, "docs/a.md", "docs/deep/b.md", "secret.md", "elsewhere/c.md")
+    (tmp_path / "docs/environment.txt").symlink_to("/proc/self/environ")
+    (tmp_path / "docs/everything").symlink_to("/")
+    (tmp_path / "docs/inside.md").symlink_to("deep/../deep/b.md")
+    (tmp_path / "docs/secret.md").symlink_to("../secret.md")
+    (tmp_path / "docs/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "given").symlink_to(tmp_path / "docs", target_is_directory=True)
+    expected = [
+        ("a.md", "document"),
+        ("deep/b.md", "document"),
+        ("environment.txt", "link"),
+        ("everything", "link"),
+        ("more", "link"),
+        ("secret.md", "link"),
+    ]
+    assert found(Path("docs")) == [(f"docs/{name}", outcome) for name, outcome in expected]
+    assert found(Path("given")) == [(f"given/{name}", outcome) for name, outcome in expected]
+    (tmp_path / "docs/everything").unlink()
+    followed = [
+        name for name, outcome in found(Path("docs"), follow_links=True) if outcome == "document"
+    ]
+    assert "docs/secret.md" in followed and "docs/more/c.md" in followed
+    assert found(Path("docs/secret.md")) == [("docs/secret.md", "document")]
 
 
 def test_names_are_fit_to_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

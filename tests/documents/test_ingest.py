@@ -238,6 +238,20 @@ async def test_what_cannot_be_opened_is_not_pruned(
     assert (await load(named, prune=True)).pruned == ["town/deep/glass.md"]
 
 
+async def test_a_link_that_is_not_followed_is_not_pruned(
+    tmp_path: Path, services: Services, load: Load
+) -> None:
+    """What was loaded through a link stays, and the link is named, when it is followed no more."""
+    town = documents(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ferry.txt").write_text("The ferry leaves at noon.")
+    (town / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert "town/more/ferry.txt" in outcomes(await load(follow_links=True))
+    report = await load(prune=True)
+    assert (report.failed, report.links, report.pruned) == (False, ["town/more"], [])
+    assert (await services.store.sources("town"))["town/more/ferry.txt"] == 1
+
+
 async def test_a_folder_that_is_missing_is_not_pruned(
     tmp_path: Path, services: Services, load: Load
 ) -> None:
