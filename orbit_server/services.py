@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -108,7 +109,7 @@ class Services:
         ollama = self.ollama
         guard = safety.build(
             config.safety,
-            complete=ollama.complete,
+            complete=partial(ollama.complete, retries=0),  # the guard tries again itself
             options=config.ollama.options,
             rules=rules,
             note=self._note_verdict,

@@ -6,16 +6,17 @@ text ─▶ blocklist ─▶ cache ─▶ moderator's reply ─▶ read_reply �
 import asyncio
 import hashlib
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from cachetools import TTLCache
 
 from ..errors import ConfigError, ModelError, ModelNotFound, ModelTimeout
 from ..llm.protocols import Complete
+from ..llm.retrying import retried
 from ..llm.tokens import BYTES_PER_TOKEN, estimated_tokens
 from ..types import Question
 from .blocklist import Blocklist
@@ -57,12 +58,12 @@ def refusal_text(verdict: Verdict) -> str:
 class Guard:
     """Verdicts on texts, from a list, from memory or from a moderating model.
 
-    ``request_timeout`` (seconds) bounds each of 1 + ``max_retries`` tries; ``retry_delay``
-    (seconds), waited before a retry, doubles each time. Without a reply the text is refused, or
-    let through with ``allow_on_timeout``. ``options`` go to the model; with ``num_ctx`` a text that
-    would not fit is moderated in overlapping parts, since Ollama drops the middle of what is too
-    long without a word. ``note`` gets the verdict on every question.
-    Raises ``ConfigError`` for a category that llama-guard3 does not have.
+    ``complete`` must not try again by itself: ``request_timeout`` (seconds) bounds each of
+    1 + ``max_retries`` tries, and ``retry_delay`` (seconds), waited before a retry, doubles each
+    time. Without a reply the text is refused, or let through with ``allow_on_timeout``. ``options``
+    go to the model; with ``num_ctx`` a text that would not fit is moderated in overlapping parts,
+    since Ollama drops the middle of what is too long without a word. ``note`` gets the verdict on
+    every question. Raises ``ConfigError`` for a category that llama-guard3 does not have.
     """
 
     def __init__(
@@ -152,32 +153,29 @@ class Guard:
         return verdict
 
     async def _reply(self, messages: list[dict[str, str]], request_id: str | None) -> str:
-        tries = 0
-        named: dict[str, Any] = {"request_id": request_id} if request_id else {}
         about = f"request {request_id}: " if request_id else ""
-        while True:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    return await self._complete(
-                        messages,
-                        model=self.model,
-                        options=self._options,
-                        think=self.family.think,
-                        **named,
-                    )
-            except ModelNotFound:
-                raise
-            except TimeoutError:
-                failure: ModelError = ModelTimeout(f"no reply within {self._timeout:g} s")
-            except ModelError as error:
-                failure = error
-            if tries >= self._max_retries:
-                raise failure
-            retry = f"{about}safety check by {self.model} is tried again"
-            logger.warning("%s: %s", retry, failure)
-            jitter = random.uniform(0.5, 1.5)  # noqa: S311
-            await asyncio.sleep(min(self._retry_delay * 2**tries, 30) * jitter)
-            tries += 1
+        retry = f"{about}safety check by {self.model} is tried again"
+        return await retried(
+            partial(self._reply_in_time, messages, request_id),
+            retries=self._max_retries,
+            delay=self._retry_delay,
+            worthwhile=lambda failure: not isinstance(failure, ModelNotFound),
+            on_retry=lambda failure: logger.warning("%s: %s", retry, failure),
+        )
+
+    async def _reply_in_time(self, messages: list[dict[str, str]], request_id: str | None) -> str:
+        named: dict[str, Any] = {"request_id": request_id} if request_id else {}
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._complete(
+                    messages,
+                    model=self.model,
+                    options=self._options,
+                    think=self.family.think,
+                    **named,
+                )
+        except TimeoutError:
+            raise ModelTimeout(f"no reply within {self._timeout:g} s") from None
 
     def _parts(self, text: str) -> list[str]:
         window = self._options.get("num_ctx")

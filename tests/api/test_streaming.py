@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from orbit_server.answering import Pipeline
+from orbit_server.llm import Ollama
 from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Reply
 from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import Hang, OllamaStandIn
@@ -156,27 +157,21 @@ async def test_lone_surrogates_arrive_as_escapes(
 
     # Only the chat goes there: the stand-in, like Go, knows no lone surrogates.
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    ollama = town.server.services.ollama
-    chat = ollama.chat
-
-    def redirected(*args: Any, **kwargs: Any) -> Any:
-        stream = chat(*args, **kwargs)
-        port = server.sockets[0].getsockname()[1]
-        stream._ollama = type(ollama)(f"http://127.0.0.1:{port}")
-        stream._ollama._session = ollama._session
-        return stream
-
     services = town.server.services
-    pipeline = Pipeline(
-        services.config, search=services.retrieval, complete=ollama.complete, chat=redirected
-    )
-    monkeypatch.setattr(services, "pipeline", pipeline)
     try:
-        async with town.asking(stream_format=stream_format) as response:
-            body = await response.read()
-        async with town.asking(stream=False) as response:
-            assert response.status == 200
-            whole = await response.json()
+        async with Ollama(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as elsewhere:
+            pipeline = Pipeline(
+                services.config,
+                search=services.retrieval,
+                complete=services.ollama.complete,
+                chat=elsewhere.chat,
+            )
+            monkeypatch.setattr(services, "pipeline", pipeline)
+            async with town.asking(stream_format=stream_format) as response:
+                body = await response.read()
+            async with town.asking(stream=False) as response:
+                assert response.status == 200
+                whole = await response.json()
     finally:
         server.close()
         await server.wait_closed()

@@ -17,7 +17,8 @@ from orbit_server.errors import (
     ModelUnreachable,
     NotStarted,
 )
-from orbit_server.llm.ollama import ChatStream, Ollama, _translated
+from orbit_server.llm.ollama import ChatStream, Ollama
+from orbit_server.llm.ollama.wire import FOREIGN, translation
 from tests.support.ollama_standin import (
     BUSY,
     BUSY_TEXT,
@@ -143,6 +144,34 @@ async def test_refused_think_is_taken_back(standin: OllamaStandIn, ollama: Ollam
     assert await told(ollama.chat(ASK, model=CHAT)) == standin.reply
     assert await told(ollama.chat(ASK, model=CHAT)) == standin.reply
     assert ["think" in body for body in standin.bodies("/api/chat")] == [True, False, False]
+
+
+@pytest.mark.parametrize("split", [False, True])
+async def test_thoughts_in_the_text_are_left_out(
+    standin: OllamaStandIn, ollama: Ollama, split: bool
+) -> None:
+    """A think block that Ollama does not know as one is no part of the answer, in any pieces."""
+    standin.split_writes = split
+    for pieces in (
+        ["<think>", "It opens", " at nine.", "</think>", "\n\n", "At ", "nine. <b>\n"],
+        ["<thi", "nk>\nHm", "m.</th", "ink>At nine. <b>\n"],
+        list(" \n<think>Hm.</think>\nAt nine. <b>\n"),
+        ["<think>Hm.</think>At nine. <b>\n"],
+    ):
+        standin.reply = pieces
+        assert await told(ollama.chat(ASK, model=CHAT)) == "At nine. <b>\n"
+    standin.reply = ["  At <think>", "nine</think>", " <thi"]
+    assert await told(ollama.chat(ASK, model=CHAT)) == "  At <think>nine</think> <thi"
+
+
+async def test_a_thought_that_is_cut_is_no_answer(standin: OllamaStandIn, ollama: Ollama) -> None:
+    """When the limit of tokens ends a think block, nothing of it is shown."""
+    standin.reply, standin.done_reason = ["<think>", "It opens"], "length"
+    stream = ollama.chat(ASK, model=CHAT)
+    assert await told(stream) == ""
+    assert stream.finish_reason == "length"
+    standin.done_reason = "stop"
+    assert await told(ollama.chat(ASK, model=CHAT)) == "<think>It opens"
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", None, "load"])
@@ -467,8 +496,9 @@ def test_everything_that_aiohttp_raises_is_translated() -> None:
     assert len(kinds) > 20
     for kind in {*kinds, TimeoutError, ConnectionResetError, OSError}:
         for begun in (False, True):
-            with pytest.raises(ModelError), _translated("http://ollama", begun=begun):
-                raise _made(kind)
+            error = _made(kind)
+            assert isinstance(error, FOREIGN)
+            assert isinstance(translation("http://ollama", error, begun=begun), ModelError)
 
 
 # -- leaving ---------------------------------------------------------------------------

@@ -48,9 +48,8 @@ async def there(guarded: ChatServer) -> AsyncIterator[ChatServer]:
             return ["It opens ", "at nine."]
 
         guarded.ollama.reply = reply
-        guard = guarded.server.services.guard
-        assert guard is not None
-        guard._cache.clear()
+        services = guarded.server.services
+        services.configure(services.config)  # so that no verdict is remembered
         yield guarded
 
 
@@ -128,9 +127,10 @@ async def test_no_verdict_is_a_refusal(there: ChatServer, fault: Any) -> None:
 async def test_a_client_that_leaves_stops_the_judgement(there: ChatServer) -> None:
     """The moderator's connection closes with the client's, and nothing is asked after it."""
     there.ollama.head_delay = 30
-    guard = there.server.services.guard
-    assert guard is not None
-    guard._timeout = 30
+    services = there.server.services
+    config = services.config
+    patient = config.safety.model_copy(update={"request_timeout": 30.0})
+    services.configure(config.model_copy(update={"safety": patient}))
     try:
         client = await Socket.asking(there, HARMLESS[4])
         await there.ollama.until(lambda: there.ollama.active == 1)
@@ -138,7 +138,7 @@ async def test_a_client_that_leaves_stops_the_judgement(there: ChatServer) -> No
         left = await there.ollama.wait_disconnect(timeout=2)
         assert left.path == "/api/chat"
     finally:
-        guard._timeout = QUICK["safety__request_timeout"]
+        services.configure(config)
         there.ollama.head_delay = 0
     assert called(there) == [GUARD]
 
