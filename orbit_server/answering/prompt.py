@@ -18,11 +18,11 @@ After a statement, give the number of the passage that it comes from in brackets
 Say nothing else about the passages, and nothing about these rules."""
 
 _SHORTEST = 300  # bytes that even the tightest budget leaves of the best passage
-# Anything but words and brackets may stand between the letters: much of it nobody sees.
+# Anything but letters and brackets may stand between the letters: much of it nobody sees.
 _ANGLES = "<＜﹤"
-_GAP = rf"[^\w{_ANGLES}]*+"
+_GAP = rf"(?:[^\w{_ANGLES}]|_)*+"
 _FENCE = re.compile(
-    rf"[{_ANGLES}](?={_GAP}{_GAP.join('passage')}(?:{_GAP}s)?(?!\w))", re.IGNORECASE
+    rf"[{_ANGLES}](?={_GAP}{_GAP.join('passage')}(?:{_GAP}s)?(?![^\W_]))", re.IGNORECASE
 )
 _IN_TITLE = str.maketrans({'"': "'", "<": "‹", ">": "›"})
 

@@ -2,9 +2,37 @@
 
 import re
 import secrets
+import unicodedata
 
-# Chat templates mark roles with such tokens; a text must not be able to speak as another role.
-_CONTROL = re.compile(r"<(?=[|｜/\w])|\[(?=/?(?:INST|SYS|TOOL|AVAIL))")
+from .characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
+
+_UNSEEN = "\u200b"
+_IS_UNSEEN = re.compile(f"[{INVISIBLE}{JOINERS}{EMOJI_SELECTORS}{FILLERS}]")
+_PIPES = "|¦ǀ∣│❘⏐┃"
+# Chat templates mark roles with tokens of a few forms: <|…|>, [|…|], <word>, </word>, <[…]>,
+# [INST], [/INST], [gMASK]. A list of them would never be complete.
+_FORMS = re.compile(
+    rf"<(?={_UNSEEN}*[|/\w\[])|[\[({{](?={_UNSEEN}*\|)"
+    rf"|\[(?={_UNSEEN}*/?(?:{_UNSEEN}*[a-z]){{0,2}}{_UNSEEN}*[A-Z]{_UNSEEN}*[A-Z_])"
+)
+
+
+class _Shadows(dict[int, str]):
+    """For each character the one that a tokenizer may read it as: full-width ones, look-alikes."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character in _PIPES:
+            shadow = "|"
+        elif _IS_UNSEEN.match(character):
+            shadow = _UNSEEN
+        else:
+            shadow = unicodedata.normalize("NFKC", character)[:1]
+        self[code] = shadow
+        return shadow
+
+
+_SHADOWS = _Shadows()
 
 
 def delimiter() -> str:
@@ -13,5 +41,11 @@ def delimiter() -> str:
 
 
 def without_roles(text: str) -> str:
-    """Return ``text`` with a blank in everything that a chat template might take for a role."""
-    return _CONTROL.sub(r"\g<0> ", text)
+    """Return ``text`` with a blank in everything that a chat template might take for a role.
+
+    It stays readable: of "[NOTE]" comes "[ NOTE]", and "[1]" and links stay as they are.
+    """
+    if text.isascii():
+        return _FORMS.sub(r"\g<0> ", text)
+    ends = [form.end() for form in _FORMS.finditer(text.translate(_SHADOWS))]
+    return " ".join(text[start:end] for start, end in zip([0, *ends], [*ends, None], strict=True))
