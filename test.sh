@@ -20,7 +20,7 @@ case "${1:-}" in
 esac
 
 # What some tests need beside Python. Without it they are skipped; in CI they must run.
-declare -A packages=([nginx]=nginx-light [systemd-analyze]=systemd)
+declare -A packages=([nginx]=nginx-light [systemd-analyze]=systemd [chromium]=chromium)
 install_for_ci() {
     local program missing=() policy=/usr/sbin/policy-rc.d
     for program in "${!packages[@]}"; do

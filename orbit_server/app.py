@@ -33,6 +33,7 @@ from .observability.metrics import Metrics
 from .safety import Verdict
 from .services import Services
 from .types import Question
+from .web import page_routes
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("orbit_server.requests")
@@ -130,6 +131,7 @@ def create_app(
                 middleware=None if config.metrics.public else [with_admin_token],
             ),
             *([] if acme_dir is None else [acme_route(Path(acme_dir))]),
+            *page_routes(config),
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),
             administer("/api-keys/deactivate", admin.deactivate_key, "POST"),

@@ -31,7 +31,7 @@ OWNERS: dict[str, set[str]] = {
     "snowballstemmer": {"retrieval.hashed_embedder"},
     "sqlalchemy": {"auth.keys"},
     "sse_starlette": {"api.event_stream"},
-    "starlette": {"", "api", "app", "server.program", "server.uvicorn_server"},
+    "starlette": {"", "api", "app", "web", "server.program", "server.uvicorn_server"},
     "typer": {"cli"},
     "uvicorn": {"server"},
     "yaml": {"config.tree"},

@@ -41,6 +41,7 @@ from .values import (
     header_map,
     host_name,
     http_url_without_user,
+    link_map,
     listed,
     matching,
     network,
@@ -350,11 +351,31 @@ class DatabaseConfig(Section):
 
 
 class WebConfig(Section):
-    """Cross-origin requests (CORS)."""
+    """Browsers: cross-origin requests (CORS), and the chat page."""
 
     cors_origins: Annotated[
         tuple[str, ...], listed('origins, such as https://example.org, or "*" for all', origin)
     ] = setting(("*",), "Sites that may call the server from a browser; best narrowed to your own.")
+    page: Switch = setting(True, "Show the chat page at the server's address.")
+    title: Text = setting("ORBIT server", "Title of the chat page.")
+    greeting: OptionalText = setting(
+        None, "Text above an empty chat, in Markdown; null for a sentence in the reader's language."
+    )
+    examples: Annotated[tuple[str, ...], listed("questions", plain_text)] = setting(
+        (), "Questions that the chat page offers as buttons."
+    )
+    color: Annotated[
+        str | None, optional(matching("#[0-9A-Fa-f]{6}", 'a color such as "#1f5fa8"'))
+    ] = setting(None, "Color of buttons and questions on the chat page, as #rrggbb.")
+    logo_file: OptionalFile = setting(
+        None, "Image file (.svg, .png, .jpg, .webp) beside the title; null for none."
+    )
+    links: Annotated[
+        dict[str, str], Allowed("a mapping of labels to http(s) addresses", link_map)
+    ] = setting({}, "Links below the chat, such as legal notice and privacy.")
+    language: OneOf[Literal["auto", "en", "de", "fr", "es"]] = setting(
+        "auto", "Language of the chat page's own texts; auto takes the reader's."
+    )
 
 
 class SafetyConfig(Section):

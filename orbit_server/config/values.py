@@ -249,6 +249,13 @@ def header_map(value: Any) -> dict[str, SecretStr]:
     return headers
 
 
+def link_map(value: Any) -> dict[str, str]:
+    """Read labels with the http(s) addresses that they lead to."""
+    if not isinstance(value, Mapping | None):
+        raise TypeError
+    return {plain_text(label): http_url_without_user(url) for label, url in (value or {}).items()}
+
+
 def duration(value: Any) -> str | int | float:
     """Read a duration as Ollama writes it, or a number of seconds."""
     if isinstance(value, str) and re.fullmatch(r"-?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+", value):
