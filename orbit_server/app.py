@@ -53,6 +53,7 @@ def create_app(
     with named_errors(config):
         config = services.config if services and config is None else resolve(config)
         services = services or Services(config)
+        pages = page_routes(config)
 
     # What a reload replaces is found when it is asked, not when the routes are made.
     async def verify(key: str | None) -> Key | None:
@@ -131,7 +132,7 @@ def create_app(
                 middleware=None if config.metrics.public else [with_admin_token],
             ),
             *([] if acme_dir is None else [acme_route(Path(acme_dir))]),
-            *page_routes(config),
+            *pages,
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),
             administer("/api-keys/deactivate", admin.deactivate_key, "POST"),
