@@ -33,6 +33,7 @@ NO_PATHS = {
     "elasticsearch.verify_certs",
     "general.https.redirect_http",
     "ollama.base_url",
+    "general.root_path",
 }
 
 
