@@ -35,9 +35,9 @@ def question_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Ques
             body["request_id"] = scope.get("state", {}).get("request_id")
         question = validated(Question, body)
         if not question.message.strip():
-            raise Unprocessable("message: must not be empty")
+            raise Unprocessable("message must not be empty.")
         if len(question.message) > longest:
-            raise Unprocessable(f"message: must have at most {longest} characters")
+            raise Unprocessable(f"message must have at most {longest} characters.")
         return question
 
     return read_question

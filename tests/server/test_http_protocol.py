@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from orbit_server.api import json_body as body
+from orbit_server.api.error_handlers import EXPECTED
+from orbit_server.api.json_body import read_json
 from orbit_server.server import http_protocol as protocol
 from orbit_server.server.http_protocol import HEAD_LIMIT, LimitedProtocol
 
-from ..support.server import lexical, running, serving
+from ..support.server import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -165,15 +167,20 @@ async def test_an_answer_may_take_its_time(client: Client, sent: bytes) -> None:
     assert b"200 OK" in await reader.readuntil(b"<0>")
 
 
-async def test_a_body_that_stalls_is_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_stalls_is_408() -> None:
     """Half a question is waited for, but not for ever."""
-    monkeypatch.setattr(body, "BODY_SECONDS", 0.2)
-    async with running(lexical(tmp_path)) as server:
-        fields = {"Host": "here", "Content-Type": "application/json", **await server.key("town")}
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        async with connected(server.url) as (reader, writer):
-            writer.write(f"POST /chat HTTP/1.1\r\n{head}Content-Length: 50\r\n\r\n{{".encode())
-            status = await reader.readline()
-            content = await reader.readuntil(b"}")
+
+    async def chat(request: Request) -> JSONResponse:
+        return JSONResponse(await read_json(request, limit=1000, seconds=0.2))
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], exception_handlers=EXPECTED)
+    async with (
+        serving(app, http=LimitedProtocol) as url,
+        connected(url) as (reader, writer),
+    ):
+        head = "Host: here\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+        writer.write(f"POST /chat HTTP/1.1\r\n{head}\r\n{{".encode())
+        status = await reader.readline()
+        content = await reader.readuntil(b"}")
     assert b" 408 " in status
     assert orjson.loads(content.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
