@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .config import ConfigSource
     from .services import Services
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__", "create_app"]
 

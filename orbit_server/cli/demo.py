@@ -1,56 +1,67 @@
-"""``start.sh --demo``: the server with the sample documents and a key, no Ollama needed."""
+"""``orbit serve --demo``: the server with the sample documents and a key, no Ollama needed.
+
+All of it lies in ``orbit-demo`` in the working folder, so that nothing of it is left elsewhere.
+"""
 
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import llm
+from ..config.files import shipped
 from ..config.loader import Config, load
 from ..documents.ingest import ingest
-from ..errors import CollectionNotFound, EmbedderMismatch, ModelError
-from ..llm.installed import present
+from ..errors import CollectionNotFound, EmbedderMismatch
 from ..retrieval.embedders import check_embedder
 from ..services import Services
+from .models import missing_models
 
 COLLECTION = "demo"
-_EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FOLDER = Path("orbit-demo")
 _CLIENT = "demo"
-_OLLAMA_SECONDS = 2.0
+_QUESTION = "When is the library open on Saturdays?"
+_OWN_FOLDER = {
+    "chroma.host": None,
+    "chroma.path": str(FOLDER / "chroma"),
+    "chroma.collection": COLLECTION,
+    "retrieval.path": str(FOLDER / "lexical"),
+    "database.url": f"sqlite+aiosqlite:///{FOLDER / 'orbit.db'}",
+    "logging.file.directory": str(FOLDER / "logs"),
+    "elasticsearch.enabled": False,
+}
+_WITHOUT_OLLAMA = {"embedding.provider": "lexical", "answer.provider": "extractive"}
 
 
 def configure(path: Path | None, overrides: Mapping[str, Any]) -> Config:
-    """Return the demo's configuration: Chroma in process, and Ollama only where it is ready."""
-    here = {"chroma.host": None, "chroma.collection": COLLECTION, **overrides}
+    """Return the demo's configuration: its own folder, and Ollama only where it is ready.
+
+    Everything else is as ``path`` says, else the usual file.
+    """
+    here = {**_OWN_FOLDER, **overrides}
     config = load(path, overrides=here)
-    if asyncio.run(_ollama_is_ready(config)):
+    if asyncio.run(missing_models(config)) == {}:
         return config
-    return load(
-        path, overrides={**here, "embedding.provider": "lexical", "answer.provider": "extractive"}
-    )
+    return load(path, overrides={**here, **_WITHOUT_OLLAMA})
 
 
 async def prepare(services: Services, address: str) -> str:
-    """Load the sample documents, make a key, and return what to tell whoever started it."""
+    """Load the sample documents, create a key unless there is one, and return what to print."""
     config = services.config
     await _drop_if_embedded_otherwise(services)
     report = await ingest(
-        [_EXAMPLES],
+        [shipped("examples")],
         COLLECTION,
         services.store,
         chunk_chars=config.embedding.chunk_chars,
         chunk_overlap=config.embedding.chunk_overlap,
     )
-    for key in await services.keys.list():
-        if key.client_name == _CLIENT and key.collection == COLLECTION:
-            await services.keys.delete(key.id)
-    _, secret = await services.keys.create(COLLECTION, _CLIENT, notes="made by start.sh --demo")
+    secret = await _key(services, FOLDER / "key")
     stored = sum(result.stored for result in report.files)
     provider, model = services.pipeline.backend
     if provider == "ollama":
-        words = f"{model} words the answers, through Ollama at {config.ollama.base_url}."
+        writer = f"{model} writes the answers, through Ollama at {config.ollama.base_url}."
     else:
-        words = (
+        writer = (
             f"No Ollama with {config.ollama.model} and {config.ollama.embed_model} at "
             f"{config.ollama.base_url}:\n"
             "answers are quotations from the documents, found by their words."
@@ -59,25 +70,34 @@ async def prepare(services: Services, address: str) -> str:
     return f"""
 ORBIT server answers at {address} from the sample documents of the town of Quillbrook
 ({loaded}, {sum(result.chunks for result in report.files)} in collection "{COLLECTION}").
-{words}
+{writer}
 
 Ask it something:
 
 curl -N {address}/chat -H 'X-API-Key: {secret}' -H 'Content-Type: application/json' \
 -d '{{"message": "{_QUESTION}"}}'
 
-Stop it with Ctrl-C.
+Stop it with Ctrl-C. Everything of the demo is in {FOLDER}/; delete that folder when you are done.
 """
 
 
-async def _ollama_is_ready(config: Config) -> bool:
-    ollama = config.ollama
-    try:
-        async with asyncio.timeout(_OLLAMA_SECONDS), llm.build(ollama) as client:
-            installed = set(await client.models())
-    except (ModelError, TimeoutError):
-        return False
-    return present(ollama.model, installed) and present(ollama.embed_model, installed)
+async def _key(services: Services, file: Path) -> str:
+    """Return the demo's key, which is kept in ``file`` so that it stays the same."""
+    kept = _kept(file)
+    if kept is not None and await services.keys.verify(kept):
+        return kept
+    _, secret = await services.keys.create(COLLECTION, _CLIENT, notes="made by orbit serve --demo")
+    _keep(file, secret)
+    return secret
+
+
+def _kept(file: Path) -> str | None:
+    return file.read_text().strip() if file.exists() else None
+
+
+def _keep(file: Path, secret: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(f"{secret}\n")
 
 
 async def _drop_if_embedded_otherwise(services: Services) -> None:
@@ -88,6 +108,3 @@ async def _drop_if_embedded_otherwise(services: Services) -> None:
         return
     except EmbedderMismatch:
         await services.store.drop(COLLECTION)
-
-
-_QUESTION = "When is the library open on Saturdays?"

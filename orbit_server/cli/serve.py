@@ -76,14 +76,16 @@ def _serve(
     from ..server.process import Load, Prepare
 
     again: Load = partial(load, path, overrides=overrides)
-    prepare: Prepare | None = None
+    prepare: Prepare
     if demo:
         from . import demo as town  # what loads documents need not be loaded to answer
 
         config, prepare = town.configure(path, overrides), town.prepare
         again = lambda: config  # noqa: E731
     else:
-        config = again()
+        from . import first_steps
+
+        config, prepare = again(), first_steps.banner
     logs.configure(config)
     for warning in config.warnings:
         logger.warning("%s", warning)

@@ -1,4 +1,4 @@
-"""Reading files that somebody else has named, and keeping ours from other users."""
+"""Files: those that somebody else has named, those that came with the program, those of ours."""
 
 import errno
 import os
@@ -9,6 +9,16 @@ from ..errors import ConfigError
 from .sentences import printable
 
 TEXT_LIMIT = 1 << 20
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shipped(name: str) -> Path:
+    """Return the folder or file ``name`` that came with the program.
+
+    In a checkout it lies beside the package, in an installed one inside it.
+    """
+    inside = _PACKAGE / name
+    return inside if inside.exists() else _PACKAGE.parent / name
 
 
 class NotAFile(OSError):

@@ -160,7 +160,7 @@ def _translating(call: Callable[[Path], T], path: Path) -> T:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _BROKEN:
             raise SearchError(
                 f"The lexical index {path} cannot be used ({error}). Write it anew with"
-                " `python -m orbit_server collections reindex`."
+                " `orbit collections reindex`."
             ) from error
         raise SearchUnavailable(f"The lexical index {path} is out of reach: {error}") from error
     except OSError as error:

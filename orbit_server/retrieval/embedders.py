@@ -151,8 +151,8 @@ def check_embedder(metadata: Mapping[str, Any] | None, embedder: Embedder, colle
             f"Collection {collection!r} was embedded by {provider}/{model}, but the configuration"
             f" says {embedder.provider}/{embedder.model}. Configure {provider}/{model} again"
             " (embedding.provider, ollama.embed_model), or load the documents anew:"
-            f" `python -m orbit_server collections delete {collection}`, then"
-            f" `python -m orbit_server ingest PATH… --collection {collection}`."
+            f" `orbit collections delete {collection}`, then"
+            f" `orbit ingest PATH… --collection {collection}`."
         )
 
 

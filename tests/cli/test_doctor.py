@@ -1,4 +1,4 @@
-"""``python -m orbit_server doctor``: what an administrator is told about a set-up."""
+"""``orbit doctor``: what an administrator is told about a set-up."""
 
 import asyncio
 import contextlib
@@ -396,7 +396,7 @@ async def test_documents_that_do_not_fit(tmp_path: Path) -> None:
     code, found = await doctor(tmp_path)
     assert code == 0
     index_of = one(found, "collections", "0 of 1 chunks")
-    assert index_of["remedy"] == "python -m orbit_server collections reindex town"
+    assert index_of["remedy"] == "orbit collections reindex town"
     assert one(found, "keys", "'gone'")["status"] == "warn"
     assert one(found, "keys", "2 can be used, 1 expired or inactive")["status"] == "ok"
 

@@ -1,4 +1,4 @@
-"""``python -m orbit_server logs``: what an operator sees of the chat log, and sends on."""
+"""``orbit logs``: what an operator sees of the chat log, and sends on."""
 
 import asyncio
 import json

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,12 +115,16 @@ def start(
     root: Path = ROOT,
     token: str | None = ADMIN_TOKEN,
     variables: Mapping[str, str] | None = None,
+    program: Sequence[str | Path] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start ``run.py`` of ``root`` in ``folder``, with both its streams in ``folder/console``."""
+    """Start ``program`` in ``folder``, with both its streams in ``folder/console``.
+
+    It is ``run.py`` of ``root`` unless another one is named.
+    """
     always = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
     with (folder / "console").open("ab") as console:
         return subprocess.Popen(
-            [sys.executable, root / "run.py", *arguments],
+            [*(program or (sys.executable, root / "run.py")), *arguments],
             cwd=folder,
             env=environment(token) | always | dict(variables or {}),
             stdout=console,
@@ -130,12 +134,24 @@ def start(
 
 @asynccontextmanager
 async def server(
-    folder: Path, *arguments: str, root: Path = ROOT, token: str | None = ADMIN_TOKEN
+    folder: Path,
+    *arguments: str,
+    root: Path = ROOT,
+    token: str | None = ADMIN_TOKEN,
+    variables: Mapping[str, str] | None = None,
+    program: Sequence[str | Path] = (),
 ) -> AsyncIterator[Server]:
-    """Run ``run.py`` of ``root`` in ``folder`` on a free loopback port until the block ends."""
+    """Run what ``start`` does in ``folder`` on a free loopback port until the block ends."""
     port = free_port()
+    listen = ("--host", "127.0.0.1", f"--port={port}")
     process = start(
-        folder, "--host", "127.0.0.1", f"--port={port}", *arguments, root=root, token=token
+        folder,
+        *listen,
+        *arguments,
+        root=root,
+        token=token,
+        variables=variables,
+        program=program,
     )
     running = Server(f"http://127.0.0.1:{port}", folder, process)
     try:

@@ -56,8 +56,8 @@ def unit() -> dict[str, str]:
 def unit_here(tmp_path: Path) -> Path:
     """The unit as it would be if the server was installed where this Python and project are."""
     text = (DEPLOY / "orbit.service").read_text()
-    assert "/opt/orbit/.venv/bin/python " in text
-    text = text.replace("/opt/orbit/.venv/bin/python ", f"{sys.executable} ")
+    assert "/opt/orbit/.venv/bin/orbit " in text
+    text = text.replace("/opt/orbit/.venv/bin/orbit ", f"{sys.executable} -m orbit_server ")
     unit = tmp_path / "orbit.service"
     unit.write_text(text.replace("/opt/orbit/", f"{ROOT}/"))
     return unit
@@ -85,9 +85,9 @@ def test_the_unit_is_locked_down(unit_here: Path) -> None:
 
 
 def test_the_unit_starts_what_there_is() -> None:
-    """The command line is one that ``run.py`` takes, with the configuration that is shipped."""
-    python, program, *arguments = shlex.split(unit()["ExecStart"])
-    assert (python, program) == ("/opt/orbit/.venv/bin/python", "/opt/orbit/run.py")
+    """The command line is one that ``orbit`` takes, with the configuration that is shipped."""
+    program, command, *arguments = shlex.split(unit()["ExecStart"])
+    assert (program, command) == ("/opt/orbit/.venv/bin/orbit", "serve")
     assert serve_options(*arguments)["config"] == Path("/etc/orbit/config.yaml")
 
 
@@ -373,8 +373,9 @@ def ignored(path: str) -> bool:
 def test_the_image_holds_what_is_needed_and_no_more() -> None:
     """Every source of ``COPY`` is there and gets through; data, secrets and history do not."""
     copies = [rest.split() for name, rest in instructions() if name == "COPY"]
-    sources = [words[0] for words in copies if not words[0].startswith("--from")]
-    assert {"requirements.txt", "run.py", "orbit_server", "middleware"} <= set(sources)
+    sources = [name for words in copies if "--from" not in words[0] for name in words[:-1]]
+    needed = {"requirements.txt", "pyproject.toml", "orbit_server", "middleware", "examples"}
+    assert needed <= set(sources)
     assert [name for name in sources if not (ROOT / name).exists() or ignored(name)] == []
     private = ["data", "logs", ".env", ".git", ".venv", "config.yaml", "tests", "orbit_server/.env"]
     assert [name for name in private if not ignored(name)] == []
@@ -383,30 +384,40 @@ def test_the_image_holds_what_is_needed_and_no_more() -> None:
 def test_the_image_runs_the_server_itself_without_rights() -> None:
     """A fixed user, no shell in between that would keep SIGTERM to itself, no compiler."""
     assert last("USER") == "10001:10001"
-    python, program, *arguments = json.loads(last("ENTRYPOINT"))
-    assert (python, program) == ("python", "/opt/orbit/run.py")
+    assert json.loads(last("ENTRYPOINT")) == ["orbit"]
+    command, *arguments = json.loads(last("CMD"))
+    assert command == "serve"
     serve_options(*arguments)
     assert not re.search(r"apt|apk|gcc|build-essential", (DEPLOY / "Dockerfile").read_text())
 
 
 @pytest.mark.anyio
 async def test_what_the_image_copies_is_a_whole_server(tmp_path: Path) -> None:
-    """From these files alone the demo answers, and the health check passes until it stops."""
-    copy = tmp_path / "opt"
-    copy.mkdir()
-    for name in ("run.py", "orbit_server", "middleware", "examples"):
-        assert any(kind == "COPY" and rest.split()[0] == name for kind, rest in instructions())
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name)
-        else:
-            shutil.copy(ROOT / name, copy)
+    """Installed from these files alone the demo answers; the health check passes until it stops."""
+    installed = install_from_image(tmp_path)
     configure(tmp_path)
-    async with server(tmp_path, "--demo", root=copy) as running:
+    program = [sys.executable, "-m", "orbit_server", "serve"]
+    variables = {"PYTHONPATH": str(installed)}
+    async with server(tmp_path, "--demo", program=program, variables=variables) as running:
         port = int(running.url.rpartition(":")[2])
         configure(tmp_path, general={"port": port})
-        assert await healthy(tmp_path, copy)
+        assert await healthy(tmp_path, installed)
         assert await running.ended() == 0
-        assert not await healthy(tmp_path, copy)
+        assert not await healthy(tmp_path, installed)
+
+
+def install_from_image(folder: Path) -> Path:
+    """Install what the Dockerfile copies as it does; the folder of the packages."""
+    source, installed = folder / "src", folder / "opt"
+    source.mkdir()
+    for name in [name for kind, rest in instructions() if kind == "COPY" for name in rest.split()]:
+        if (ROOT / name).is_dir() and not name.startswith("/"):
+            shutil.copytree(ROOT / name, source / name)
+        elif (ROOT / name).is_file():
+            shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "--no-deps", "--target", installed, source], check=True)
+    return installed
 
 
 async def healthy(folder: Path, root: Path) -> bool:

@@ -48,8 +48,47 @@ NOBODY = 65534
 
 PYTHONS = ("python", "python3", *(f"python3.{minor}" for minor in range(11, 15)))
 FAKE_PYTHON = """#!/bin/sh
-echo "$@" >> "$(dirname "$0")/called"
-case "$*" in *install*) exit $(cat "$(dirname "$0")/pip" 2>/dev/null || echo 0) ;; esac
+echo "python $@" >> "$(dirname "$0")/called"
+case "$*" in
+    *install*) echo "no such package"; exit $(cat "$(dirname "$0")/pip" 2>/dev/null || echo 0) ;;
+esac
+"""
+FAKE_ORBIT = """#!/bin/sh
+echo "orbit $@" >> "$(dirname "$0")/called"
+pwd > "$(dirname "$0")/folder"
+"""
+# It makes what uv would, and notes how it was called.
+FAKE_UV = """#!/bin/sh
+mkdir -p .venv/bin
+echo "uv $@" >> .venv/bin/called
+for name in activate python orbit; do printf '#!/bin/sh\n' > .venv/bin/$name; done
+chmod +x .venv/bin/python .venv/bin/orbit
+"""
+# A project whose program prints a line, built without any package.
+BACKEND = """
+import zipfile
+
+FILES = {
+    "orbit_server.py": "def main(): print('it runs')",
+    "orbit_server-0.dist-info/METADATA":
+        "Metadata-Version: 2.1\\nName: orbit-server\\nVersion: 0\\n",
+    "orbit_server-0.dist-info/WHEEL":
+        "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    "orbit_server-0.dist-info/entry_points.txt": "[console_scripts]\\norbit = orbit_server:main\\n",
+    "orbit_server-0.dist-info/RECORD": "",
+}
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(folder + "/orbit_server-0-py3-none-any.whl", "w") as wheel:
+        for name, text in FILES.items():
+            wheel.writestr(name, text)
+    return "orbit_server-0-py3-none-any.whl"
+"""
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
 """
 
 
@@ -58,24 +97,30 @@ def clone(tmp_path: Path) -> Path:
     """A clone without ``.venv``, on a machine whose every Python fails."""
     folder = tmp_path / "clone"
     folder.mkdir()
-    for name in ("start.sh", "environment.sh", "requirements.txt"):
+    for name in ("start.sh", "environment.sh", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    stubs = tmp_path / "stubs"
-    stubs.mkdir()
     for name in PYTHONS:
-        (stubs / name).write_text(f'#!/bin/sh\ntouch "{tmp_path}/python-was-called"\nexit 1\n')
-        (stubs / name).chmod(0o755)
+        stub(folder, name, f'#!/bin/sh\ntouch "{tmp_path}/python-was-called"\nexit 1\n')
     return folder
+
+
+def stub(clone: Path, name: str, script: str) -> None:
+    """Put a program before those of the system."""
+    stubs = clone.parent / "stubs"
+    stubs.mkdir(exist_ok=True)
+    (stubs / name).write_text(script)
+    (stubs / name).chmod(0o755)
 
 
 @pytest.fixture
 def called(clone: Path) -> Path:
-    """What the Python of a ``.venv`` in the clone was called with, a line each."""
+    """What the programs of a ``.venv`` in the clone were called with, a line each."""
     binaries = clone / ".venv" / "bin"
     binaries.mkdir(parents=True)
     (binaries / "activate").touch()
-    (binaries / "python").write_text(FAKE_PYTHON)
-    (binaries / "python").chmod(0o755)
+    for name, script in (("python", FAKE_PYTHON), ("orbit", FAKE_ORBIT)):
+        (binaries / name).write_text(script)
+        (binaries / name).chmod(0o755)
     return binaries / "called"
 
 
@@ -84,10 +129,14 @@ def with_stubs(clone: Path) -> dict[str, str]:
 
 
 def start_sh(
-    clone: Path, *arguments: str, program: Path | None = None, cwd: Path | None = None
+    clone: Path,
+    *arguments: str,
+    program: Path | None = None,
+    cwd: Path | None = None,
+    shell: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program or clone / "start.sh", *arguments],
+        [*shell, program or clone / "start.sh", *arguments],
         cwd=cwd,
         env=with_stubs(clone),
         capture_output=True,
@@ -105,26 +154,26 @@ def start_sh(
         ["--config="],
         ["--demo=yes"],
         ["-p", "3000"],
+        ["--help"],
     ],
     ids=" ".join,
 )
-def test_a_wrong_option_installs_nothing(clone: Path, arguments: list[str]) -> None:
-    """What is wrong, the usage, exit 2, before any Python is looked for."""
-    result = start_sh(clone, *arguments)
+def test_options_are_those_of_orbit_serve(clone: Path, called: Path, arguments: list[str]) -> None:
+    """They are passed on unread, so that they are written down in one place only."""
+    assert start_sh(clone, *arguments).returncode == 0
+    passed = called.read_text().splitlines()[-1]
+    assert passed == " ".join(["orbit serve", f"--directory={clone}", *arguments])
+
+
+@pytest.mark.skipif(
+    os.path.realpath("/bin/sh").endswith("bash"), reason="needs a sh that is not bash"
+)
+def test_another_shell_is_told_which_one_it_takes(clone: Path) -> None:
+    """``sh start.sh`` says that it needs bash, and does nothing."""
+    result = start_sh(clone, "--demo", shell=["sh"])
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("start.sh: ")
-    assert "usage: ./start.sh [--demo]" in result.stderr
+    assert "needs bash" in result.stderr
     assert not (clone / ".venv").exists()
-    assert not (clone.parent / "python-was-called").exists()
-
-
-def test_help_installs_nothing(clone: Path) -> None:
-    """The usage names every option that ``run.py`` takes."""
-    result = start_sh(clone, "--help")
-    assert (result.returncode, result.stderr) == (0, "")
-    for option in ("--demo", "--host", "--port", "--workers", "--reload", "--config"):
-        assert option in result.stdout
-    assert not (clone.parent / "python-was-called").exists()
 
 
 def test_without_a_python_there_is_a_sentence(clone: Path) -> None:
@@ -135,49 +184,63 @@ def test_without_a_python_there_is_a_sentence(clone: Path) -> None:
 
 
 def test_packages_are_installed_once(clone: Path, called: Path) -> None:
-    """The second start goes straight to ``run.py``; new requirements are installed again."""
+    """The second start goes straight to the server; new requirements are installed again."""
 
     def calls(*arguments: str) -> list[str]:
         called.write_text("")
         assert start_sh(clone, *arguments).returncode == 0
         return called.read_text().splitlines()
 
-    install = "-m pip install --disable-pip-version-check -r requirements.txt"
-    looked = "-m pip --version"
-    assert calls("--demo", "--port", "3001") == [looked, install, "run.py --demo --port 3001"]
-    assert calls("--host=::1", "--reload") == ["run.py --host=::1 --reload"]
+    options = "--disable-pip-version-check --no-input"
+    install = f"python -m pip install {options} -r requirements.txt -e ."
+    checked = "python -m pip --version"
+    serve = f"orbit serve --directory={clone}"
+    assert calls("--demo", "--port", "3001") == [checked, install, f"{serve} --demo --port 3001"]
+    assert calls("--host=::1", "--reload") == [f"{serve} --host=::1 --reload"]
     with (clone / "requirements.txt").open("a") as requirements:
         requirements.write("another\n")
     called.with_name("pip").write_text("1")
     failed = start_sh(clone)
     assert failed.returncode == 1
     assert "could not be installed" in failed.stderr
+    assert "no such package" in failed.stderr, "what pip said"
     called.with_name("pip").write_text("0")
-    assert calls() == [looked, install, "run.py"]
-    assert calls() == ["run.py"]
+    assert calls() == [checked, install, serve]
+    assert calls() == [serve]
 
 
-@pytest.mark.parametrize("options", [["--config=a b.yaml"], ["--config", "a b.yaml"]], ids=" ".join)
-def test_a_configuration_is_where_the_caller_is(
-    clone: Path, called: Path, tmp_path: Path, options: list[str]
-) -> None:
-    """Also through a link to ``start.sh``, which prepares its own folder."""
+def test_uv_is_used_where_it_is_installed(clone: Path) -> None:
+    """It also finds a Python for those who have none; pip is not asked."""
+    stub(clone, "uv", FAKE_UV)
+    result = start_sh(clone)
+    assert result.returncode == 0, result.stderr
+    assert (clone / ".venv" / "bin" / "called").read_text().splitlines() == [
+        "uv --version",
+        "uv venv --quiet --clear --python >=3.11 .venv",
+        "uv pip install --python .venv/bin/python -r requirements.txt -e .",
+    ]
+    assert not (clone.parent / "python-was-called").exists()
+
+
+def test_the_caller_stays_where_it_is(clone: Path, called: Path, tmp_path: Path) -> None:
+    """Also through a link to ``start.sh``: files in options are the caller's."""
     there, link = tmp_path / "there", tmp_path / "orbit"
     there.mkdir()
     link.symlink_to(clone / "start.sh")
-    done = start_sh(clone, *options, "--reload", program=link, cwd=there)
+    done = start_sh(clone, "--config", "a b.yaml", program=link, cwd=there)
     assert done.returncode == 0, done.stderr
-    said = " ".join(options).replace("a b", f"{there}/a b")
-    assert called.read_text().splitlines()[-1] == f"run.py {said} --reload"
-    assert start_sh(clone, "--config=/etc/x.yaml", cwd=there).returncode == 0
-    assert called.read_text().splitlines()[-1] == "run.py --config=/etc/x.yaml"
+    assert called.read_text().splitlines()[-1] == (
+        f"orbit serve --directory={clone} --config a b.yaml"
+    )
+    assert called.with_name("folder").read_text() == f"{there}\n"
 
 
 def test_starts_that_meet_or_were_killed(clone: Path) -> None:
-    """What a killed start left is made anew, once, though two need it at the same moment."""
-    (clone.parent / "stubs" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    """What a killed start left is created again, once, though two need it at the same moment."""
+    stub(clone, "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (clone / "requirements.txt").write_text("")
-    (clone / "run.py").write_text("print('it runs')\n")
+    (clone / "pyproject.toml").write_text(PROJECT)
+    (clone / "backend.py").write_text(BACKEND)
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -199,7 +262,7 @@ def test_starts_that_meet_or_were_killed(clone: Path) -> None:
     said = [each.communicate(timeout=120)[0] for each in starts]
     assert [each.returncode for each in starts] == [0, 0], said
     assert all(each.endswith("it runs\n") for each in said)
-    assert sum(each.count("Making a Python environment") for each in said) == 1
+    assert sum(each.count("Creating a Python environment") for each in said) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(clone: Path, public: Path) -> None:
@@ -537,7 +600,10 @@ async def asked(line: str) -> str:
 
 
 async def test_the_demo_answers_what_it_prints(tmp_path: Path) -> None:
-    """On a bare machine, twice, and then with Ollama: each time the printed line works as it is."""
+    """On a bare machine, twice, and then with Ollama: each time the printed line works as it is.
+
+    The key stays the same, and all of it lies in one folder.
+    """
     port = free_port()
     configure(tmp_path, ollama={"base_url": f"http://127.0.0.1:{port}"}, embedding={}, answer={})
     async with server(tmp_path, "--demo") as demo:
@@ -550,12 +616,8 @@ async def test_the_demo_answers_what_it_prints(tmp_path: Path) -> None:
     async with server(tmp_path, "--demo") as demo:
         assert "already loaded" in demo.log
         assert "10:00 to 14:00" in await asked(curl(demo))
-        before = first.replace(re.findall(r"http://[\d.:]+", first)[0], demo.url)
-        shell = await asyncio.create_subprocess_exec(
-            "bash", "-c", before, stdout=PIPE, stderr=DEVNULL
-        )
-        output, _ = await shell.communicate()
-        assert b"invalid_api_key" in output
+        assert re.findall("X-API-Key: .*?'", curl(demo)) == re.findall("X-API-Key: .*?'", first)
+        assert (tmp_path / "orbit-demo" / "key").stat().st_mode & 0o077 == 0
         assert await demo.ended() == 0
     (tmp_path / "console").unlink()
     async with OllamaStandIn(port=port) as ollama:
@@ -566,6 +628,8 @@ async def test_the_demo_answers_what_it_prints(tmp_path: Path) -> None:
             assert "10:00 to 14:00" in await asked(curl(demo))
             assert ollama.bodies("/api/chat")
             assert await demo.ended() == 0
+    there = await asyncio.to_thread(lambda: {path.name for path in tmp_path.iterdir()})
+    assert there == {"config.yaml", "console", "orbit-demo"}
 
 
 async def test_the_demo_can_be_stopped_while_it_loads(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def folders(config: Config) -> Iterator[Finding]:
         yield warn(
             "folders",
             f"this looks as root, who may do everything; the folders belong to {owner}.",
-            f"Look as the server's user: sudo -u {owner} python -m orbit_server doctor",
+            f"Look as the server's user: sudo -u {owner} orbit doctor",
         )
 
 

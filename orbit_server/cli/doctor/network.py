@@ -17,6 +17,7 @@ from ...errors import ModelError
 from ...llm.installed import outdated, present
 from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
+from ..models import wanted_models
 from . import machine
 from . import storage as contents
 from .finding import Finding, fail, ok, warn
@@ -60,7 +61,7 @@ async def ports(config: Config) -> AsyncIterator[Finding]:
 
 async def ollama(config: Config) -> AsyncIterator[Finding]:
     """Look whether Ollama answers, is up to date, and has the models that are configured."""
-    models = _models(config)
+    models = wanted_models(config)
     if not models:
         yield ok("ollama", "nothing that is configured uses it.")
         return
@@ -148,18 +149,6 @@ async def clock(config: Config | None) -> AsyncIterator[Finding]:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC{zone}.")
 
 
-def _models(config: Config) -> dict[str, str]:
-    """Return the models that the server will ask Ollama for, by the key that names each."""
-    settings = config.ollama
-    wanted = {
-        "ollama.model": (config.answer.provider == "ollama", settings.model),
-        "ollama.embed_model": (config.embedding.provider == "ollama", settings.embed_model),
-        "safety.model": (config.safety.active, config.safety.model),
-        "reranker.model": (config.reranker.enabled, config.reranker.model),
-    }
-    return {key: model for key, (used, model) in wanted.items() if used}
-
-
 def _main(config: Config) -> str:
     return "general.https.port" if config.general.https.enabled else "general.port"
 
@@ -212,7 +201,7 @@ def _told_by(config: Config) -> Iterator[str]:
     if config.chroma.host is not None:
         scheme = "https" if config.chroma.ssl else "http"
         yield f"{scheme}://{config.chroma.host}:{config.chroma.port}/api/v2/heartbeat"
-    if _models(config):
+    if wanted_models(config):
         yield f"{config.ollama.base_url.rstrip('/')}/api/version"
 
 

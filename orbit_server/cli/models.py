@@ -1,0 +1,38 @@
+"""The models that a configuration asks Ollama for, and which of them are missing."""
+
+import asyncio
+
+from .. import llm
+from ..config.loader import Config
+from ..errors import ModelError
+from ..llm.installed import present
+
+_SECONDS = 2.0
+
+
+def wanted_models(config: Config) -> dict[str, str]:
+    """Return the models that the server will ask Ollama for, by the key that names each."""
+    settings = config.ollama
+    wanted = {
+        "ollama.model": (config.answer.provider == "ollama", settings.model),
+        "ollama.embed_model": (config.embedding.provider == "ollama", settings.embed_model),
+        "safety.model": (config.safety.active, config.safety.model),
+        "reranker.model": (config.reranker.enabled, config.reranker.model),
+    }
+    return {key: model for key, (used, model) in wanted.items() if used}
+
+
+async def missing_models(config: Config) -> dict[str, str] | None:
+    """Return those of ``wanted_models`` that are not installed; ``None`` where nobody answers.
+
+    Takes two seconds at most.
+    """
+    wanted = wanted_models(config)
+    if not wanted:
+        return {}
+    try:
+        async with asyncio.timeout(_SECONDS), llm.build(config.ollama) as client:
+            installed = set(await client.models())
+    except (ModelError, TimeoutError):
+        return None
+    return {key: model for key, model in wanted.items() if not present(model, installed)}
