@@ -19,11 +19,12 @@ def refuse_with_401() -> Response:
 class ApiKeyMiddleware:
     """Let a request pass only with a key that ``verify`` recognises.
 
-    The key comes in ``header``, or without that as ``Authorization: Bearer``; with ``header=None``
-    only as the latter. ``verify(key)`` returns the caller, any object, or ``None``; it is asked
-    with ``None`` when no key came, so that a default caller is its decision too. The caller is left
-    in ``state["caller"]``. What ``verify`` raises passes through: a key store that is down is not a
-    wrong key. WebSocket handshakes are guarded as well; other scope types pass.
+    The key comes in ``header`` or as ``Authorization: Bearer``; with ``header=None`` only as the
+    latter. Two different keys are refused like a wrong one. ``verify(key)`` returns the caller, any
+    object, or ``None``; it is asked with ``None`` when no key came, so that a default caller is its
+    decision too. The caller is left in ``state["caller"]``. What ``verify`` raises passes through:
+    a key store that is down is not a wrong key. WebSocket handshakes are guarded as well; other
+    scope types pass.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class ApiKeyMiddleware:
         await self.app(scope, receive, send)
 
     def _keys(self, scope: Scope) -> set[str]:
-        if self.header is not None and (own := header_values(scope, self.header)):
-            return {value.strip() for value in own}
+        own = header_values(scope, self.header) if self.header is not None else []
         bearer = (value.partition(" ") for value in header_values(scope, b"authorization"))
-        return {rest.strip() for scheme, _, rest in bearer if scheme.lower() == "bearer"}
+        given = [*own, *(rest for scheme, _, rest in bearer if scheme.lower() == "bearer")]
+        return {value.strip() for value in given}

@@ -9,7 +9,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route
 
@@ -20,6 +19,7 @@ from .api._middleware.request_log import RequestLogMiddleware
 from .api._middleware.safety import SafetyMiddleware
 from .api.acme import acme_route
 from .api.chat import chat, question_reader
+from .api.cors import Cors
 from .api.error_handlers import EXPECTED, answer_unexpected, wrong_admin_token
 from .api.event_stream import server_stopping
 from .api.health import ByVerbosity, health, live, ready
@@ -101,18 +101,7 @@ def create_app(
                 emit=partial(_record_request, services.metrics),
                 trusted_proxies=config.general.trusted_proxies,
             ),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=config.web.cors_origins,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    "X-Request-ID",
-                    config.api_keys.header_name,
-                ],
-                expose_headers=["X-Request-ID"],
-            ),
+            Middleware(Cors, allow_origins=config.web.cors_origins),
             # Starlette answers what nobody expected outside of all middleware, where neither the
             # log nor a browser (for want of CORS headers) would see it; so it is answered in here.
             Middleware(ExceptionMiddleware, handlers={Exception: answer_unexpected}),

@@ -49,7 +49,9 @@ VERDICTS: list[tuple[str, Fields, bytes | None]] = [
     ("bearer in lower case, two spaces", [("Authorization", "bearer  api_ann ")], ANN),
     ("the same key twice", [(KEY, "api_ann"), (KEY, "api_ann")], ANN),
     ("both, the same", [(KEY, "api_ann"), ("Authorization", "Bearer api_ann")], ANN),
-    ("both: the key's own header counts", [(KEY, "api_ann"), ("Authorization", "Bearer x")], ANN),
+    ("two keys in two headers", [(KEY, "api_ann"), ("Authorization", "Bearer api_bob")], REFUSED),
+    ("a key and another token", [(KEY, "api_ann"), ("Authorization", "Bearer x")], REFUSED),
+    ("a key and a password", [(KEY, "api_ann"), ("Authorization", "Basic eA==")], ANN),
     ("both: no way round a wrong key", [(KEY, "x"), ("Authorization", "Bearer api_ann")], REFUSED),
     (
         "basic beside bearer",

@@ -1,0 +1,64 @@
+"""CORS: what pages of other sites may do, and what the operator reads when they may not."""
+
+import logging
+
+import pytest
+from starlette.responses import PlainTextResponse
+
+from orbit_server.api.cors import Cors
+from tests.support import asgi
+
+pytestmark = pytest.mark.anyio
+
+
+def preflight(origin: str, headers: str = "x-api-key") -> list[tuple[str, str | bytes]]:
+    return [
+        ("Origin", origin),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", headers),
+    ]
+
+
+def server(*origins: str) -> Cors:
+    return Cors(PlainTextResponse("hello"), allow_origins=origins)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["traceparent, tracestate, baggage", "sentry-trace", "x-requested-with", "X-Anything, accept"],
+)
+async def test_a_preflight_may_ask_for_any_header(wanted: str) -> None:
+    """Tracing libraries add theirs; no cookie is ever used, so a header cannot do any harm."""
+    headers = preflight("https://a.example", wanted)
+    result = await asgi.call(server("*"), "OPTIONS", "/chat", headers)
+    assert result.status == 200
+    assert result.headers["Access-Control-Allow-Headers"] == wanted
+    assert "Access-Control-Allow-Credentials" not in result.headers
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+async def test_a_refused_origin_is_named_in_the_log(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: the reader of the page sees an error, and only the operator can cure it."""
+    app = server("https://a.example")
+    for _ in range(3):
+        headers = preflight("https://b.example")
+        result = await asgi.call(app, method, "/chat", headers)
+        assert "Access-Control-Allow-Origin" not in result.headers
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "https://b.example" in record.message and "web.cors_origins" in record.message
+    allowed = await asgi.call(app, method, "/chat", preflight("https://a.example"))
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://a.example"
+    assert len(caplog.records) == 1
+
+
+async def test_origins_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody may send any, as long as a head may be."""
+    app = server("https://a.example")
+    for number in range(1000):
+        await asgi.call(app, "POST", "/chat", preflight(f"https://{number}.example" + "x" * 5000))
+    assert len(caplog.records) <= 100
+    assert all(len(record.message) < 400 for record in caplog.records)
+    assert "\\n" not in caplog.text or "\n\n" not in caplog.text
