@@ -105,7 +105,7 @@ BEFORE: dict[str, tuple[Fault, int, str]] = {
     "host refused": (Status(403), 502, "model_failed"),
     "proxy page": (Status(502, page="<html>Bad Gateway</html>"), 502, "model_failed"),
     "proxy timeout": (Status(504, page="<html></html>"), 504, "model_timeout"),
-    "error line first": (ErrorLine(), 502, "model_failed"),
+    "runner died": (ErrorLine(), 502, "model_failed"),
     "old style": (OldStyleError(), 502, "model_failed"),
     "nothing": (EndWithoutDone(), 502, "model_interrupted"),
     "closed": (Abort(), 503, "model_unreachable"),

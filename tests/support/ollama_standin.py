@@ -42,12 +42,13 @@ import httptools
 Body = dict[str, Any]
 Reply = str | Sequence[str] | Callable[[Body], str | Iterable[str]]
 
-VERSION = "0.32.15"
+VERSION = "0.33.0"
 BUSY_TEXT = "server busy, please try again.  maximum pending requests exceeded"
 RUNNER_TEXT = (
     "model runner has unexpectedly stopped, this may be due to resource limitations or an internal "
     "error, check ollama server logs for details"
 )
+DEATH_TEXT = "an error was encountered while running the model: unexpected EOF"
 SPLIT_PAUSE = 0.002  # seconds between the parts of a split line, so that they are read apart
 
 
@@ -72,10 +73,13 @@ class NotPulled:
 
 @dataclass(frozen=True, slots=True)
 class ErrorLine:
-    """After ``after`` pieces an error line, then the end. Not streamed: a 500."""
+    """The runner dies after ``after`` pieces: an error line; before the first one a 500.
+
+    Not streamed, it is always a 500. The next request loads the model again.
+    """
 
     after: int = 0
-    error: str = RUNNER_TEXT
+    error: str = DEATH_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +250,9 @@ class OllamaStandIn:
         try:
             if not _welcome(incoming.headers):
                 connection.send(403, b"", "")
+            elif incoming.path != "/" and incoming.path.rstrip("/") in _ROUTES and handler is None:
+                location = f"Location: {incoming.path.rstrip('/')}\r\n"
+                connection.send(301, b"", "", location.encode())
             elif handler is None:
                 connection.send(404, b"404 page not found", "text/plain")
             elif incoming.method not in methods.split():
@@ -264,7 +271,8 @@ class OllamaStandIn:
         if not raw.strip():
             raise _Refusal(400, "missing request body")
         try:
-            body: Body = json.loads(raw)
+            # Go reads one value, whatever comes after it, and replaces what is no UTF-8.
+            body: Body = json.JSONDecoder().raw_decode(raw.decode(errors="replace").lstrip())[0]
         except ValueError as error:
             raise _Refusal(400, _syntax_error(raw, error)) from None
         try:
@@ -303,6 +311,8 @@ class OllamaStandIn:
     def _capabilities(self, body: Body, not_found: str) -> Sequence[str]:
         if not body.get("model"):
             raise _Refusal(400, "model is required")
+        if not re.fullmatch(r"[\w./:-]+", body["model"]):
+            raise _Refusal(400, "invalid model name")
         for name, capabilities in self.models.items():
             if _tagged(name) == _tagged(body["model"]):
                 return capabilities
@@ -392,6 +402,22 @@ class OllamaStandIn:
             self.misuse.append(wrong)
             _refuse(connection, Status(500, wrong), body, streamed=streamed)
             return
+        if not _is_usable_schema(body.get("format")):
+            self.misuse.append(f"unusable schema: {body['format']}")
+            _refuse(connection, Status(400, _SCHEMA_ERROR), body, streamed=streamed)
+            return
+        if isinstance(fault, ErrorLine):
+            self._loaded.pop(_tagged(body["model"]), None)
+            if fault.after == 0 and not isinstance(fault, OldStyleError):
+                _refuse(connection, Status(500, fault.error), body, streamed=streamed)
+                return
+        limit = int((body.get("options") or {}).get("num_ctx") or self.context_length)
+        if (tokens := _tokens(body)) > limit:
+            self.misuse.append(f"a prompt of {tokens} tokens is cut, because num_ctx is {limit}")
+            if (refusal := _length_error(body, tokens, limit)) is not None:
+                _refuse(connection, Status(400, refusal), body, streamed=streamed)
+                return
+            body = _cut(body, limit)
         began = time.time_ns()
         sink: _Sink = (
             _Stream(connection, body["model"], shape, self)
@@ -455,8 +481,7 @@ class OllamaStandIn:
     ) -> dict[str, Any]:
         spent = time.time_ns() - began
         head = int(self.head_delay * 1e9)
-        limit = (body.get("options") or {}).get("num_ctx") or self.context_length
-        prompt = min(_tokens(body), int(limit))
+        prompt = _tokens(body)
         counters: dict[str, Any] = {
             "done_reason": "length" if cut else self.done_reason,
             "context": list(range(1, prompt + said + 1)) if shape is _GENERATE else None,
@@ -517,6 +542,8 @@ class OllamaStandIn:
     async def _embedding_begins(self, connection: "_Connection", body: Body) -> bool:
         model = body.get("model")
         text = f'model "{model}" not found, try pulling it first'
+        if not model:
+            raise _Refusal(404, "model '' not found")
         if "embedding" not in self._capabilities(body, text):
             raise _Refusal(
                 501, "This server does not support embeddings. Start it with `--embeddings`"
@@ -755,7 +782,13 @@ def _keep_alive_error(value: Any) -> str | None:
         return f"Unsupported type: '{_json_kind(value)}'"
     if re.fullmatch(r"-?((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+|-?0", value):
         return None
-    return f"time: invalid duration {json.dumps(value)}"
+    number = re.match(r"-?(\d+(\.\d*)?|\.\d+)", value)
+    if number is None:
+        return f"time: invalid duration {json.dumps(value)}"
+    unit = re.match(r"[^\d.]*", value[number.end() :])
+    assert unit
+    problem = f"unknown unit {json.dumps(unit[0])}" if unit[0] else "missing unit"
+    return f"time: {problem} in duration {json.dumps(value)}"
 
 
 def _format_error(value: Any) -> str | None:
@@ -763,6 +796,71 @@ def _format_error(value: Any) -> str | None:
         return None
     quoted = json.dumps(json.dumps(value))
     return f'invalid format: {quoted}; expected "json" or a valid JSON Schema object'
+
+
+_SCHEMA_TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
+_SCHEMA_ERROR = json.dumps(
+    {
+        "error": {
+            "code": 400,
+            "message": "Failed to initialize samplers: failed to parse grammar",
+            "type": "invalid_request_error",
+        }
+    }
+)
+
+
+def _is_usable_schema(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_usable_schema, value))
+    if not isinstance(value, dict):
+        return True
+    kinds = value.get("type", "object")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "$ref" in value or not all(isinstance(k, str) and k in _SCHEMA_TYPES for k in kinds):
+        return False
+    below = [*(value.get("properties") or {}).values(), value.get("items"), value.get("anyOf")]
+    return all(map(_is_usable_schema, below))
+
+
+def _length_error(body: Body, tokens: int, limit: int) -> str | None:
+    if body.get("truncate") is False:
+        message = (
+            f"request ({tokens} tokens) exceeds the available context size ({limit} tokens), "
+            "try increasing it"
+        )
+        error = {
+            "code": 400,
+            "message": message,
+            "type": "exceed_context_size_error",
+            "n_prompt_tokens": tokens,
+            "n_ctx": limit,
+        }
+        return json.dumps({"error": error})
+    if body.get("shift") is False:
+        return (
+            "the prompt is longer than the context length currently available to the model; "
+            "reduce the prompt length or increase num_ctx"
+        )
+    return None
+
+
+def _cut(body: Body, limit: int) -> Body:
+    """Return what the model reads: oldest messages dropped, and then the end of the rest."""
+    messages = list(body.get("messages") or [])
+    while _tokens({"messages": messages}) > limit:
+        oldest = (at for at, each in enumerate(messages[:-1]) if each.get("role") != "system")
+        if (at := next(oldest, None)) is None:
+            break
+        del messages[at]
+    else:
+        if messages:
+            return {**body, "messages": messages}
+    end = -4 * (limit // 2 + 1)
+    if messages:
+        last = {**messages[-1], "content": str(messages[-1].get("content") or "")[end:]}
+        return {**body, "messages": [last]}
+    return {**body, "prompt": str(body.get("prompt") or "")[end:]}
 
 
 def _option_error(name: str, value: Any) -> str | None:
@@ -805,6 +903,7 @@ def _welcome(headers: Mapping[str, str]) -> bool:
 
 
 def _tagged(name: str) -> str:
+    name = name.lower()
     return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
@@ -1153,11 +1252,15 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def send(
-        self, status: int, body: bytes, content_type: str = "application/json; charset=utf-8"
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "application/json; charset=utf-8",
+        extra: bytes = b"",
     ) -> None:
-        """Write a whole response."""
+        """Write a whole response; ``extra`` are lines for its head."""
         self.ended = True
-        head = _head(status, content_type, b"Content-Length: %d" % len(body))
+        head = _head(status, content_type, extra + b"Content-Length: %d" % len(body))
         self.transport.write(head if self._method == "HEAD" else head + body)
 
     def send_json(self, value: Any, status: int = 200) -> None:

@@ -18,6 +18,7 @@ import pytest
 from tests.support.ollama_standin import (
     BUSY,
     BUSY_TEXT,
+    DEATH_TEXT,
     RUNNER_TEXT,
     Abort,
     EndWithoutDone,
@@ -272,10 +273,10 @@ async def test_error_line_in_the_middle(
     async with chat(client, ollama) as response:
         events = await lines(response)
     assert text_of(events) == "ab"
-    assert events[-1] == {"error": RUNNER_TEXT}
+    assert events[-1] == {"error": DEATH_TEXT}
     async with chat(client, ollama, stream=False) as response:
         assert response.status == 500
-        assert await response.json() == {"error": RUNNER_TEXT}
+        assert await response.json() == {"error": DEATH_TEXT}
 
 
 async def test_end_without_done(ollama: OllamaStandIn, client: aiohttp.ClientSession) -> None:
@@ -570,6 +571,9 @@ async def test_legacy_embeddings(ollama: OllamaStandIn, client: aiohttp.ClientSe
         ),
         ({"messages": [{"role": "user", "text": "Hi"}]}, 200, None, "unknown field 'text'"),
         ({"keep_alive": "ten"}, 400, 'time: invalid duration "ten"', "duration"),
+        ({"keep_alive": "600"}, 400, 'time: missing unit in duration "600"', "duration"),
+        ({"keep_alive": "1.5"}, 400, 'time: missing unit in duration "1.5"', "duration"),
+        ({"keep_alive": "5 m"}, 400, 'time: unknown unit " m" in duration "5 m"', "duration"),
         ({"think": True}, 400, '"gemma3:4b" does not support thinking', "cannot think"),
         (
             {"think": "hard"},
@@ -600,6 +604,128 @@ async def test_misuse_is_answered_as_ollama_does_and_noted(
             assert await response.json() == {"error": error}
     (noted,) = ollama.take_misuse()
     assert misuse in noted
+
+
+LONG = [{"role": "user", "content": "word " * 3216}]  # 4,020 tokens and one
+
+
+def inner(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return the error of the runner, which stands as JSON text in the error of the server."""
+    error: dict[str, Any] = json.loads(reply["error"])["error"]
+    return error
+
+
+async def test_a_prompt_over_the_context_is_cut_to_half(
+    ollama: OllamaStandIn, client: aiohttp.ClientSession
+) -> None:
+    """(12) Only its end reaches the model, without a word to the caller; here it is misuse."""
+    ollama.reply = lambda body: [str(len(body["messages"][-1]["content"]))]
+    messages = [{"role": "system", "content": "Rules."}, *LONG]
+    async with chat(client, ollama, messages=messages, options={"num_ctx": 512}) as response:
+        events = await lines(response)
+    assert events[-1]["prompt_eval_count"] == 258
+    assert int(text_of(events)) < 258 * 4
+    (noted,) = ollama.take_misuse()
+    assert "4022 tokens" in noted and "512" in noted
+
+
+async def test_the_oldest_messages_are_dropped_first(
+    ollama: OllamaStandIn, client: aiohttp.ClientSession
+) -> None:
+    """(12) What is left fits; the system message and the last one are kept."""
+    ollama.reply = lambda body: [" ".join(each["content"][:4] for each in body["messages"])]
+    messages = [
+        {"role": "system", "content": "Rule"},
+        *({"role": "user", "content": f"old{number} " * 100} for number in range(6)),
+        {"role": "user", "content": "last"},
+    ]
+    async with chat(client, ollama, messages=messages, options={"num_ctx": 512}) as response:
+        events = await lines(response)
+    assert text_of(events) == "Rule old2 old3 old4 old5 last"
+    assert events[-1]["prompt_eval_count"] <= 512
+    assert "512" in ollama.take_misuse()[0]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_prompt_that_may_not_be_cut_is_refused(
+    ollama: OllamaStandIn, client: aiohttp.ClientSession, stream: bool
+) -> None:
+    """(12) ``truncate: false`` and ``shift: false`` give 400; the error is JSON text of its own."""
+    options = {"num_ctx": 512}
+    asked = {"messages": LONG, "options": options, "stream": stream}
+    async with chat(client, ollama, **asked, truncate=False) as response:
+        assert response.status == 400
+        error = inner(await response.json())
+    assert (error["code"], error["n_ctx"]) == (400, 512)
+    assert error["message"].startswith("request (4021 tokens) exceeds")
+    ollama.take_misuse()
+    ollama._load_options.clear()
+    async with chat(client, ollama, **asked, shift=False) as response:
+        assert response.status == 400
+        assert "longer than the context length" in (await response.json())["error"]
+    assert ollama.take_misuse()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "nonsense"}, {"type": "object", "properties": {"a": {"type": 5}}}, {"$ref": "#/x"}],
+)
+async def test_an_unusable_schema_is_refused(
+    ollama: OllamaStandIn, client: aiohttp.ClientSession, schema: dict[str, Any]
+) -> None:
+    """(12) It gives 400, with the runner's error as JSON text, and is noted."""
+    async with chat(client, ollama, format=schema) as response:
+        assert response.status == 400
+        assert inner(await response.json())["code"] == 400
+    assert "schema" in ollama.take_misuse()[0]
+    usable = {"type": "object", "properties": {"a": {"type": ["number", "null"]}}}
+    async with chat(client, ollama, format=usable) as response:
+        assert response.status == 200
+
+
+async def test_a_dying_runner(ollama: OllamaStandIn, client: aiohttp.ClientSession) -> None:
+    """(5) Before the first token a 500, after it a line; the next request loads the model again."""
+    ollama.reply, ollama.fault = ["a", "b"], [ErrorLine(), ErrorLine(after=1), None]
+    async with chat(client, ollama) as response:
+        assert response.status == 500
+        assert await response.json() == {"error": DEATH_TEXT}
+    async with chat(client, ollama) as response:
+        assert response.status == 200
+        assert (await lines(response))[-1] == {"error": DEATH_TEXT}
+    async with chat(client, ollama) as response:
+        assert response.status == 200
+    assert ollama.loads == ["gemma3:4b"] * 3
+    ollama.embed_fault = None
+    assert (await embed(client, ollama, input="a"))[0] == 200
+
+
+async def test_names_in_capitals_and_names_that_are_none(
+    ollama: OllamaStandIn, client: aiohttp.ClientSession
+) -> None:
+    """Case does not matter; blanks and signs make no name; an embedding without one is a 404."""
+    async with chat(client, ollama, model="GEMMA3:4B") as response:
+        assert response.status == 200
+    assert (await embed(client, ollama, model="BGE-M3", input="a"))[0] == 200
+    async with chat(client, ollama, model="a b c!!") as response:
+        assert response.status == 400
+        assert await response.json() == {"error": "invalid model name"}
+    assert await embed(client, ollama, model="", input="a") == (
+        404,
+        {"error": "model '' not found"},
+    )
+
+
+async def test_what_ollama_forgives(ollama: OllamaStandIn, client: aiohttp.ClientSession) -> None:
+    """Bytes after the JSON, invalid UTF-8, no limit of tokens; a slash at the end is a redirect."""
+    for data in (json.dumps(CHAT).encode() + b"}x", json.dumps(CHAT).encode()[:-5] + b'\xff?"}]}'):
+        async with client.post(f"{ollama.url}/api/chat", data=data) as response:
+            assert response.status == 200
+    for limit in (0, -2):
+        ollama.reply = ["a"] * 5
+        async with chat(client, ollama, options={"num_predict": limit}) as response:
+            assert text_of(await lines(response)) == "aaaaa"
+    async with client.get(f"{ollama.url}/api/tags/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (301, "/api/tags")
 
 
 async def test_misuse_fails_the_test() -> None:
