@@ -101,7 +101,10 @@ def _defused(text: str) -> str:
 
 
 def _latest(history: Sequence[Turn], *, turns: int, budget: int) -> list[dict[str, str]]:
-    """Return the last ``turns`` questions of ``history`` that fit, with what was answered."""
+    """Return the last ``turns`` questions of ``history`` that fit, with what was answered.
+
+    It begins with a question: some chat templates lose the system prompt otherwise.
+    """
     kept: list[dict[str, str]] = []
     questions = 0
     for turn in reversed(history):
@@ -111,4 +114,6 @@ def _latest(history: Sequence[Turn], *, turns: int, budget: int) -> list[dict[st
             break
         kept.append({"role": turn.role, "content": content})
         questions += turn.role == "user"
+    while kept and kept[-1]["role"] != "user":
+        kept.pop()
     return kept[::-1]

@@ -153,6 +153,23 @@ def test_history_keeps_the_last_turns() -> None:
     assert len(messages(question, [], history_turns=100)[1:-1]) == len(HISTORY)
 
 
+def test_history_begins_with_a_question() -> None:
+    """A widget's greeting, or an answer whose question did not fit, would lose the system prompt.
+
+    One of Ollama's own templates puts it into the first message only if that is the user's.
+    """
+    greeting = (Turn(role="assistant", content="Hello!"), Turn(role="assistant", content="Ask me."))
+    question = Question(message="?", history=greeting)
+    assert [each["role"] for each in messages(question, [])] == ["system", "user"]
+    question = Question(message="?", history=(*greeting, *HISTORY))
+    assert messages(question, [], history_turns=100)[1:-1] == [
+        {"role": turn.role, "content": turn.content} for turn in HISTORY
+    ]
+    long = (Turn(role="user", content="x" * 9000), Turn(role="assistant", content="y"))
+    question = Question(message="?", history=long)
+    assert len(messages(question, [], token_budget=1000)) == 2
+
+
 def test_history_gets_what_the_passages_leave() -> None:
     """Passages are worth more than what was said long ago."""
     long = tuple(
