@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -159,6 +160,34 @@ async def test_the_hosts_state_does_not_disturb(tmp_path: Path) -> None:
             assert ANSWER in (await reply.json())["response"]
         async with client.get("/") as reply:
             assert await reply.text() == "the host's"
+
+
+@pytest.mark.parametrize("origin", ["https://both.example", "https://guest.example"])
+async def test_cors_of_host_and_guest(origin: str, tmp_path: Path) -> None:
+    """The host answers preflights for both, as documented, and no header comes twice."""
+    guest_origins = ["https://both.example", "https://guest.example"]
+    orbit = create_app(lexical(tmp_path, web__cors_origins=guest_origins))
+    host = CORSMiddleware(
+        Starlette(routes=[Mount("/orbit", orbit)]),
+        allow_origins=["https://both.example"],
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+        expose_headers=["X-Request-ID"],
+    )
+    asks = [
+        ("Origin", origin),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "content-type,x-api-key"),
+    ]
+    allowed = origin == "https://both.example"
+    async with orbit.router.lifespan_context(orbit):
+        key = await prepare(orbit)
+        preflight = await call(host, "OPTIONS", "/orbit/chat", asks)
+        assert preflight.status == (200 if allowed else 400)
+        reply = await ask(host, {**key, "Origin": origin}, "/orbit/chat")
+    assert reply.status == 200
+    assert reply.headers.getlist("Access-Control-Allow-Origin") == [origin]
+    assert reply.headers.getlist("Access-Control-Expose-Headers") == ["X-Request-ID"]
 
 
 HOST = """

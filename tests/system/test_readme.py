@@ -392,11 +392,11 @@ def test_administration(town: Seen) -> None:
 async def test_mounting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host's application serves ours, with its services open."""
     (program,) = blocks("Inside another application", "python")
-    (tmp_path / "config.yaml").write_text(
+    (tmp_path / "orbit.yaml").write_text(
         "embedding: {provider: lexical}\nanswer: {provider: extractive}\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ORBIT_CONFIG", "config.yaml")
+    monkeypatch.setenv("ORBIT_CONFIG", "orbit.yaml")
     host: dict[str, Any] = {}
     exec(compile(program, "README.md", "exec"), host)
     app = host["app"]
