@@ -13,6 +13,7 @@ from ..server.exit import exit_on_error
 from . import collections, evaluation, keys, logs
 from .ask import ask
 from .doctor.command import doctor
+from .ingest import ingest
 from .moderate import moderate
 from .options import ConfigFile
 from .serve import serve
@@ -20,7 +21,7 @@ from .serve import serve
 # Plain help: to lay it out in boxes, typer would load rich.
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command()(serve)
-app.command()(collections.ingest)
+app.command()(ingest)
 app.command()(ask)
 app.add_typer(keys.app, name="keys")
 app.add_typer(collections.app, name="collections")

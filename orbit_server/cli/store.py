@@ -1,6 +1,8 @@
 """The store that a command works with: the files of this machine, or a running server."""
 
 import asyncio
+import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -10,6 +12,7 @@ from ..documents.collection_store import Store
 from ..documents.remote_store import RemoteStore, is_loopback
 from ..errors import Forbidden, OrbitError
 from ..retrieval.chroma.lock import holder
+from ..server.exit import fail
 from ..services import Services
 from .console import say
 
@@ -58,16 +61,42 @@ def remote_store(config: Config, server: str, *, ours: bool) -> RemoteStore:
 
 
 def with_store(
-    config: Config, server: str | None, run: Callable[[Store, Services], Awaitable[T]]
+    config: Config,
+    server: str | None,
+    run: Callable[[Store, Services], Awaitable[T]],
+    *,
+    stopped: str = "stopped",
 ) -> T:
     """Return what ``run`` returns, called with the opened store and services.
 
-    Raises what ``open_store`` does, and whatever ``run`` raises.
+    SIGTERM and SIGHUP (the terminal was closed) end it as Ctrl-C does, so that the store is closed:
+    ended in the middle of a write, Chroma may not open a collection again. The process then ends
+    with the sentence ``stopped``. Raises what ``open_store`` does, and whatever ``run`` raises.
     """
+    received: list[int] = []
 
     async def main() -> T:
+        _cancel_on_signals(received)
         services = Services(config)
         async with services.ollama, open_store(config, server, services) as store:
             return await run(store, services)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        fail(stopped, 128 + (received[0] if received else signal.SIGINT))
+
+
+def _cancel_on_signals(received: list[int]) -> None:
+    """Cancel the running task at a signal, and note its number in ``received``."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop(number: int) -> None:
+        received.append(number)
+        if task is not None:
+            task.cancel()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                loop.add_signal_handler(number, stop, number)

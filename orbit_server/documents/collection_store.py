@@ -59,7 +59,8 @@ class Store(Protocol):
     async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
         """Embed and store ``chunks``, making the collection if need be; then delete ``remove``.
 
-        With nothing to do it still refuses a collection that another embedder made.
+        With nothing to do it still refuses a collection that another embedder made, and writes the
+        words of what the word index lacks.
         """
 
     async def search(self, collection: str, question: str) -> list[Passage]:
@@ -156,6 +157,8 @@ class CollectionStore:
             stored = None
         if chunks:
             result = await self._store(collection, chunks, stored)
+        elif not remove and stored is not None:
+            await self._complete_words(stored)
         if remove:
             stored = await self.chroma.collection(collection)
             async with self._writing:
@@ -195,6 +198,13 @@ class CollectionStore:
             if len(page) == _PAGE:
                 return Reindexed(done, max(await self.chroma.count(collection), done + 1))
             return Reindexed(done, done, await self._forget_gone(collection, stored.id, done))
+
+    async def _complete_words(self, stored: Collection) -> None:
+        # Words are written before vectors, so there are fewer only where an index was lost.
+        if await self.lexical.count(stored.id) < await self.chroma.count(stored.name):
+            indexed = await self.reindex(stored.name)
+            while indexed.done < indexed.total:
+                indexed = await self.reindex(stored.name, indexed.done)
 
     async def _forget_gone(self, collection: str, id: str, stored: int) -> int:
         indexed = await self.lexical.ids(id)

@@ -16,6 +16,8 @@ from .readers.read import read
 # Both together stay below what a server takes in one request, 8 MiB of JSON.
 _BATCH_BYTES = 2 * 1024 * 1024
 _LONGEST_CHUNK = 5 * 1024 * 1024
+# The first batches are small: they tell how long the rest will take.
+_FIRST_BATCH = 16
 
 
 @dataclass(slots=True)
@@ -91,14 +93,16 @@ async def ingest(
     report.links = [entry.source for entry in found if entry.outcome == "link"]
     started(sum(sizes.values()))
     pending = _Pending()
+    limit = min(batch, _FIRST_BATCH)
 
     async def flush() -> None:
-        nonlocal pending
+        nonlocal pending, limit
         stored = await store.put(collection, pending.chunks, pending.remove)
         for chunk in pending.chunks:
             _take_note(chunk, stored, pending.results[chunk.id])
         advanced(pending.weight, len(pending.chunks))
         pending = _Pending()
+        limit = min(batch, 2 * limit)
 
     for entry in found:
         if entry.outcome in ("ignored", "link"):
@@ -123,20 +127,25 @@ async def ingest(
             continue
         known = await store.ids(collection, entry.source)
         result.chunks = len(chunks)
-        for chunk in chunks:
+        size = sizes[entry.path]
+        for number, chunk in enumerate(chunks, start=1):
+            pending.weight += size * number // len(chunks) - size * (number - 1) // len(chunks)
             if chunk.id in known:
                 continue
             pending.chunks.append(chunk)
             pending.results[chunk.id] = result
             pending.size += _size(chunk)
             result.stored += 1
-            if len(pending.chunks) >= batch or pending.size >= _BATCH_BYTES:
+            if len(pending.chunks) >= limit or pending.size >= _BATCH_BYTES:
                 await flush()
         stale = known - {chunk.id for chunk in chunks}
         result.removed = len(stale)
         pending.remove += sorted(stale)
-        pending.weight += sizes[entry.path]
+        if not pending.chunks and not pending.remove:
+            advanced(pending.weight, 0)
+            pending.weight = 0
     await flush()
+    await store.put(collection, [], [])
     if prune:
         report.pruned = await _prune(paths, collection, store, found)
     return report

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from asyncio.subprocess import DEVNULL
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -307,6 +307,34 @@ async def test_progress_covers_every_byte(tmp_path: Path, services: Services, lo
     assert sum(chunks for _, chunks in steps) == 0
 
 
+async def test_the_first_batches_are_small(tmp_path: Path, load: Load, ollama: Embedding) -> None:
+    """There is something to estimate the rest from long before 256 texts are embedded."""
+    pairs = [{"question": f"Question {n}?", "answer": f"{n}"} for n in range(300)]
+    (tmp_path / "qa.json").write_text(json.dumps(pairs))
+    steps: list[tuple[int, int]] = []
+    await load("qa.json", advanced=lambda *step: steps.append(step))
+    assert [chunks for _, chunks in steps] == [16, 32, 64, 128, 60]
+    whole = (tmp_path / "qa.json").stat().st_size
+    assert sum(size for size, _ in steps) == whole
+    assert steps[0][0] == pytest.approx(whole * 16 / 300, abs=1)
+
+
+async def test_lost_words_are_written_by_a_run_that_finds_nothing_new(
+    tmp_path: Path, services: Services, ollama: Embedding, load: Load
+) -> None:
+    """Half of the words would find less than none, and nothing is embedded for the others."""
+    documents(tmp_path)
+    await load()
+    collection = await services.chroma.collection("town")
+    whole, embedded = await services.lexical.count(collection.id), ollama.embedded
+    for lost in (1, whole):
+        ids = await services.lexical.ids(collection.id)
+        await services.lexical.remove(collection.id, ids[:lost])
+        await load()
+        assert await services.lexical.count(collection.id) == whole
+    assert ollama.embedded == embedded
+
+
 async def test_calls_to_the_model_are_bounded(
     tmp_path: Path, ollama: Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -483,6 +511,42 @@ async def test_the_command_says_what_happened(tmp_path: Path) -> None:
     assert "0 chunks new" in result.err
 
 
+async def test_many_files_are_counted_and_failures_come_last(tmp_path: Path) -> None:
+    """Two hundred files are not two hundred rows; what is wrong is at the end of the table."""
+    configure(tmp_path)
+    (tmp_path / "town").mkdir()
+    for number in range(60):
+        (tmp_path / "town" / f"{number:02}.txt").write_text(f"Document number {number}.")
+    (tmp_path / "town" / "00.json").write_text("{")
+    arguments = ("ingest", "town", "--collection", "town")
+    result = await command(tmp_path, *arguments)
+    rows = [line for line in result.out.splitlines() if "town/" in line]
+    assert (result.code, len(rows)) == (1, 21)
+    assert "not JSON" in rows[-1]
+    assert "40 more files loaded." in result.err
+    (tmp_path / "town" / "07.txt").write_text("Another document.")
+    result = await command(tmp_path, *arguments)
+    rows = [line for line in result.out.splitlines() if "town/" in line]
+    assert ["07.txt" in rows[0], "00.json" in rows[1], len(rows)] == [True, True, 2]
+    assert "59 files are unchanged." in result.err
+    assert "60 of 61 files" in result.err
+
+
+async def test_the_command_names_refused_passages(tmp_path: Path, ollama: Embedding) -> None:
+    """File and passage are in the table, the count below it, and the exit code is 1."""
+    with_ollama(tmp_path, ollama)
+    ollama.unembeddable = "zebra"
+    pairs = [{"question": f"Is {n} a zebra?", "answer": "No."} for n in range(5)]
+    (tmp_path / "qa.json").write_text(json.dumps([*pairs, {"question": "Fine?", "answer": "Yes."}]))
+    for new in ("1", "0"):
+        result = await command(tmp_path, "ingest", "qa.json", "--collection", "town")
+        assert result.code == 1
+        [row] = [line for line in result.out.splitlines() if "qa.json" in line]
+        assert "passage 1 is left out" in row and "And 2 passages more." in row
+        assert "5 passages are left out" in result.err
+        assert f"1 of 1 files in collection 'town', {new} chunks new." in result.err
+
+
 async def test_another_embedder_is_refused_by_name(tmp_path: Path, ollama: Embedding) -> None:
     """Also when there is nothing new to embed: both names and the remedy, exit 1."""
     configure(tmp_path)
@@ -526,22 +590,75 @@ async def test_a_killed_run_is_continued(tmp_path: Path, ollama: Embedding) -> N
     process = await asyncio.create_subprocess_exec(
         *arguments, cwd=tmp_path, env=environment(), stdout=DEVNULL, stderr=DEVNULL
     )
-    # The first batch of 256 is being stored when a text of the second one is asked for.
-    await ollama.until(lambda: ollama.embedded > 256, timeout=60)
+    # 16, 32, 64 and 128 are stored when more texts are asked for.
+    await ollama.until(lambda: ollama.embedded > 240, timeout=60)
     process.kill()
     await process.wait()
     async with ChromaEmbedded(tmp_path / "data" / "chroma") as chroma:
         before = {record.id for record in await chroma.get("town")}
-    assert len(before) == 256
+    assert len(before) == 240
     ollama.requests.clear()
     result = await command(tmp_path, "ingest", "town", "--collection", "town")
     assert result.code == 0, result.err
-    assert "44 chunks new" in result.err
-    assert ollama.embedded == 44
+    assert "60 chunks new" in result.err
+    assert ollama.embedded == 60
     async with ChromaEmbedded(tmp_path / "data" / "chroma") as chroma:
         after = await chroma.get("town")
     assert before < {record.id for record in after}
     assert len({record.metadata["question"] for record in after}) == len(after) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)], ids=str
+)
+async def test_a_stopped_run_is_continued(
+    tmp_path: Path, ollama: Embedding, name: str, code: int
+) -> None:
+    """A signal ends it in order: whole batches stay, one line says that it continues."""
+    with_ollama(tmp_path, ollama)
+    pairs = [{"question": f"Question {n}?", "answer": f"Answer {n}."} for n in range(300)]
+    (tmp_path / "qa.json").write_text(json.dumps(pairs))
+    arguments = ("ingest", "qa.json", "--collection", "town")
+    ollama.embed_delay = 0.02
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orbit_server", *arguments),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=DEVNULL,
+        stderr=PIPE,
+    )
+    await ollama.until(lambda: ollama.embedded > 100, timeout=60)
+    process.send_signal(signal.Signals[name])
+    _, err = await process.communicate()
+    assert process.returncode == code, err
+    [said] = [line for line in err.decode().splitlines() if line.startswith("orbit: ")]
+    assert said == "orbit: stopped; what is loaded stays, and the same command continues there"
+    ollama.embed_delay = 0.0
+    result = await command(tmp_path, *arguments)
+    assert result.code == 0, result.err
+    assert "300 chunks new" not in result.err
+    async with ChromaEmbedded(tmp_path / "data" / "chroma") as chroma:
+        assert len(await chroma.get("town")) == 300
+
+
+async def test_a_run_that_ignores_hangups_goes_on(tmp_path: Path, ollama: Embedding) -> None:
+    """What nohup started outlives its terminal."""
+    with_ollama(tmp_path, ollama)
+    pairs = [{"question": f"Question {n}?", "answer": f"Answer {n}."} for n in range(60)]
+    (tmp_path / "qa.json").write_text(json.dumps(pairs))
+    ollama.embed_delay = 0.02
+    process = await asyncio.create_subprocess_exec(
+        *("nohup", sys.executable, "-m", "orbit_server"),
+        *("ingest", "qa.json", "--collection", "town"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+    )
+    await ollama.until(lambda: ollama.embedded > 16, timeout=60)
+    process.send_signal(signal.SIGHUP)
+    assert await process.wait() == 0
+    assert ollama.embedded == 60
 
 
 # -- while a server runs ----------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""``orbit ingest``: files and folders become a collection, and a report says what of each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Collection, Server
+
+if TYPE_CHECKING:
+    from ..documents.collection_store import Store
+    from ..documents.ingest import FileResult, Report
+    from ..services import Services
+
+_MOST_ROWS = 20
+_MOST_NOTES = 3
+
+
+def ingest(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    collection: Collection,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what was loaded from files that are gone.")
+    ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option("--follow-links", help="Follow links that lead out of the given folders."),
+    ] = False,
+    server: Server = None,
+) -> None:
+    """Load documents into a collection: JSON and CSV questions, Markdown, text, HTML, PDF."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..config.loader import load
+    from ..documents.ingest import ingest as ingest_files
+    from .console import notes
+    from .store import with_store
+
+    config = load(context.obj)
+
+    async def run(store: "Store", services: "Services") -> "Report":
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn(
+                "{task.percentage:>3.0f}% {task.fields[chunks]} chunks {task.fields[rate]}/s"
+            ),
+            TimeRemainingColumn(),
+        )
+        # a slow machine needs minutes for a batch, and two batches for an estimate
+        with Progress(*columns, console=notes, speed_estimate_period=600) as progress:
+            task = progress.add_task("Loading", total=None, chunks=0, rate=0)
+            chunks = 0
+
+            def advanced(size: int, new: int) -> None:
+                nonlocal chunks
+                chunks += new
+                elapsed = progress.tasks[0].elapsed or 0.0
+                rate = round(chunks / elapsed) if elapsed else 0
+                progress.update(task, advance=size, chunks=chunks, rate=rate)
+
+            return await ingest_files(
+                paths,
+                collection,
+                store,
+                chunk_chars=config.embedding.chunk_chars,
+                chunk_overlap=config.embedding.chunk_overlap,
+                prune=prune,
+                follow_links=follow_links,
+                started=lambda size: progress.update(task, total=size),
+                advanced=advanced,
+            )
+
+    stopped = "stopped; what is loaded stays, and the same command continues there"
+    report = with_store(config, server, run, stopped=stopped)
+    print_report(report, collection)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def print_report(report: "Report", collection: str) -> None:
+    """Print a row for each file that changed or failed, failures last, and the counts."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from .console import print_table, say
+
+    loaded = [result for result in report.files if not result.error]
+    noted = [result for result in loaded if result.notes]
+    changed = [each for each in loaded if (each.stored or each.removed) and not each.notes]
+    failed = [result for result in report.files if result.error]
+    table = Table("source", "chunks", "new", "removed", "")
+    for result in changed[:_MOST_ROWS]:
+        table.add_row(*_counts(result), "")
+    for source in report.pruned[:_MOST_ROWS]:
+        table.add_row(source, "0", "0", "all", "file is gone")
+    for result in noted:
+        table.add_row(*_counts(result), Text(_first(result.notes), style="yellow"))
+    for result in failed:
+        table.add_row(*_counts(result), Text(result.error, style="red"))
+    if table.row_count:
+        print_table(table)
+    for kind, more in (("loaded", changed), ("gone", report.pruned)):
+        if len(more) > _MOST_ROWS:
+            say(f"{len(more) - _MOST_ROWS} more files {kind}.")
+    if unchanged := len(loaded) - len(noted) - len(changed):
+        say(f"{unchanged} {'file is' if unchanged == 1 else 'files are'} unchanged.")
+    if report.ignored:
+        say(f"Not understood and left out: {_some(report.ignored)}")
+    if report.links:
+        say(f"Links out of the folder, followed only with --follow-links: {_some(report.links)}")
+    if left_out := sum(result.left_out for result in report.files):
+        say(f"{left_out} passages are left out, because the embedding model refuses them.")
+    new = sum(result.stored for result in report.files)
+    files = f"{len(loaded)} of {len(report.files)} files"
+    say(f"{files} in collection {collection!r}, {new} chunks new.")
+
+
+def _counts(result: "FileResult") -> tuple[str, str, str, str]:
+    return (result.source, str(result.chunks), str(result.stored), str(result.removed))
+
+
+def _first(notes: list[str]) -> str:
+    more = len(notes) - _MOST_NOTES
+    return " ".join(notes[:_MOST_NOTES]) + (f" And {more} passages more." if more > 0 else "")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _MOST_ROWS
+    return ", ".join(names[:_MOST_ROWS]) + (f" and {more} more" if more > 0 else "")
