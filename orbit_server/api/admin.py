@@ -66,7 +66,7 @@ async def deactivate_key(request: Request) -> Response:
     """Switch a key off, at once in this process."""
     reference = validated(KeyReference, await read_json(request, limit=_BODY_LIMIT))
     if await _services(request).keys.deactivate(reference.api_key) is None:
-        return _unknown_key(404)
+        return _unknown_key()
     return JSONResponse({"status": "success", "message": "API key deactivated"})
 
 
@@ -74,14 +74,15 @@ async def key_status(request: Request) -> Response:
     """Tell whether a key exists and is active; an unknown one is a normal answer."""
     key = await _services(request).keys.find(request.path_params["key"])
     if key is None:
-        return _unknown_key(200)
+        unknown = {"exists": False, "active": False, "collection": None}
+        return JSONResponse({**unknown, "message": "API key not found"})
     return JSONResponse({"exists": True, **_public(key)})
 
 
 async def delete_key(request: Request) -> Response:
     """Delete a key for good."""
     if not await _services(request).keys.delete(request.path_params["key"]):
-        return _unknown_key(404)
+        return _unknown_key()
     return JSONResponse({"status": "success", "message": "API key deleted"})
 
 
@@ -175,8 +176,5 @@ def _public(key: Key) -> dict[str, Any]:
     }
 
 
-def _unknown_key(status: int) -> Response:
-    body = {"exists": False, "message": "API key not found"}
-    if status != 200:
-        body = {"detail": "API key not found", "code": "not_found"}
-    return JSONResponse(body, status_code=status)
+def _unknown_key() -> Response:
+    return JSONResponse({"detail": "API key not found", "code": "not_found"}, status_code=404)

@@ -268,7 +268,7 @@ async def test_an_unknown_key_is_not_found(admin: Client) -> None:
     unknown = "api_" + "x" * 32
     assert await admin("GET", f"/admin/api-keys/{unknown}/status") == (
         200,
-        {"exists": False, "message": "API key not found"},
+        {"exists": False, "active": False, "collection": None, "message": "API key not found"},
     )
     missing = (404, {"detail": "API key not found", "code": "not_found"})
     assert await admin("POST", "/admin/api-keys/deactivate", {"api_key": unknown}) == missing

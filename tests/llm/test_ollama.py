@@ -215,6 +215,16 @@ async def test_embed_keeps_order_and_length(standin: OllamaStandIn, ollama: Olla
     assert await ollama.embed([], model=EMBED) == []
 
 
+@pytest.mark.parametrize("options", [{"num_thread": 2}, {}], ids=["set", "left to Ollama"])
+async def test_embed_uses_as_many_threads_as_a_chat(
+    standin: OllamaStandIn, options: dict[str, int]
+) -> None:
+    """The option belongs to the machine, not to a model; the other options belong to the chat."""
+    async with Ollama(standin.url, options={**options, "num_ctx": 8192}) as ollama:
+        await ollama.embed(["library"], model=EMBED)
+    assert standin.requests[-1].body.get("options", {}) == options
+
+
 async def test_models_and_version(standin: OllamaStandIn, ollama: Ollama) -> None:
     """Names carry their tag."""
     assert await ollama.models() == ["gemma3:4b", "bge-m3:latest"]

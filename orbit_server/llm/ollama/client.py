@@ -106,7 +106,10 @@ class Ollama:
         self, texts: Sequence[str], *, model: str, request_id: str | None = None
     ) -> list[list[float]]:
         """Return one L2-normalised vector a text, in order. Raises the ``ModelError`` family."""
-        body = {"model": model, "input": list(texts), "keep_alive": self.keep_alive}
+        body: dict[str, Any] = {"model": model, "input": list(texts)}
+        body["keep_alive"] = self.keep_alive
+        if "num_thread" in self.options:  # the only one that is about the machine
+            body["options"] = {"num_thread": self.options["num_thread"]}
         vectors = (await self._post("/api/embed", body, request_id)).get("embeddings")
         if not isinstance(vectors, list) or len(vectors) != len(texts):
             raise ModelError(f"{model} returned no vector for some of {len(texts)} texts")
