@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import parse_qs
 
+from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -52,8 +52,8 @@ class ByVerbosity:
         self.plain = _around(app, plain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = parse_qs(scope.get("query_string", b""), keep_blank_values=True)
-        await (self.verbose if b"verbose" in asked else self.plain)(scope, receive, send)
+        asked = QueryParams(scope.get("query_string", b""))  # takes any bytes, as parse_qs does not
+        await (self.verbose if "verbose" in asked else self.plain)(scope, receive, send)
 
 
 def _around(app: ASGIApp, middleware: Middleware | None) -> ASGIApp:

@@ -1,74 +1,168 @@
-"""uvicorn's side of a connection, with limits on how large and how slow a request may be."""
+"""uvicorn's side of a connection, with limits on what a client may send and on how slowly."""
 
 import asyncio
+import math
+import socket
+import struct
 from typing import Any, cast
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from ..errors import HeadersTooLarge, InvalidRequest, OrbitError
 
-HEAD_LIMIT = 64 * 1024
+HEAD_LIMIT = 64 * 1024  # bytes
+FIELD_LIMIT = 100
+AHEAD_LIMIT = 256 * 1024  # bytes: what one read of a socket brings
 HEAD_SECONDS = 20.0
+STALL_SECONDS = 30.0
 ARRIVAL_SECONDS = 0.5
+# The parser cannot be stopped within a piece: it turns all requests in there into objects.
+_PIECE = 1024
+# Chunks of one byte come with five bytes of framing each.
+_FRAMING_OF_A_BYTE = 8
+_RESET = struct.pack("ii", 1, 0)
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, for clients that may be hostile.
 
-    A request line with headers over ``HEAD_LIMIT`` bytes is answered 431. A connection is closed
-    that has brought no complete head for ``HEAD_SECONDS``, or that still owes the rest of a body so
-    long after its answer; as long as an answer is under way, nothing is closed. Refusals have the
-    JSON body of all errors.
+    **Size.** What is not body may have ``HEAD_LIMIT`` bytes: the head, and once more everything
+    between two pieces of the body or behind it (chunk sizes, chunk extensions, trailers). More, or
+    a head of more than ``FIELD_LIMIT`` fields, is answered 431. Trailers are dropped: nothing
+    behind the head counts as a header. Requests that come while another is answered wait unparsed,
+    up to ``AHEAD_LIMIT`` bytes; a client that sends more gets no answer but the one under way.
+
+    **Time.** A connection is closed that has brought no complete head for ``head_seconds``, or that
+    still owes the rest of a body so long after its answer; as long as an answer is under way,
+    nothing is closed. A client that takes nothing of what waits for it is dropped after
+    ``stall_seconds``, at most twice as many.
+
+    Refusals have the JSON body of all errors.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        head_seconds: float = HEAD_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._head_seconds = head_seconds
+        self._stall_seconds = stall_seconds
         self._in_head = True
-        self._head_bytes = 0
+        self._framing = 0  # bytes since the head began or since the last piece of the body
+        self._ahead = b""
+        self._holding = False
+        self._last_answer = False
+        self._active: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread = math.inf
+        self._reader_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
         super().connection_made(cast(asyncio.Transport, transport))
         self._set_deadline()
+        self._reader_check = self.loop.call_later(self._stall_seconds, self._check_reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Wait no longer, and tell the application: uvicorn tells the newest request only."""
         self._clear_deadline()
+        if self._reader_check is not None:
+            self._reader_check.cancel()
+        if self._active is not None:
+            _disconnect(self._active)
         super().connection_lost(exc)
 
+    # -- what the client sends ---------------------------------------------------------------
+
     def data_received(self, data: bytes) -> None:
-        """Pass on what arrived, of a head never more than is allowed."""
-        while data and not self.transport.is_closing():
-            allowed = HEAD_LIMIT - self._head_bytes if self._in_head else len(data)
-            if allowed <= 0:
+        """Parse what has arrived, unless the client is owed answers already."""
+        rest = memoryview(self._ahead + data)
+        self._ahead = b""
+        while rest and not self._last_answer and not self.transport.is_closing():
+            if self.pipeline:
+                self._keep_for_later(bytes(rest))
+                return
+            if self._framing >= HEAD_LIMIT:
                 self._refuse(HeadersTooLarge())
                 return
-            part, data = data[:allowed], data[allowed:]
-            self._head_bytes += len(part)
-            super().data_received(part)
+            piece = rest[: min(_PIECE, HEAD_LIMIT - self._framing)]
+            rest = rest[len(piece) :]
+            self._framing += len(piece)
+            super().data_received(cast(bytes, piece))
+        if self._holding and not self.pipeline:
+            self._holding = False
+            self.flow.resume_reading()
         # What came may be no head yet, such as a line end: uvicorn's own deadline is off by now.
         if self._in_head and self._deadline is None and not self.transport.is_closing():
             self._set_deadline()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is none."""
+        if not self._in_head:
+            return
+        if len(self.headers) >= FIELD_LIMIT:
+            self._refuse(HeadersTooLarge())
+            raise HeadersTooLarge  # which stops the parser
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Start to answer."""
-        self._in_head = False
-        self._clear_deadline()
+        """Start to answer, unless this raises since the URL is none."""
         super().on_headers_complete()
+        self._in_head = False
+        self._framing = 0
+        self._clear_deadline()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body, which pays for some framing."""
+        self._framing = max(0, self._framing - (1 + _FRAMING_OF_A_BYTE) * len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Take what follows for the next head."""
         self._in_head = True
-        self._head_bytes = 0
+        self._framing = 0
         self._clear_deadline()
         super().on_message_complete()
 
+    def _keep_for_later(self, data: bytes) -> None:
+        if len(data) <= AHEAD_LIMIT:
+            self._ahead, self._holding = data, True
+            self.flow.pause_reading()  # until the application waits for its client to leave
+        else:
+            self._finish_with_this_answer()
+
+    def _finish_with_this_answer(self) -> None:
+        self._last_answer = True
+        self.pipeline.clear()
+        if self._active is not None:
+            self._active.keep_alive = False
+
+    # -- what the application answers ----------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._active = cycle
+        self._unread = math.inf
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
-        """Wait for the rest of a body that nobody wanted to read."""
+        """Go on to what waits: the next request, or the rest of a body nobody wanted to read."""
+        self._unread = math.inf
         super().on_response_complete()
-        if not self._in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._holding:
+            self.flow.pause_reading()  # which uvicorn has just ended
+            if not self.pipeline:
+                self.loop.call_soon(self.data_received, b"")
+        if not self._in_head:
             self._set_deadline()
 
     def shutdown(self) -> None:
@@ -84,7 +178,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refuse(InvalidRequest(msg))
 
     def _refuse(self, error: OrbitError) -> None:
-        if not self._answering():  # else these bytes would end up in the midst of an answer
+        """Answer ``error`` and close; in the midst of an answer, without adding to it."""
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._answering():
+            self._finish_with_this_answer()
+            return
+        if self._in_head or not self.cycle.response_started:
+            if not self._in_head:
+                _disconnect(self.cycle)  # the application waits for a body that does not come
             body = orjson.dumps(error.body())
             fields = [
                 *self.server_state.default_headers,
@@ -96,9 +198,17 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.write(STATUS_LINE[error.status] + head + b"\r\n" + body)
         self.transport.close()
 
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: curl asks for HTTP/2 in this way, and is answered as everybody is."""
+
+    # -- how long it may take ------------------------------------------------------------------
+
     def _set_deadline(self) -> None:
         self._clear_deadline()
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self._overdue)
+        self._deadline = self.loop.call_later(self._head_seconds, self._overdue)
 
     def _clear_deadline(self) -> None:
         if self._deadline is not None:
@@ -112,5 +222,29 @@ class LimitedProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self.transport.close()
 
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def resume_writing(self) -> None:
+        """Let the application write again: the client reads."""
+        self._unread = math.inf
+        super().resume_writing()
+
+    def _check_reader(self) -> None:
+        """Drop a client that takes nothing: to close would wait for it for ever.
+
+        What waits for it is compared only while nothing is added.
+        """
+        unread = self.transport.get_write_buffer_size()
+        idle = not self._answering() or self.flow.write_paused or self.transport.is_closing()
+        if idle and 0 < self._unread <= unread:
+            # With a reset: what the kernel has taken over would wait on, megabytes of it.
+            if (connection := self.transport.get_extra_info("socket")) is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+            return
+        self._unread = unread or math.inf
+        self._reader_check = self.loop.call_later(self._stall_seconds, self._check_reader)
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    if not cycle.response_complete:
+        cycle.disconnected = True
+    cycle.message_event.set()

@@ -165,5 +165,6 @@ def uvicorn_settings(config: Config) -> dict[str, Any]:
         "server_header": False,
         "log_config": None,
         "http": LimitedProtocol,
+        "ws": "none",
         "timeout_graceful_shutdown": int(config.general.drain_seconds) + 5,
     }

@@ -1,22 +1,23 @@
 """What one connection may cost: the size of a head, the time of a head, the time of a body."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import cast
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from orbit_server.api.error_handlers import EXPECTED
 from orbit_server.api.json_body import read_json
-from orbit_server.server import http_protocol as protocol
-from orbit_server.server.http_protocol import HEAD_LIMIT, LimitedProtocol
+from orbit_server.server.http_protocol import FIELD_LIMIT, HEAD_LIMIT, LimitedProtocol
 
 from ..support.server import serving
 
@@ -26,11 +27,41 @@ Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
+left: set[str] = set()
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say how long the body is; ``/unread`` answers without it, ``/slow`` after a second."""
+    """Say how long the body is; ``/unread`` answers without it, ``/slow`` after a second.
+
+    ``/headers`` says which headers came, behind the body; ``/large`` answers with megabytes, and
+    ``/endless`` without end, or gives up after a second; ``/wait/…`` waits for its client to leave.
+    """
     length = 0
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
+    if scope["path"].startswith("/wait/"):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.add(scope["path"])
+        return
+    if scope["path"] == "/large":
+        await Response(b"x" * 32 * 2**20)(scope, receive, send)
+        return
+    if scope["path"] == "/endless":
+        await send({"type": "http.response.start", "status": 200})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while True:
+                    await send(
+                        {"type": "http.response.body", "body": bytes(5000), "more_body": True}
+                    )
+                    await asyncio.sleep(0)
+        return
+    if scope["path"] == "/headers":
+        await Request(scope, receive).body()
+        names = b" ".join(name for name, _ in scope["headers"])
+        await Response(b"<" + names + b">")(scope, receive, send)
+        return
     if scope["path"] != "/unread":
         length = len(await Request(scope, receive).body())
     await PlainTextResponse(f"<{length}>")(scope, receive, send)
@@ -59,9 +90,13 @@ async def client() -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let heads have a fraction of a second."""
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+async def impatient() -> AsyncIterator[Client]:
+    """A connection to a server that gives a head a fraction of a second."""
+    async with (
+        serving(application, http=partial(LimitedProtocol, head_seconds=0.2)) as url,
+        connected(url) as streams,
+    ):
+        yield streams
 
 
 def get(size: int) -> bytes:
@@ -137,34 +172,179 @@ async def test_what_is_no_http_has_the_one_error_body(client: Client) -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET / HTTP/1.1\r\nHost: h", b"\r\n", GET + b"\r\n", GET + b"GET / HT"]
 )
-@pytest.mark.usefixtures("impatient")
-async def test_who_sends_no_head_is_left(client: Client, sent: bytes) -> None:
+async def test_who_sends_no_head_is_left(impatient: Client, sent: bytes) -> None:
     """At the beginning and after an answer, whatever the bytes are that are no head."""
-    reader, writer = client
+    reader, writer = impatient
     writer.write(sent)
     reply = await reader.read()
     assert reply.count(b"HTTP/1.1 200 ") == sent.count(GET)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_who_owes_a_body_after_the_answer_is_left(client: Client) -> None:
+async def test_who_owes_a_body_after_the_answer_is_left(impatient: Client) -> None:
     """Every now and then a byte does not keep the connection open."""
-    reader, writer = client
+    reader, writer = impatient
     writer.write(b"POST /unread HTTP/1.1\r\nHost: here\r\nContent-Length: 1000000\r\n\r\n")
-    answer = asyncio.create_task(reader.read())
-    while not answer.done():
+    assert b"200 OK" in await reader.readuntil(b"<0>")
+    end = asyncio.create_task(reader.read())
+    while not end.done():
         writer.write(b"x")
         await asyncio.sleep(0.02)
-    assert (await answer).endswith(b"<0>")
+    with suppress(ConnectionResetError):  # when a byte was on its way
+        assert await end == b""
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HT"])
-@pytest.mark.usefixtures("impatient")
-async def test_an_answer_may_take_its_time(client: Client, sent: bytes) -> None:
+async def test_an_answer_may_take_its_time(impatient: Client, sent: bytes) -> None:
     """The time of a head says nothing about answers, also when something follows the request."""
-    reader, writer = client
+    reader, writer = impatient
     writer.write(GET.replace(b"/ ", b"/slow ", 1) + sent)
     assert b"200 OK" in await reader.readuntil(b"<0>")
+
+
+CHUNKED = b"POST /headers HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_trailer_is_no_header(client: Client) -> None:
+    """It is read, dropped, and followed by the next request."""
+    reader, writer = client
+    writer.write(CHUNKED + b"1\r\nx\r\n0\r\nX-API-Key: secret\r\n\r\n" + GET)
+    assert (await reader.readuntil(b">")).endswith(b"<host transfer-encoding>")
+    assert b"200 OK" in await reader.readuntil(b"<0>")
+
+
+async def test_chunks_may_be_of_any_size(client: Client) -> None:
+    """One byte each, with an extension now and then, or all in one."""
+    reader, writer = client
+    for chunks in (
+        b"1\r\nx\r\n" * 2**17,
+        b"1;a=b\r\nx\r\n",
+        b"%x\r\n" % 2**20 + b"x" * 2**20 + b"\r\n",
+    ):
+        writer.write(CHUNKED + chunks + b"0\r\n\r\n")
+        assert b"200 OK" in await reader.readuntil(b">")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"0\r\n" + b"a: b\r\n" * 20000,
+        b"0\r\na: " + b"b" * 2**17,
+        b"1;" + b"a" * 2**17,
+        b"0" * 2**17,
+        b"1;a=b;c=d;e=f;g=h\r\nx\r\n" * 20000,
+    ],
+    ids=["trailers", "trailer", "extension", "size", "extensions"],
+)
+async def test_a_body_may_not_be_all_framing(client: Client, more: bytes) -> None:
+    """What is not body between two pieces of it, or behind it, has the limit of a head."""
+    reader, writer = client
+    writer.write(CHUNKED + more)
+    with suppress(ConnectionError):  # the reply is lost when more was sent after the end
+        assert refusal(await reader.read()) == (431, "headers_too_large")
+
+
+async def test_a_broken_body_is_refused(client: Client) -> None:
+    """The application that waits for the rest is told that its client has left."""
+    reader, writer = client
+    writer.write(CHUNKED.replace(b"/headers", b"/wait/broken") + b"1\r\nx\r\n+1\r\n")
+    assert refusal(await reader.read()) == (400, "invalid_request")
+    assert "/wait/broken" in left
+
+
+async def test_a_head_has_a_hundred_fields(client: Client) -> None:
+    """One more is 431."""
+    reader, writer = client
+    head = b"GET / HTTP/1.1\r\n" + b"a:\r\n" * FIELD_LIMIT
+    writer.write(head + b"\r\n")
+    assert b"200 OK" in await reader.readuntil(b"<0>")
+    writer.write(head + b"a:\r\n\r\n")
+    assert refusal(await reader.read()) == (431, "headers_too_large")
+
+
+async def test_many_requests_at_once_are_answered_in_turn(client: Client) -> None:
+    """As many as one read of the socket brings, also with bodies."""
+    reader, writer = client
+    post = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 3000\r\n\r\n" + b"x" * 3000
+    writer.write((GET + post) * 50)
+    for _ in range(50):
+        for length in (0, 3000):
+            assert b"200 OK" in await reader.readuntil(b"<%d>" % length)
+
+
+async def test_who_asks_without_end_gets_what_is_under_way(client: Client) -> None:
+    """The answer that has begun is finished; the requests behind it are dropped."""
+    _, writer = client
+    writer.write(GET.replace(b"/ ", b"/wait/ahead ", 1))
+    asking = asyncio.create_task(write_without_end(writer, GET * 1000))
+    await asyncio.sleep(0.3)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert "/wait/ahead" not in left
+    writer.transport.abort()
+    await until(lambda: "/wait/ahead" in left)
+
+
+async def write_without_end(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write ``data`` again and again."""
+    while True:
+        writer.write(data)
+        await writer.drain()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once ``condition`` holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_who_leaves_is_noticed_behind_more_requests(client: Client) -> None:
+    """Also when requests wait that were sent after the one under way."""
+    _, writer = client
+    writer.write(GET.replace(b"/ ", b"/wait/leaver ", 1) + GET)
+    await asyncio.sleep(0.1)
+    writer.close()
+    await until(lambda: "/wait/leaver" in left)
+
+
+async def test_what_follows_an_answer_does_not_cut_it(client: Client) -> None:
+    """A request that is none, sent behind one that is: the one is answered, and the end comes."""
+    reader, writer = client
+    writer.write(GET.replace(b"/ ", b"/slow ", 1) + b"nonsense\r\n\r\n")
+    reply = await reader.read()
+    assert reply.startswith(b"HTTP/1.1 200 ") and reply.endswith(b"<0>")
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/endless"])
+async def test_who_does_not_read_is_dropped(path: bytes) -> None:
+    """Whether the answer was complete or given up: the socket ends, and nothing waits in it."""
+    async with (
+        serving(application, http=partial(LimitedProtocol, stall_seconds=0.3)) as url,
+        connected(url) as (reader, writer),
+    ):
+        writer.write(GET.replace(b"/ ", path + b" ", 1))
+        await reader.readexactly(1)
+        cast(asyncio.Transport, writer.transport).pause_reading()
+        await asyncio.sleep(2)
+        cast(asyncio.Transport, writer.transport).resume_reading()
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(2**20):
+                pass
+
+
+async def test_who_reads_slowly_is_waited_for() -> None:
+    """An answer that takes longer than the time in which something must be taken."""
+    async with (
+        serving(application, http=partial(LimitedProtocol, stall_seconds=0.3)) as url,
+        connected(url) as (reader, writer),
+    ):
+        writer.write(GET.replace(b"/ ", b"/large ", 1))
+        size = 0
+        while size < 32 * 2**20:
+            part = await reader.read(2**20)
+            assert part
+            size += len(part)
+            await asyncio.sleep(0.02)
 
 
 async def test_a_body_that_stalls_is_408() -> None:
