@@ -1,5 +1,6 @@
 """Services: everything that owns a socket, a file or a thread, opened and closed together."""
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -8,17 +9,18 @@ from typing import Any, Protocol, Self
 
 from . import __version__, llm, retrieval, safety
 from .answering import Pipeline
-from .auth.keys import Keys
+from .auth.keys import Keys, database_file
 from .auth.policy import Policy
 from .config.schema import Config
 from .documents.collection_store import CollectionStore
 from .errors import NotStarted
 from .llm.installed import InstalledModels, model_check, version_check
-from .observability import Check, Health, build_chatlog, build_shipper
-from .observability.health import chatlog_check, elasticsearch_check, works
+from .observability import Check, CollectionsCheck, Health, build_chatlog, build_shipper
+from .observability.health import chatlog_check, disk_check, elasticsearch_check, works
 from .observability.metrics import Metrics
 from .retrieval import Bm25Index, chroma
 from .safety import SafetyRules, Verdict
+from .types import Question, Retrieved
 
 _NOT_STARTED = (
     "the lifespan of the chat server never ran: hosts do not run the lifespan of what they mount; "
@@ -96,6 +98,12 @@ class Services:
             embedder=self.embedder,
             retrieval=self.retrieval,
         )
+        self.collections_check = CollectionsCheck(
+            probe=partial(
+                retrieval.probe, chroma=self.chroma, lexical=self.lexical, embedder=self.embedder
+            ),
+            names=self._collection_names,
+        )
         self.configure(config, rules)
         self.health = Health(self._checks(), note=self.chatlog.write_nowait)
         self._stack = AsyncExitStack()
@@ -116,7 +124,7 @@ class Services:
         )
         pipeline = Pipeline(
             config,
-            search=self.retrieval,
+            search=self._search,
             rerank=self.reranker,
             complete=ollama.complete,
             chat=ollama.chat,
@@ -137,6 +145,7 @@ class Services:
             self.lexical,
             self.chroma,
             self.metrics,
+            self.collections_check,
             self.health,
         ]
         if self.shipper is not None:
@@ -175,6 +184,16 @@ class Services:
     def _elasticsearch_changed(self, available: bool, cause: str) -> None:
         self.chatlog.write_nowait("status", event="elasticsearch", available=available, cause=cause)
 
+    async def _search(self, question: Question, collection: str) -> Retrieved:
+        return await self.collections_check.watch(collection, self.retrieval(question, collection))
+
+    async def _collection_names(self) -> list[str]:
+        return [collection.name for collection in await self.chroma.collections()]
+
+    async def _test_chroma(self) -> Mapping[str, Any]:
+        await self.chroma.heartbeat()
+        return await self.collections_check.test()
+
     def _note_verdict(self, verdict: Verdict) -> None:
         self.metrics.verdict(
             safe=verdict.safe,
@@ -188,7 +207,7 @@ class Services:
 
     def _checks(self) -> dict[str, Check]:
         """Return the health check of every component, by the name that ``/health`` calls it."""
-        embedder, installed = self.embedder, InstalledModels(self.ollama)
+        config, embedder, installed = self.config, self.embedder, InstalledModels(self.ollama)
 
         def model(provider: str, name: str | None) -> Check:
             used = provider == "ollama" and name is not None
@@ -196,7 +215,7 @@ class Services:
             return Check(test, {"provider": provider, "model": name})
 
         checks = {
-            "chroma": Check(self.chroma.heartbeat),
+            "chroma": Check(self._test_chroma),
             "keys": Check(self.keys.ping),
             "logs": chatlog_check(self.chatlog),
             "elasticsearch": elasticsearch_check(
@@ -206,6 +225,12 @@ class Services:
             "llm": model(*self.pipeline.backend),
             "embedding": model(embedder.provider, embedder.model),
         }
+        folders = [Path(config.retrieval.path)]
+        if config.chroma.host is None:
+            folders.append(Path(config.chroma.path))
+        if database := database_file(config.database.url):
+            folders.append(database.parent)
+        checks["disk"] = disk_check(folders)
         if self.uses_ollama:
             checks["ollama"] = Check(version_check(self.ollama), optional=True)
         return checks

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .. import __version__
 from ..auth.policy import ADMIN
 from ..errors import OrbitError
+from ..observability import can_answer
 from ..services import Services
 
 _TIMEOUT = 2.0
@@ -33,10 +34,10 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer as ``health`` does, with 503 where the status is ``error``."""
+    """Answer as ``health`` does, with 503 when no question could be answered."""
     services: Services = request.app.state.services
     state = await services.health()
-    return JSONResponse(state, status_code=200 if state["status"] == "ok" else 503)
+    return JSONResponse(state, status_code=200 if can_answer(state) else 503)
 
 
 async def live(request: Request) -> Response:
@@ -74,6 +75,7 @@ async def _details(services: Services) -> dict[str, Any]:
         "versions": {"orbit": __version__, "ollama": ollama, "chroma": chroma},
         "models": models,
         "collections": sizes,
+        "failing_collections": services.collections_check.failing,
         "chatlog": {
             "waiting": services.chatlog.waiting,
             "lost": services.chatlog.lost,

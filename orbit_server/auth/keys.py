@@ -121,8 +121,11 @@ class Keys:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         create: bool = True,
+        inspect_seconds: float = 30.0,
     ) -> None:
         self._url = url
+        self._inspect_seconds = inspect_seconds
+        self._inspected = float("-inf")
         self._prefix = prefix
         self._remember_seconds = remember_seconds
         self._clock = clock
@@ -284,9 +287,22 @@ class Keys:
             return await connection.run_sync(lambda sync: sa.inspect(sync).has_table("api_keys"))
 
     async def ping(self) -> None:
-        """Return if the database answers and the table is as expected."""
+        """Return if the database answers, is undamaged, and the table is as expected.
+
+        The pages of an SQLite file are read from the disk at most every ``inspect_seconds``.
+        """
         async with self._transaction() as connection:
             await connection.execute(_KEYS.limit(1))
+            file = database_file(self._url)
+            if file is not None and not await asyncio.to_thread(file.exists):
+                # This connection works on; the next one finds an empty database.
+                raise KeysUnavailable(f"{file} is gone")
+            if file is not None and self._clock() - self._inspected >= self._inspect_seconds:
+                await connection.exec_driver_sql("PRAGMA shrink_memory")
+                found = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar()
+                if found != "ok":
+                    raise KeysUnavailable(f"{file} is damaged: {found}")
+                self._inspected = self._clock()
 
     async def _create_table(self) -> None:
         async with self._transaction() as connection:

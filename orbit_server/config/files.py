@@ -94,6 +94,6 @@ def make_private_folder(path: Path) -> None:
 
     It does not rely on the umask, which belongs to the program that ours may be mounted in.
     """
-    if not path.is_dir():
+    if not path.parent.exists():
         make_private_folder(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)

@@ -3,6 +3,7 @@
 from .bm25 import Bm25Index
 from .build import build, build_embedder, build_reranker
 from .embedders import Embedder
+from .probe import probe
 from .rerank import Reranker
 from .retriever import Retrieval
 
@@ -14,4 +15,5 @@ __all__ = [
     "build",
     "build_embedder",
     "build_reranker",
+    "probe",
 ]

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from orbit_server import __version__
 from orbit_server.app import create_app
 from orbit_server.observability.chatlog import ChatLog
-from orbit_server.observability.health import Check, chatlog_check
+from orbit_server.observability.health import Check, Health, chatlog_check, disk_check
 from orbit_server.services import Services
 from tests.support import asgi, ollama_standin
 from tests.support.chat_server import town
@@ -33,6 +35,121 @@ async def get(server: Running, path: str, **headers: str) -> tuple[int, Any]:
         http.get(server.url + path, headers=headers) as response,
     ):
         return response.status, await response.json()
+
+
+def damage(path: Path, start: int) -> None:
+    """Write nonsense over what a file holds from ``start`` on, as a bad disk does."""
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(start)
+        file.write(b"\xa5" * (size - start))
+
+
+async def damage_chroma(server: Running, folder: Path) -> None:
+    """Damage the pages that every collection needs."""
+    damage(folder / "chroma" / "chroma.sqlite3", 8192)
+
+
+async def remove_chroma(server: Running, folder: Path) -> None:
+    """Delete the file that is open."""
+    (folder / "chroma" / "chroma.sqlite3").unlink()
+
+
+async def damage_keys(server: Running, folder: Path) -> None:
+    """Damage pages of keys, not the first one."""
+    for _ in range(60):
+        await server.services.keys.create("town", client_name="x" * 200)
+    with closing(sqlite3.connect(folder / "orbit.db")) as keys:
+        keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damage(folder / "orbit.db", 4 * 4096)
+
+
+async def remove_keys(server: Running, folder: Path) -> None:
+    """Delete the file that is open."""
+    (folder / "orbit.db").unlink()
+
+
+async def empty_chroma(server: Running, folder: Path) -> None:
+    """Take a collection away behind the server's back: its records, not its name."""
+    with closing(sqlite3.connect(folder / "chroma" / "chroma.sqlite3")) as chroma, chroma:
+        chroma.execute("DELETE FROM segments")
+
+
+@pytest.mark.parametrize(
+    ("part", "breaks"),
+    [
+        ("chroma", damage_chroma),
+        ("chroma", remove_chroma),
+        ("chroma", empty_chroma),
+        ("keys", damage_keys),
+        ("keys", remove_keys),
+    ],
+)
+async def test_ok_means_that_questions_are_answered(
+    tmp_path: Path, part: str, breaks: Callable[[Running, Path], Awaitable[None]]
+) -> None:
+    """Files that are damaged or gone are an error before the first chat fails because of them."""
+    async with running(lexical(tmp_path)) as server:
+        await server.pairs("town", {f"Question {number}?": "Answer." for number in range(50)})
+        await breaks(server, tmp_path)
+        said = (await get(server, "/health"))[1]
+        assert (said["status"], said["components"][part]["status"]) == ("error", "error")
+        assert (await get(server, "/health/ready"))[0] == 503
+
+
+async def test_a_single_collection_that_cannot_be_searched(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named to the operator and in the log; the others go on being asked."""
+    async with running(lexical(tmp_path)) as server:
+        for name in ("town", "village"):
+            await server.pairs(name, {f"Question {number}?": "Answer." for number in range(50)})
+        village = await server.services.chroma.collection("village")
+        with closing(sqlite3.connect(tmp_path / "chroma" / "chroma.sqlite3")) as chroma, chroma:
+            chroma.execute("DELETE FROM segments WHERE collection = ?", [village.id])
+        said = (await get(server, "/health"))[1]
+        assert said["status"] == "error"
+        assert said["components"]["chroma"] == {
+            "status": "error",
+            "error": "a collection cannot be searched",
+        }
+        assert (await get(server, "/health/ready"))[0] == 200
+        assert "collection village cannot be searched" in caplog.text
+        said = (await get(server, "/health?verbose", **ADMIN))[1]
+        assert list(said["failing_collections"]) == ["village"]
+        await server.services.store.drop("village")
+        assert (await get(server, "/health"))[1]["status"] == "ok"
+
+
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """No room is an error, and is not mentioned otherwise; a folder may not be there yet."""
+    folders = [tmp_path, tmp_path / "later" / "data"]
+    assert not await disk_check(folders).test()
+    assert await disk_check(folders, least=1 << 60).test() == {"status": "error", "error": "full"}
+
+
+async def test_a_check_that_hangs_is_not_made_twice() -> None:
+    """It is an error for as long as it hangs, and holds up no caller for long."""
+    made = 0
+    goes_on = asyncio.Event()
+
+    def ignore(*_: Any, **__: Any) -> None:
+        pass
+
+    async def hang() -> None:
+        nonlocal made
+        made += 1
+        await goes_on.wait()
+
+    async with Health({"it": Check(hang)}, note=ignore, check_seconds=0.01) as health:
+        for _ in range(3):
+            health.forget()
+            assert (await health())["components"]["it"]["error"] == "unreachable"
+        assert made == 1
+        goes_on.set()
+        await asyncio.sleep(0)
+        health.forget()
+        assert (await health())["status"] == "ok"
 
 
 async def test_without_any_trouble(tmp_path: Path) -> None:

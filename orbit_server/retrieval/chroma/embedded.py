@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from ...errors import NotStarted, OrbitError, SearchError
+from ...errors import NotStarted, OrbitError, SearchError, SearchUnavailable
 from . import tables
 from .client import Body, Client
 from .lock import lock
 from .protocol import Record
 from .replies import failure
 
+DATABASE = "chroma.sqlite3"
 THREADS = 4
 MAX_WRITE_RECORDS = 16
 MOST_LOADED = 1000  # collections, of which each takes some megabytes of memory
@@ -98,6 +99,12 @@ class ChromaEmbedded(Client):
             # Shielded: a second cancellation must not leave the folder open or its lock held.
             closing = asyncio.get_running_loop().run_in_executor(None, self._end, threads)
             await asyncio.shield(closing)
+
+    async def heartbeat(self) -> None:
+        await super().heartbeat()
+        if not await self._beside(lambda path: (path / DATABASE).exists()):
+            # What is open works on; documents that are loaded now are lost at the next start.
+            raise SearchUnavailable(f"Chroma in {self._path}: {DATABASE} is gone.")
 
     async def drop(self, name: str) -> None:
         await super().drop(name)

@@ -1,0 +1,23 @@
+"""Test whether a collection can be searched, without a question and without embedding."""
+
+from .bm25 import Bm25Index
+from .chroma import Chroma
+from .embedders import Embedder, check_embedder
+
+_WORDS = 5
+
+
+async def probe(name: str, *, chroma: Chroma, lexical: Bm25Index, embedder: Embedder) -> None:
+    """Find the record nearest to an arbitrary vector, read it, and search for words of it.
+
+    Raises the ``SearchError`` family and ``EmbedderMismatch`` as a search does.
+    """
+    stored = await chroma.collection(name)
+    check_embedder(stored.metadata, embedder, name)
+    if stored.dimension is None:  # nothing was ever written
+        return
+    vector = [1.0] + [0.0] * (stored.dimension - 1)
+    nearest = await chroma.query(name, vector, n=1, bare=True)
+    records = await chroma.get(name, ids=[record.id for record in nearest])
+    text = next((record.document or "" for record in records), "")
+    await lexical.search(stored.id, " ".join(text.split()[:_WORDS]), n=1)
