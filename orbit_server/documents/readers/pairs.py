@@ -11,7 +11,8 @@ from typing import Any
 from ...errors import UnreadableDocument
 from ..cleaning import clean, one_line
 from ..model import Chunk, Scalar
-from .text import decoded, without_comments
+from .pair_text import plain
+from .text import decoded
 
 _KEYS = ("question", "answer")
 
@@ -29,7 +30,7 @@ class Pair:
         texts = []
         for key in _KEYS:
             value = entry.get(key)
-            texts.append(without_comments(clean(value)).strip() if isinstance(value, str) else "")
+            texts.append(plain(value) if isinstance(value, str) else "")
             if not texts[-1]:
                 raise UnreadableDocument(f'{name} has no text as "{key}".')
         extras = {key: value for key, value in entry.items() if key not in _KEYS}
