@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import CollectionNotFound
@@ -149,14 +150,12 @@ class CollectionStore:
         return {record.id for record in records}
 
     async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
-        result = Stored()
-        try:
-            stored = await self.chroma.collection(collection)
+        result, stored = Stored(), None
+        with suppress(CollectionNotFound):
+            stored = await self.chroma.collection(collection, fresh=True)
             check_embedder(stored.metadata, self.embedder, collection)
-        except CollectionNotFound:
-            stored = None
         if chunks:
-            result = await self._store(collection, chunks, stored)
+            result = await self._store(collection, chunks)
         elif not remove and stored is not None:
             await self._complete_words(stored)
         if remove:
@@ -218,9 +217,7 @@ class CollectionStore:
         await self.lexical.remove(id, gone)
         return len(gone)
 
-    async def _store(
-        self, collection: str, chunks: Sequence[Chunk], stored: Collection | None
-    ) -> Stored:
+    async def _store(self, collection: str, chunks: Sequence[Chunk]) -> Stored:
         found = await embedded([chunk.embed for chunk in chunks], self.embedder.documents)
         each = list(zip(chunks, found, strict=True))
         result = Stored(
@@ -231,10 +228,18 @@ class CollectionStore:
         chunks = [chunk for chunk, text in each if text.vector is not None]
         if not chunks:
             return result
-        if stored is None:
-            record = embedder_metadata(self.embedder, len(vectors[0]))
-            stored = await self.chroma.create(collection, record)
-            check_embedder(stored.metadata, self.embedder, collection)
+        try:
+            await self._write(collection, chunks, vectors)
+        except CollectionNotFound:  # deleted in this very moment, by another process perhaps
+            await self._write(collection, chunks, vectors)
+        return result
+
+    async def _write(
+        self, collection: str, chunks: Sequence[Chunk], vectors: Sequence[list[float]]
+    ) -> None:
+        record = embedder_metadata(self.embedder, len(vectors[0]))
+        stored = await self.chroma.create(collection, record)
+        check_embedder(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.
         words = [(chunk.id, _words(chunk.embed, chunk.text)) for chunk in chunks]
@@ -252,7 +257,6 @@ class CollectionStore:
                 # Deleted and made anew meanwhile: the chunks went to the new one.
                 check_embedder(reached.metadata, self.embedder, collection)
                 await self.lexical.add(reached.id, words)
-        return result
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:
         metadata = collection.metadata

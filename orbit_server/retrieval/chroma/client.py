@@ -4,8 +4,8 @@
 package. Both take vectors, never texts: for a text Chroma would download a model.
 
 Chroma finds a collection by name but its records by the collection's UUID. UUIDs are remembered by
-name for some seconds; when one turns out to be gone, the name is resolved again and the call
-repeated once.
+name for some seconds. Whatever fails with a remembered one, the name is resolved again: what is
+gone is reported as gone, and if another collection has the name, the call is repeated once.
 """
 
 import math
@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from ...errors import CollectionNotFound, SearchError
 from .protocol import Collection, Metadata, Record, Vector
-from .replies import collection_of, expected_form, records_of
+from .replies import DamagedCollection, collection_of, expected_form, records_of
 from .validation import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, batches, check_metadata, checked_name
 
 Body = dict[str, Any]
@@ -27,11 +27,15 @@ REMEMBERED = 10_000
 
 
 class Client(ABC):
-    """Names, remembered UUIDs, batches and checks: everything but the way a call takes."""
+    """Names, remembered UUIDs, batches and checks: everything but the way a call takes.
+
+    ``broken`` names the collections whose last call failed because of damage, with the reason.
+    """
 
     batch_records = MAX_BATCH_RECORDS
 
     def __init__(self, *, batch_bytes: int = MAX_BATCH_BYTES) -> None:
+        self.broken: dict[str, str] = {}
         self._batch_bytes = batch_bytes
         self._remembered: TTLCache[str, Collection] = TTLCache(REMEMBERED, REMEMBER_SECONDS)
 
@@ -48,8 +52,8 @@ class Client(ABC):
     async def heartbeat(self) -> None:
         await self._call("heartbeat")
 
-    async def collection(self, name: str) -> Collection:
-        remembered = self._remembered.get(name)
+    async def collection(self, name: str, *, fresh: bool = False) -> Collection:
+        remembered = None if fresh else self._remembered.get(name)
         return remembered or self._remember(await self._call("find", checked_name(name)))
 
     async def collections(self) -> list[Collection]:
@@ -73,9 +77,17 @@ class Client(ABC):
         if (await self.collection(collection.name)).id != collection.id:
             raise CollectionNotFound(f"Collection {collection.name} has been replaced.")
 
+    async def rename(self, collection: Collection, name: str) -> None:
+        await self._call("modify", collection.id, {"new_name": checked_name(name)})
+        self.forget(collection.name)
+        self.forget(name)
+        if (await self.collection(name)).id != collection.id:
+            raise CollectionNotFound(f"Collection {collection.name} has been replaced.")
+
     async def drop(self, name: str) -> None:
         await self._call("drop", checked_name(name))
         self.forget(name)
+        self.broken.pop(name, None)
 
     async def count(self, name: str) -> int:
         counted = await self._records("count", name)
@@ -160,11 +172,19 @@ class Client(ABC):
     ) -> Any:
         collection = await self.collection(name)
         try:
-            return await self._call(operation, collection.id, body, request_id)
-        except CollectionNotFound:
+            result = await self._call(operation, collection.id, body, request_id)
+        except SearchError as error:
+            if type(error) not in (SearchError, DamagedCollection, CollectionNotFound):
+                raise
             self.forget(name)
-        collection = await self.collection(name)
-        return await self._call(operation, collection.id, body, request_id)
+            current = await self.collection(name)
+            if current.id == collection.id and isinstance(error, DamagedCollection):
+                self.broken[name] = str(error)
+            if current.id == collection.id and not isinstance(error, CollectionNotFound):
+                raise
+            result = await self._call(operation, current.id, body, request_id)
+        self.broken.pop(name, None)
+        return result
 
     def _remember(self, found: dict[str, Any]) -> Collection:
         with expected_form():

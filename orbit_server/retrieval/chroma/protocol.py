@@ -40,6 +40,8 @@ class Chroma(Protocol):
     and :class:`Unprocessable` for a name that no collection can have.
     """
 
+    broken: dict[str, str]  # collections whose last call failed because of damage, and the reason
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
@@ -47,8 +49,11 @@ class Chroma(Protocol):
     async def heartbeat(self) -> None:
         """Return when Chroma answers."""
 
-    async def collection(self, name: str) -> Collection:
-        """Return the collection, remembered for some seconds; else ``CollectionNotFound``."""
+    async def collection(self, name: str, *, fresh: bool = False) -> Collection:
+        """Return the collection; raise ``CollectionNotFound``.
+
+        It may have been remembered for some seconds, unless it is to be ``fresh``.
+        """
 
     async def collections(self) -> list[Collection]:
         """Return every collection, by name."""
@@ -62,6 +67,9 @@ class Chroma(Protocol):
 
     async def modify(self, collection: Collection, metadata: dict[str, Any]) -> None:
         """Replace the metadata of exactly this collection, by at least one key."""
+
+    async def rename(self, collection: Collection, name: str) -> None:
+        """Give exactly this collection another name, which no other may have."""
 
     async def drop(self, name: str) -> None:
         """Delete the collection and its records; ``CollectionNotFound`` when there is none."""

@@ -1,5 +1,6 @@
 """Replies and failures of Chroma, over REST and in process, as values and errors of ours."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,16 @@ from ...errors import (
     SearchUnavailable,
 )
 from .protocol import Collection, Record
+
+_BEING_DELETED = re.compile(r"Missing \w+ segment")  # its rows go one after the other
+_DAMAGED = re.compile("hnsw|backfill", re.IGNORECASE)
+
+
+class DamagedCollection(SearchError):
+    """The index of one collection's vectors cannot be used; Chroma itself works."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text} To mend the collection: `orbit collections repair NAME`.")
 
 
 @contextmanager
@@ -27,8 +38,10 @@ def failure(status: int, text: str) -> SearchError:
     """Return the error that Chroma's ``status`` and ``text`` stand for."""
     if "expecting embedding with dimension" in text:
         return EmbedderMismatch(text)
-    if status == 404 and "Collection [" in text:
+    if (status == 404 and "Collection [" in text) or _BEING_DELETED.search(text):
         return CollectionNotFound(text)
+    if _DAMAGED.search(text):
+        return DamagedCollection(text)
     kinds = {429: SearchUnavailable, 502: SearchUnavailable, 503: SearchUnavailable}
     return (kinds | {504: SearchTimeout}).get(status, SearchError)(text)
 
