@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import overload
 
 from ..errors import ConfigError
 from .sentences import printable
@@ -43,6 +44,12 @@ def read_file(path: Path, *, limit: int) -> bytes:
     return content
 
 
+@overload
+def read_text(path: Path, *, limit: int = TEXT_LIMIT) -> str: ...
+@overload
+def read_text(
+    path: Path, *, absent: tuple[type[OSError], ...], limit: int = TEXT_LIMIT
+) -> str | None: ...
 def read_text(
     path: Path, *, absent: tuple[type[OSError], ...] = (), limit: int = TEXT_LIMIT
 ) -> str | None:

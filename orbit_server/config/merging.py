@@ -184,7 +184,7 @@ class Merging:
         if isinstance(name := self._value(path, ""), str) and name:
             place = self.values[path].place
             try:
-                message = (read_text(Path(name)) or "").strip()
+                message = read_text(Path(name)).strip()
             except ConfigError as error:
                 self._complain(place, path, str(error))
             else:

@@ -73,7 +73,7 @@ class Blocklist:
 
         Raises ``ConfigError`` that names file and line.
         """
-        lines = (read_text(Path(path)) or "").splitlines()
+        lines = read_text(Path(path)).splitlines()
         numbered = ((f"{path}:{number}", line.strip()) for number, line in enumerate(lines, 1))
         entries = ((at, entry) for at, entry in numbered if entry and not entry.startswith("#"))
         return cls(entries, budget=budget)

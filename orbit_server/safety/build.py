@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..config.files import read_text
 from ..config.schema import SafetyConfig
 from ..errors import ConfigError
 from ..llm.protocols import Complete
@@ -69,6 +70,6 @@ def build(
 
 def _prompt(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"safety.prompt_file: {path}: cannot be read: {error}"]) from error
+        return read_text(Path(path))
+    except ConfigError as error:
+        raise ConfigError([f"safety.prompt_file: {each}" for each in error.mistakes]) from error
