@@ -43,8 +43,9 @@ class Passage:
     """A piece of a document, or a stored question with its answer, that may answer a question.
 
     ``text`` is what the model reads; ``answer`` is the stored answer of a question/answer pair.
-    ``score`` is the similarity to the question plus half the share of its words, 1.5 at best;
-    ``rerank_score`` is what a model gave it, 0 to 10.
+    ``score`` is its relevance: the similarity to the question plus half the share of its words, 1.5
+    at best. ``rerank_score`` is what a model gave it, 0 to 10. ``rank_score``, 0 to 1, is what the
+    passages of one answer are ordered by, best first.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Passage:
     score: float
     answer: str | None = None
     rerank_score: float | None = None
+    rank_score: float | None = None
 
     def public(self) -> dict[str, Any]:
         """Return the entry of ``sources`` that clients see."""
@@ -64,7 +66,8 @@ class Passage:
             "id": self.id,
             "title": self.title,
             "source": self.source,
-            "score": round(self.score, 4),
+            "score": round(self.score if self.rank_score is None else self.rank_score, 4),
+            "relevance": round(self.score, 4),
             "excerpt": excerpt,
         }
         if self.rerank_score is not None:

@@ -9,7 +9,7 @@ from ..auth.keys import Key
 from ..errors import OrbitError
 from ..safety import Verdict
 from ..services import Services
-from ..types import NO_TOKENS, ExchangeResult, Question
+from ..types import NO_TOKENS, ExchangeResult, Passage, Question
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ async def log_answer(
         **_common(services, state, answer.question, result),
         blocked=False,
         block_reason=None,
-        sources=[{"id": passage.id, "score": passage.score} for passage in answer.passages],
+        sources=[_source(passage) for passage in answer.passages],
         tokens=answer.usage,
         timings_ms=timings,
     )
@@ -54,6 +54,11 @@ async def log_refusal(
         tokens=NO_TOKENS,
         timings_ms={"moderation": round(verdict.seconds * 1000, 1)},
     )
+
+
+def _source(passage: Passage) -> dict[str, Any]:
+    public = passage.public()
+    return {name: public[name] for name in ("id", "score", "relevance")}
 
 
 def _common(

@@ -40,7 +40,7 @@ async def _passages(store: "Store", question: "Question", collection: str) -> "R
     from .console import notes
 
     passages = await store.search(collection, question.message)
-    table = Table("score", "title", "source", "passage")
+    table = Table("relevance", "title", "source", "passage")
     for passage in passages:
         excerpt = passage.public()["excerpt"]
         table.add_row(f"{passage.score:.3f}", passage.title, passage.source, excerpt)

@@ -197,6 +197,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "orbit.blocked": {"type": "boolean"},
     "orbit.details": {"type": "flattened", "ignore_above": 1024},
     "orbit.sources.score": {"type": "float"},
+    "orbit.sources.relevance": {"type": "float"},
     **{
         f"orbit.timings_ms.{step}": {"type": "float"}
         for step in ("moderation", "embedding", "search", "rerank", "first_token", "total")

@@ -74,8 +74,10 @@ class Reranker:
             count = f"{len(passages) - scores.count(None)} of {len(passages)}"
             told = "; ".join(dict.fromkeys(problems))
             logger.warning("%s rated %s passages: %s", self.model, count, told)
+        if all(score is None for score in scores):
+            return list(passages)[: self.top_n]
         rated = [
-            replace(passage, rerank_score=score)
+            replace(passage, rerank_score=score, rank_score=(score or 0.0) / _BEST)
             for passage, score in zip(passages, scores, strict=True)
         ]
         return sorted(rated, key=_unrated_last)[: self.top_n]
@@ -175,6 +177,7 @@ def _number(text: str) -> float:
 
 
 _REPLY_TOKENS = 256
+_BEST = 10
 _LONGEST_QUESTION = 2000
 _LONGEST_PASSAGE = 4000
 

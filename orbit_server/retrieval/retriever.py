@@ -99,10 +99,13 @@ class Retrieval:
         text, request_id = question.message, question.request_id
         scored, searched = await self._scored(text, collection, timings, request_id)
         started = time.perf_counter()
+        ranking = rank_scores(scored, self.dense_weight)
         best = best_first(scored, self.dense_weight)[: self.top_k]
         candidates = await self._read(best, text, searched, request_id)
         timings["search"] += _milliseconds(started, time.perf_counter())
-        passages = [candidate.passage for candidate in candidates]
+        passages = [
+            replace(each.passage, rank_score=ranking[each.passage.id]) for each in candidates
+        ]
         confidence, relevance = self.thresholds(searched.metadata)
         if relevance_score(passages) < confidence:
             passages = []
@@ -211,18 +214,22 @@ def rank(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
 
 
 def best_first(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
-    """Return ``scored`` best first, each half scaled to 0..1 over all of them.
+    """Return ``scored`` in the order of ``rank_scores``; ties go to the nearer passage."""
+    ranking = rank_scores(scored, dense_weight)
+    return sorted(scored, key=lambda each: (-ranking[each.id], -each.dense))
 
-    What words did not find has nothing from that half. Ties go to the nearer passage.
+
+def rank_scores(scored: Sequence[Scored], dense_weight: float) -> dict[str, float]:
+    """Return what orders ``scored``, by id, 0 to 1: each half scaled to 0..1 over all of them.
+
+    What words did not find has nothing from that half.
     """
     dense = _scaled({each.id: each.dense for each in scored})
     words = _scaled({each.id: each.bm25 for each in scored if each.bm25 is not None})
-
-    def ascending(each: Scored) -> tuple[float, float]:
-        score = dense_weight * dense[each.id] + (1 - dense_weight) * words.get(each.id, 0.0)
-        return -score, -each.dense
-
-    return sorted(scored, key=ascending)
+    return {
+        id: dense_weight * share + (1 - dense_weight) * words.get(id, 0.0)
+        for id, share in dense.items()
+    }
 
 
 def relevance_score(best: Sequence[Passage]) -> float:

@@ -82,6 +82,7 @@ async def test_passages_go_to_the_model_and_its_reads_come_back() -> None:
                     "title": "Hours",
                     "source": "hours.md",
                     "score": 0.8765,
+                    "relevance": 0.8765,
                     "excerpt": "At nine.",
                 }
             ],

@@ -156,7 +156,7 @@ async def test_sources_say_what_was_used(town: ChatServer) -> None:
     """Every source has id, title, source, score and an excerpt; the best comes first."""
     sources = (await town.ask()).last["sources"]
     assert [set(source) for source in sources] == [
-        {"id", "title", "source", "score", "excerpt"} for _ in sources
+        {"id", "title", "source", "score", "relevance", "excerpt"} for _ in sources
     ]
     assert sources[0]["title"] == QUESTION
     assert sources[0]["source"] == "qa"

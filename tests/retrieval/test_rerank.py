@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -270,6 +271,17 @@ async def test_passages_are_only_reordered() -> None:
         ("a", 0.9, "It opens at nine."),
     ]
     assert found == [passage("a", score=0.9), passage("b", score=0.4)]
+
+
+async def test_sources_are_in_the_order_of_their_scores() -> None:
+    """The score that readers see is the order's, whoever made it; without ratings it stays."""
+    found = [replace(passage(title), rank_score=score) for title, score in (("a", 0.9), ("b", 0.4))]
+    ranked = await reranker(Rater(a="1", b="8"))("When?", found)
+    assert [each.public()["score"] for each in ranked] == [0.8, 0.1]
+    partly = await reranker(Rater(a=ModelError("no"), b="8"), batch_size=2)("When?", found)
+    assert [(each.id, each.public()["score"]) for each in partly] == [("b", 0.8), ("a", 0)]
+    failed = await reranker(Rater(a=ModelError("no"), b=ModelError("no")))("When?", found)
+    assert [each.public()["score"] for each in failed] == [0.9, 0.4]
 
 
 async def test_ties_keep_the_order_of_retrieval() -> None:

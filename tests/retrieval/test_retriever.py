@@ -378,3 +378,16 @@ async def test_foreign_questions_are_refused(demo: Services) -> None:
     foreign = [each for each in asked if not each.answerable][:20]
     passed = [bool(await demo.store.search("demo", each.question)) for each in foreign]
     assert sum(passed) <= 1
+
+
+async def test_sources_are_in_the_order_of_their_scores(demo: Services) -> None:
+    """Readers are told that the best comes first, and see numbers that say so too."""
+    asked = read_questions(ROOT / "tests" / "questions.json")
+    several = 0
+    for each in asked[:40]:
+        found = await demo.retrieval(Question(message=each.question), "demo")
+        scores = [passage.public()["score"] for passage in found.passages]
+        several += len(scores) > 1
+        assert scores == sorted(scores, reverse=True), each.question
+        assert all(0 <= score <= 1 for score in scores)
+    assert several > 5
