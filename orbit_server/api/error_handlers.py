@@ -22,7 +22,7 @@ async def answer_error(request: Request, error: OrbitError) -> Response:
     admin = state.get("caller") == ADMIN
     if admin and isinstance(error, CollectionNotFound):
         # To a chat this is the operator's fault, 503; to the operator it is the answer.
-        body = {"detail": "Collection not found", "code": error.code}
+        body = {"detail": "Collection not found", "code": error.code, "cause": str(error)}
         return JSONResponse(body, status_code=404)
     if error.status >= 500 and not state.get("error"):  # else the endpoint has reported it
         state["error"] = error.code

@@ -35,11 +35,14 @@ def ingest(
     from ..config.loader import load
     from ..documents.ingest import ingest as ingest_files
     from .console import notes
+    from .models import require_models
     from .store import with_store
 
     config = load(context.obj)
 
     async def run(store: "Store", services: "Services") -> "Report":
+        if store is services.store:
+            await require_models(config, "ollama.embed_model")
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

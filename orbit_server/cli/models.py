@@ -4,7 +4,7 @@ import asyncio
 
 from .. import llm
 from ..config.loader import Config
-from ..errors import ModelError
+from ..errors import ModelError, ModelNotFound, ModelUnreachable
 from ..llm.installed import present
 
 _SECONDS = 2.0
@@ -36,3 +36,19 @@ async def missing_models(config: Config) -> dict[str, str] | None:
     except (ModelError, TimeoutError):
         return None
     return {key: model for key, model in wanted.items() if not present(model, installed)}
+
+
+async def require_models(config: Config, *keys: str) -> None:
+    """Raise the ``ModelError`` family unless the models that ``keys`` name are there to be used.
+
+    Before work that needs them: where nobody listens, each call would be tried again and again.
+    """
+    needed = {key: model for key, model in wanted_models(config).items() if key in keys}
+    if not needed:
+        return
+    missing = await missing_models(config)
+    if missing is None:
+        raise ModelUnreachable(f"nobody answers at {config.ollama.base_url}")
+    for key in needed.keys() & missing.keys():
+        model = missing[key]
+        raise ModelNotFound(f"{key}: {model} is not installed. Install it: ollama pull {model}")

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..config.loader import Config
 from ..documents.collection_store import Store
 from ..documents.remote_store import RemoteStore, is_loopback
-from ..errors import Forbidden, OrbitError
+from ..errors import CollectionNotFound, Forbidden, OrbitError
 from ..retrieval.chroma.lock import holder
 from ..server.exit import fail
 from ..services import Services
@@ -79,7 +79,12 @@ def with_store(
         _cancel_on_signals(received)
         services = Services(config)
         async with services.ollama, open_store(config, server, services) as store:
-            return await run(store, services)
+            try:
+                return await run(store, services)
+            except CollectionNotFound as error:
+                names = [each["name"] for each in await store.collections()]
+                there = f"There are: {', '.join(names)}." if names else "There is none yet."
+                raise CollectionNotFound(f"{error} {there}") from error
 
     try:
         return asyncio.run(main())

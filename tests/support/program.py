@@ -35,6 +35,18 @@ class Result:
     out: str
     err: str
 
+    @property
+    def sentence(self) -> str:
+        """The one sentence that a failed command ends with."""
+        [sentence] = [line for line in self.err.splitlines() if line.startswith("orbit: ")]
+        return sentence
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The rows of a printed table, without its head and frame."""
+        rows = [line for line in self.out.splitlines() if line.startswith("│")]
+        return [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
+
 
 def environment(token: str | None = ADMIN_TOKEN) -> dict[str, str]:
     """Return the variables of a clean environment, with an admin token unless it is ``None``."""

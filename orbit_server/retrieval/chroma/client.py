@@ -54,7 +54,12 @@ class Client(ABC):
 
     async def collection(self, name: str, *, fresh: bool = False) -> Collection:
         remembered = None if fresh else self._remembered.get(name)
-        return remembered or self._remember(await self._call("find", checked_name(name)))
+        if remembered is not None:
+            return remembered
+        try:
+            return self._remember(await self._call("find", checked_name(name)))
+        except CollectionNotFound as error:
+            raise CollectionNotFound(f"There is no collection {name!r}.") from error
 
     async def collections(self) -> list[Collection]:
         listed = await self._call("list")

@@ -1,0 +1,90 @@
+"""``orbit keys``: API keys through their life, by id, prefix or themselves."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ..support.program import Server, command
+
+pytestmark = pytest.mark.anyio
+
+KEYS_CREATE = ("keys", "create", "--collection", "town", "--name", "Ann")
+
+
+async def test_a_key_through_its_life(folder: Path) -> None:
+    """Made, listed, shown, deactivated, deleted: by its id, and never shown again."""
+    made = await command(folder, *KEYS_CREATE, "--notes", "web page", "--expires", "90d")
+    secret = made.out.strip()
+    assert re.fullmatch(r"api_[A-Za-z0-9]{32}", secret), "only the key is on standard output"
+    assert "once" in made.err
+    listed = await command(folder, "keys", "list")
+    [[id, prefix, collection, client, active, expires, used]] = listed.cells
+    assert id in made.err
+    assert secret.startswith(prefix.rstrip("…"))
+    assert (collection, client, active, used) == ("town", "Ann", "yes", "never")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", expires)
+    status = await command(folder, "keys", "status", secret)
+    assert "web page" in status.out
+    assert (await command(folder, "keys", "deactivate", id)).code == 0
+    assert (await command(folder, "keys", "list")).cells[0][4] == "no"
+    deleted = await command(folder, "keys", "delete", prefix.rstrip("…"))
+    assert deleted.code == 0
+    assert (await command(folder, "keys", "list")).cells == []
+    for result in (listed, status, deleted):
+        assert secret not in result.out + result.err
+
+
+@pytest.mark.parametrize("name", ["status", "deactivate", "delete"])
+async def test_an_unknown_key_is_a_sentence(folder: Path, name: str) -> None:
+    """Exit 1 and where to look, without repeating what may be a key."""
+    unknown = "api_" + "x" * 32
+    result = await command(folder, "keys", name, unknown)
+    assert result.code == 1
+    assert "keys list" in result.sentence
+    assert unknown not in result.err
+
+
+async def test_an_ambiguous_prefix_is_a_sentence(folder: Path) -> None:
+    """Two keys that begin alike are told apart by their ids only."""
+    for _ in range(2):
+        await command(folder, *KEYS_CREATE)
+    with closing(sqlite3.connect(folder / "data" / "orbit.db")) as database, database:
+        database.execute("UPDATE api_keys SET prefix = 'api_same'")
+    result = await command(folder, "keys", "delete", "api_same")
+    assert (result.code, "id" in result.sentence) == (1, True)
+    assert len((await command(folder, "keys", "list")).cells) == 2
+
+
+async def test_long_names_stay_on_one_line(folder: Path) -> None:
+    """In a pipe a row is a line: what ``grep`` finds can be copied, brackets included."""
+    name = "the [bold]web[/] page :smile: of the town's " + "very " * 30 + "long name"
+    await command(folder, "keys", "create", "--collection", "town", "--name", name)
+    [row] = (await command(folder, "keys", "list")).cells
+    assert row[3] == name
+
+
+async def test_a_key_database_that_is_none_is_a_sentence(folder: Path) -> None:
+    """Exit 1, the key to look at, and what the database says."""
+    (folder / "data").mkdir()
+    (folder / "data" / "orbit.db").write_text("certainly not a database " * 100)
+    result = await command(folder, "keys", "list")
+    assert result.code == 1
+    assert "database.url" in result.sentence
+    assert "not a database" in result.sentence
+
+
+async def test_a_running_server_follows_the_keys(orbit: Server) -> None:
+    """A key made on the command line opens the server; one that was ended there does not."""
+    key = (await command(orbit.folder, *KEYS_CREATE)).out.strip()
+    body = {"message": "When does the library open?", "stream": False}
+    other = (await command(orbit.folder, *KEYS_CREATE)).out.strip()
+    assert (await command(orbit.folder, "keys", "deactivate", other)).code == 0
+    async with aiohttp.ClientSession() as http:
+        for secret, status in ((key, 200), (other, 401)):
+            headers = {"X-API-Key": secret}
+            async with http.post(f"{orbit.url}/chat", json=body, headers=headers) as response:
+                assert response.status == status

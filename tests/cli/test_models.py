@@ -1,0 +1,35 @@
+"""Which models a configuration needs, and that a command says at once when one is missing."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ..support.ollama_standin import OllamaStandIn
+from ..support.program import command, configure, free_port
+from ..support.town import write_town
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_without_ollama_ingest_says_so_at_once(tmp_path: Path) -> None:
+    """Within two seconds instead of after all retries, with the whole remedy; likewise a model."""
+    configure(
+        tmp_path,
+        ollama={"base_url": f"http://127.0.0.1:{free_port()}"},
+        embedding={"provider": "ollama"},
+    )
+    write_town(tmp_path)
+    ingest = ("ingest", "town.md", "--collection", "town")
+    started = time.monotonic()
+    result = await command(tmp_path, *ingest)
+    assert time.monotonic() - started < 5
+    assert result.code == 1
+    for part in ("ollama serve", "embedding.provider: lexical", "answer.provider: extractive"):
+        assert part in result.sentence
+    async with OllamaStandIn() as ollama:
+        ollama.models = {"gemma3:4b": ["completion"]}
+        configure(tmp_path, ollama={"base_url": ollama.url}, embedding={"provider": "ollama"})
+        result = await command(tmp_path, *ingest)
+        assert (result.code, "ollama pull bge-m3" in result.sentence) == (1, True)
+        assert not ollama.bodies("/api/embed")
