@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route
 
-from .api import admin
+from .api import admin, openai
 from .api._middleware.api_key import ApiKeyMiddleware
 from .api._middleware.mount_path import MountPathMiddleware
 from .api._middleware.request_log import RequestLogMiddleware
@@ -24,6 +24,7 @@ from .api.error_handlers import EXPECTED, answer_unexpected, wrong_admin_token
 from .api.event_stream import server_stopping
 from .api.health import ByVerbosity, health, live, ready
 from .api.metrics import metrics
+from .api.openai_request import completion_reader
 from .api.responses import Refusal
 from .api.shutdown import Shutdown
 from .auth.keys import Key
@@ -82,6 +83,24 @@ def create_app(
         refuse=partial(Refusal, services),
     )
 
+    with_openai_errors = Middleware(ExceptionMiddleware, handlers=openai.ERRORS)
+    with_openai_key = Middleware(
+        ApiKeyMiddleware,
+        verify=verify,
+        header=config.api_keys.header_name,
+        refuse=openai.refuse_key,
+    )
+    with_safe_completion = Middleware(
+        SafetyMiddleware,
+        read=until_shutdown(completion_reader(config)),
+        check=until_shutdown(refusal) if services.guard else None,
+        refuse=partial(openai.CompletionRefusal, services),
+    )
+
+    def compatible(path: str, endpoint: Any, methods: list[str], *more: Middleware) -> Route:
+        middleware = [with_openai_errors, with_openai_key, *more]
+        return Route("/v1" + path, endpoint, methods=methods, middleware=middleware)
+
     def administer(path: str, endpoint: Any, method: str) -> Route:
         endpoint = until_shutdown(endpoint)
         return Route("/admin" + path, endpoint, methods=[method], middleware=[with_admin_token])
@@ -122,6 +141,10 @@ def create_app(
             ),
             *([] if acme_dir is None else [acme_route(Path(acme_dir))]),
             *pages,
+            compatible("/models", openai.models, ["GET"]),
+            compatible("/models/{model}", openai.model, ["GET"]),
+            compatible("/chat/completions", openai.completions, ["POST"], with_safe_completion),
+            compatible("/{path:path}", openai.unknown, ["GET", "POST", "PUT", "PATCH", "DELETE"]),
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),
             administer("/api-keys/deactivate", admin.deactivate_key, "POST"),

@@ -24,9 +24,11 @@ class Turn(BaseModel):
 
 
 class Question(BaseModel):
-    """The body of ``POST /chat``, validated once; unknown fields are ignored.
+    """What is asked, validated once, and how the answer is wanted.
 
-    ``request_id`` is no part of it: the reader sets it, whatever the body says.
+    ``instructions`` are the caller's own wishes for the model: they are moderated, and obeyed only
+    where the operator allows it. ``max_tokens`` may shorten an answer, ``stop`` holds texts that
+    end it. ``user`` names a person to the caller, for the log.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +38,10 @@ class Question(BaseModel):
     history: Annotated[tuple[Turn, ...], BeforeValidator(lambda value: value or ())] = ()
     stream_format: StreamFormat | None = None
     request_id: str | None = None
+    instructions: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from ..config.schema import Config
 from ..errors import CollectionNotFound, Unprocessable
@@ -113,12 +114,30 @@ class Pipeline:
             question,
             passages,
             system=self._system,
+            accept_instructions=self._config.openai.accept_system,
             history_turns=self._config.chat.history_turns,
             token_budget=self._token_budget,
         )
         if self._config.logging.include_prompts:
             logger.debug("request %s: prompt: %s", question.request_id, messages)
-        return self._chat(messages, model=self._config.ollama.model, request_id=question.request_id)
+        return self._chat(
+            messages,
+            model=self._config.ollama.model,
+            options=self._wanted(question),
+            request_id=question.request_id,
+        )
+
+    def _wanted(self, question: Question) -> dict[str, Any]:
+        """Return the options with which the caller may shorten the reply."""
+        options: dict[str, Any] = {}
+        if question.max_tokens is not None:
+            own = self._config.ollama.num_predict
+            options["num_predict"] = (
+                min(question.max_tokens, own) if own > 0 else question.max_tokens
+            )
+        if question.stop:
+            options["stop"] = list(question.stop)
+        return options
 
 
 @contextmanager

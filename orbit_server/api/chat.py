@@ -13,12 +13,14 @@ from ..errors import Unprocessable
 from ..services import Services
 from ..types import ExchangeResult, Question
 from .event_stream import EventStream
+from .events import AnswerFormat
 from .exchange_log import log_answer
 from .json_body import read_json, validated
-from .responses import WholeAnswer, wants_stream
+from .responses import WholeAnswer, chat_body, wants_stream
 from .shutdown import Shutdown
 
 _BODY_LIMIT = 64 * 1024
+_FIELDS = ("message", "stream", "history", "stream_format")
 
 
 def question_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Question]]:
@@ -31,7 +33,8 @@ def question_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Ques
 
     async def read_question(scope: Scope, receive: Receive) -> Question:
         body = await read_json(Request(scope, receive), limit=_BODY_LIMIT)
-        if isinstance(body, dict):
+        if isinstance(body, dict):  # unknown fields are ignored
+            body = {name: body[name] for name in _FIELDS if name in body}
             body["request_id"] = scope.get("state", {}).get("request_id")
         question = validated(Question, body)
         if not question.message.strip():
@@ -46,30 +49,54 @@ def question_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Ques
 async def chat(request: Request) -> Response:
     """Answer the question that the safety layer has read, from the caller's documents."""
     services: Services = request.app.state.services
+    question: Question = request.scope["state"]["question"]
+    caller: Key = request.scope["state"]["caller"]
+    stream_format = (
+        question.stream_format or caller.stream_format or services.config.chat.stream_format
+    )
+    return answer_response(
+        request,
+        stream=wants_stream(request, question),
+        cumulative=stream_format == "cumulative",
+    )
+
+
+def answer_response(
+    request: Request,
+    *,
+    stream: bool,
+    cumulative: bool = False,
+    format: AnswerFormat | None = None,
+    body: Callable[[str, dict[str, Any]], dict[str, Any]] = chat_body,
+) -> Response:
+    """Return the answer to the request's question, streamed or whole, to be counted and logged.
+
+    ``format`` writes the events of a stream, ``body`` the object of a whole answer.
+    """
+    services: Services = request.app.state.services
     state: dict[str, Any] = request.scope["state"]
     question: Question = state["question"]
     caller: Key = state["caller"]
     answer = services.pipeline.answer(question, caller.collection)
-    streaming = wants_stream(request, question)
-    if streaming:
+    if stream:
         services.metrics.stream_begins()
 
     async def finish(result: ExchangeResult) -> None:
-        if streaming:
+        if stream:
             services.metrics.stream_ends()
         services.metrics.answer(result.outcome, timings_ms=answer.timings(), usage=answer.usage)
         await log_answer(services, state, answer, result)
 
     shutdown: Shutdown = request.app.state.shutdown
-    if not streaming:
-        return WholeAnswer(answer, finish=finish, shutdown=shutdown)
+    if not stream:
+        return WholeAnswer(answer, finish=finish, shutdown=shutdown, body=body)
     chat = services.config.chat
-    stream_format = question.stream_format or caller.stream_format or chat.stream_format
     return EventStream(
         answer,
         finish=finish,
         shutdown=shutdown,
-        cumulative=stream_format == "cumulative",
+        format=format,
+        cumulative=cumulative,
         head_timeout=chat.head_timeout,
         ping=chat.ping_seconds,
     )

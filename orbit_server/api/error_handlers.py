@@ -24,13 +24,19 @@ async def answer_error(request: Request, error: OrbitError) -> Response:
         # To a chat this is the operator's fault, 503; to the operator it is the answer.
         body = {"detail": "Collection not found", "code": error.code, "cause": str(error)}
         return JSONResponse(body, status_code=404)
-    if error.status >= 500 and not state.get("error"):  # else the endpoint has reported it
-        state["error"] = error.code
-        report(_services(request), error, state.get("request_id"))
+    note(request, error)
     body = error.body()
     if admin:
         body["cause"] = str(error)  # whoever holds the admin token is the operator
     return JSONResponse(body, status_code=error.status)
+
+
+def note(request: Request, error: OrbitError) -> None:
+    """Report an expected error that is ours, unless the endpoint has done so."""
+    state = request.scope.get("state", {})
+    if error.status >= 500 and not state.get("error"):
+        state["error"] = error.code
+        report(_services(request), error, state.get("request_id"))
 
 
 async def answer_http_exception(request: Request, error: HTTPException) -> Response:
@@ -46,12 +52,17 @@ async def answer_http_exception(request: Request, error: HTTPException) -> Respo
 
 async def answer_unexpected(request: Request, error: Exception) -> Response:
     """Answer a bug of ours with 500; the traceback goes to the log."""
-    state = request.scope.get("state", {})
-    logger.error("request %s failed unexpectedly", state.get("request_id"), exc_info=error)
-    unexpected = OrbitError(f"{type(error).__name__}: {error}")
-    state["error"] = unexpected.code
-    report(_services(request), unexpected, state.get("request_id"))
+    unexpected = note_unexpected(request, error)
     return JSONResponse(unexpected.body(), status_code=unexpected.status)
+
+
+def note_unexpected(request: Request, error: Exception) -> OrbitError:
+    """Report a bug of ours with its traceback; what the client is told."""
+    request_id = request.scope.get("state", {}).get("request_id")
+    logger.error("request %s failed unexpectedly", request_id, exc_info=error)
+    unexpected = OrbitError(f"{type(error).__name__}: {error}")
+    note(request, unexpected)
+    return unexpected
 
 
 async def ignore_disconnect(request: Request, error: Exception) -> None:

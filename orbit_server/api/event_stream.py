@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from ..answering import Answer
 from ..errors import OrbitError, ShuttingDown
 from ..types import ExchangeResult, Outcome
-from .events import STREAM_HEADERS, done_event, event
+from .events import STREAM_HEADERS, AnswerFormat, ChatFormat
 from .shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ class EventStream(EventSourceResponse):
     after the client left. While nothing is said, a comment goes out every ``ping`` seconds; a
     client that does not take one for ``stalled`` seconds is treated as gone. ``shutdown`` says how
     long a stream may go on once the server stops. With ``cumulative`` every event holds the text
-    from its beginning, sent after ``cumulative_seconds`` at the latest.
+    from its beginning, sent after ``cumulative_seconds`` at the latest. ``format`` writes the
+    events.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class EventStream(EventSourceResponse):
         *,
         finish: Callable[[ExchangeResult], Awaitable[None]],
         shutdown: Shutdown,
+        format: AnswerFormat | None = None,
         cumulative: bool = False,
         cumulative_seconds: float = 0.25,
         head_timeout: float = 5.0,
@@ -63,6 +65,8 @@ class EventStream(EventSourceResponse):
         super().__init__(answer, headers=STREAM_HEADERS, ping=ping)
         self._answer = answer
         self._finish = finish
+        self._format = format or ChatFormat()
+        self._opening = self._format.opening
         self._cumulative = cumulative
         self._cumulative_seconds = cumulative_seconds
         self._head_timeout = head_timeout
@@ -115,20 +119,20 @@ class EventStream(EventSourceResponse):
                 raise error
         await self._open(send)
         closing = self._closing()
-        last_words = b""
+        last_words = ""
         if error is not None:
-            sentence = ("\n\n" if self._pieces else "") + error.detail
-            self._pieces.append(sentence)
-            text = "".join(self._pieces) if self._cumulative else sentence
-            last_words = event(text, error=error.code)
-            closing |= {"error": error.code, "finish_reason": "error"}
+            last_words = self._format.error_text(error, "".join(self._pieces))
+            self._pieces.append(last_words)
+            if self._cumulative:
+                last_words = "".join(self._pieces)
+        end = self._opening + self._format.end(closing, error, last_words)
         await self._end(error, "failed" if error else "completed")
         async with self._send_lock:
             self.active = False
-            await _send_body(send, last_words + done_event(**closing), more=False)
+            await _send_body(send, end, more=False)
 
     async def _send_pieces(self, send: Send) -> None:
-        said, direct = self._pieces, self._send
+        said, direct, event = self._pieces, self._send, self._format.event
         async for pieces in self._answer:
             if not pieces:
                 continue
@@ -136,6 +140,8 @@ class EventStream(EventSourceResponse):
             if not self._opened:
                 await self._open(send)
             body = b"".join(map(event, pieces))
+            if self._opening:
+                body, self._opening = self._opening + body, b""
             await direct({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _send_cumulative(self, send: Send) -> None:
@@ -159,11 +165,11 @@ class EventStream(EventSourceResponse):
                 enough = max(_CUMULATIVE_CHARACTERS, sent * _CUMULATIVE_SHARE) if sent else 1
                 if waiting >= enough or (waiting and time.monotonic() >= due):
                     await self._open(send)
-                    await _send_body(send, event("".join(self._pieces)))
+                    await _send_body(send, self._format.event("".join(self._pieces)))
                     sent, waiting = sent + waiting, 0
             if waiting:
                 await self._open(send)
-                await _send_body(send, event("".join(self._pieces)))
+                await _send_body(send, self._format.event("".join(self._pieces)))
         finally:
             step.cancel()
             # The answer is closed after this, and its running step must have ended before.

@@ -79,6 +79,7 @@ def _common(
         "api_key": {"id": caller.id, "prefix": caller.prefix},
         "collection": caller.collection,
         "elasticsearch_status": services.elasticsearch_status,
+        **({"user": question.user} if question.user else {}),
     }
 
 

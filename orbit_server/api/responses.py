@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,11 +21,17 @@ from .shutdown import Shutdown
 logger = logging.getLogger(__name__)
 
 
+def chat_body(text: str, closing: dict[str, Any]) -> dict[str, Any]:
+    """Return the object that ``POST /chat`` answers with when it does not stream."""
+    return {"response": text, **closing}
+
+
 class WholeAnswer(Response):
     """Send ``answer`` as one JSON object; stop making it the moment the client is gone.
 
     ``finish`` is called once, before the reply goes out or after the client left. ``shutdown``
-    says how long the answer may take once the server stops; then it is ``ShuttingDown``.
+    says how long the answer may take once the server stops; then it is ``ShuttingDown``. ``body``
+    makes the object from the text and the rest.
     """
 
     def __init__(
@@ -33,10 +40,12 @@ class WholeAnswer(Response):
         *,
         finish: Callable[[ExchangeResult], Awaitable[None]],
         shutdown: Shutdown,
+        body: Callable[[str, dict[str, Any]], dict[str, Any]] = chat_body,
     ) -> None:
         super().__init__()
         self._answer = answer
         self._finish = finish
+        self._body = body
         self._collect_in_time = shutdown.cancel_on_shutdown(self._collect)
         self._pieces: list[str] = []
 
@@ -56,7 +65,7 @@ class WholeAnswer(Response):
             finally:
                 await self._finish(ExchangeResult("".join(self._pieces), outcome, error))
             text = "".join(self._pieces)
-            reply = {"response": text, **self._answer.closing(text)}
+            reply = self._body(text, self._answer.closing(text))
             whole = Response(to_json(reply), media_type="application/json")
             await whole(scope, receive, send)
 
@@ -87,11 +96,15 @@ class Refusal(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = refusal_text(self._verdict)
         await log_refusal(self._services, scope["state"], self._question, self._verdict, text)
+        stream = wants_stream(Request(scope), self._question)
+        await self.response(text, self._question, stream=stream)(scope, receive, send)
+
+    def response(self, text: str, question: Question, *, stream: bool) -> Response:
+        """Return ``text`` as the answer to ``question``, whole or as a ``stream``."""
         closing = {"sources": [], "blocked": True}
-        response: Response = JSONResponse({"response": text, **closing})
-        if wants_stream(Request(scope), self._question):
-            response = CompleteStream(event(text) + done_event(**closing))
-        await response(scope, receive, send)
+        if stream:
+            return CompleteStream(event(text) + done_event(**closing))
+        return JSONResponse(chat_body(text, closing))
 
 
 class CompleteStream(Response):

@@ -318,6 +318,17 @@ class ChatConfig(Section):
     )
 
 
+class OpenaiConfig(Section):
+    """What POST /v1/chat/completions adds for the clients of OpenAI."""
+
+    sources: OneOf[Literal["text", "field"]] = setting(
+        "text", '"text" ends an answer with a list of its sources, "field" sends them as data only.'
+    )
+    accept_system: Switch = setting(
+        False, "Pass the caller's system messages on to the model, after answer.system_prompt."
+    )
+
+
 class ApiKeysConfig(Section):
     """Who has access."""
 
@@ -485,6 +496,7 @@ class Config(Section):
     retrieval: RetrievalConfig = section(RetrievalConfig)
     answer: AnswerConfig = section(AnswerConfig)
     chat: ChatConfig = section(ChatConfig)
+    openai: OpenaiConfig = section(OpenaiConfig)
     api_keys: ApiKeysConfig = section(ApiKeysConfig)
     database: DatabaseConfig = section(DatabaseConfig)
     web: WebConfig = section(WebConfig)

@@ -27,10 +27,19 @@ class TextStream(Protocol):
 
 
 class Chat(Protocol):
-    """A chat model's reply to ``messages`` as a stream; nothing is sent before it is entered."""
+    """A chat model's reply to ``messages`` as a stream; nothing is sent before it is entered.
+
+    ``options`` override those of the client.
+    """
 
     def __call__(
-        self, messages: Sequence[Message], /, *, model: str, request_id: str | None = None
+        self,
+        messages: Sequence[Message],
+        /,
+        *,
+        model: str,
+        options: dict[str, Any] | None = None,
+        request_id: str | None = None,
     ) -> TextStream: ...
 
 

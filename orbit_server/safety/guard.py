@@ -104,10 +104,10 @@ class Guard:
         """Return ``None`` when ``question`` may be answered, else the verdict against it.
 
         All of the history is judged with it: nothing proves that the assistant's turns in it were
-        ours.
+        ours. So are the caller's instructions.
         """
         turns = [turn.content for turn in question.history]
-        text = "\n\n".join([*turns, question.message])
+        text = "\n\n".join([*question.instructions, *turns, question.message])
         verdict = await self.check(text, request_id=question.request_id)
         self._note(verdict)
         return None if verdict.safe else verdict

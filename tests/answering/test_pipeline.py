@@ -1,6 +1,7 @@
 """``Pipeline``: the steps of an answer, with a few lines of fakes for search and model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -25,15 +26,23 @@ class Parts:
         self.found = list(found)
         self.searched: list[Question] = []
         self.prompts: list[str] = []
+        self.options: dict[str, Any] | None = None
 
     async def search(self, question: Question, collection: str) -> Retrieved:
         self.searched.append(question)
         return Retrieved(self.found, {"search": 1.5})
 
     def chat(
-        self, messages: Sequence[dict[str, str]], /, *, model: str, request_id: str | None = None
+        self,
+        messages: Sequence[dict[str, str]],
+        /,
+        *,
+        model: str,
+        options: dict[str, Any] | None = None,
+        request_id: str | None = None,
     ) -> FixedText:
         self.prompts.append(messages[-1]["content"])
+        self.options = options
         return FixedText(["At nine."])
 
     async def backwards(self, question: str, passages: Sequence[Passage]) -> list[Passage]:

@@ -64,10 +64,18 @@ class Ollama:
             await session.close()
 
     def chat(
-        self, messages: Sequence[Message], *, model: str, request_id: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        model: str,
+        options: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
     ) -> ChatStream:
-        """Return the stream of a reply to ``messages``; nothing is sent before it is opened."""
-        body = self._chat_body(messages, model, self.options)
+        """Return the stream of a reply to ``messages``; nothing is sent before it is opened.
+
+        ``options`` override the client's own.
+        """
+        body = self._chat_body(messages, model, {**self.options, **(options or {})})
         return ChatStream(
             partial(self.request, "/api/chat", body, request_id),
             model=model,
