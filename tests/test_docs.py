@@ -61,7 +61,7 @@ def test_routes(tmp_path: Path) -> None:
     routes = {
         f"{method} {route.path}"
         for route in create_app(lexical(tmp_path, general__acme_dir=str(tmp_path))).routes
-        if isinstance(route, Route)
+        if isinstance(route, Route) and "{path:path}" not in route.path
         for method in (route.methods or set()) - {"HEAD"}
     }
     headings = re.findall(r"^#+ `([A-Z]+ /\S*)`$", HTTP_API.read_text(), flags=re.MULTILINE)
