@@ -6,13 +6,13 @@ into the text itself, where Ollama does not know their form of it.
 
 import re
 
-_OPEN, _CLOSE = r"<think(?:ing)?>", r"</think(?:ing)?>"
 _BLOCK = re.compile(
-    rf"\s*{_OPEN}(?P<thought>(?:(?!</?think).)*){_CLOSE}\s*", re.DOTALL | re.IGNORECASE
+    r"\s*<(?P<tag>think(?:ing)?)>(?P<thought>(?:(?!</?think).)*)</(?P=tag)>\s*",
+    re.DOTALL | re.IGNORECASE,
 )
-_OPENING, _CLOSING = re.compile(_OPEN, re.IGNORECASE), re.compile(_CLOSE, re.IGNORECASE)
-_OPENINGS = ("<think>", "<thinking>")
-_LONGEST_CLOSE = len("</thinking>")
+_TAG = re.compile("<(think(?:ing)?)>", re.IGNORECASE)
+_TAGS = ("<think>", "<thinking>")
+_LONGEST_END = len("</thinking>")
 
 
 def split_thought(reply: str) -> tuple[str, str]:
@@ -34,24 +34,25 @@ class ThoughtFilter:
     def __init__(self) -> None:
         self.deciding = True
         self._held = ""
+        self._closing: re.Pattern[str] | None = None  # what ends the block, None outside of one
         self._searched = 0
-        self._thinking = self._taken_off = False
+        self._taken_off = False
 
     def feed(self, piece: str) -> str:
         """Return what is certain to belong to the answer, up to the end of ``piece``."""
         self._held += piece
         while self.deciding:
-            if self._thinking:
-                closing = _CLOSING.search(self._held, self._searched)
+            if self._closing is not None:
+                closing = self._closing.search(self._held, self._searched)
                 if closing is None:
-                    self._searched = max(0, len(self._held) - _LONGEST_CLOSE)
+                    self._searched = max(0, len(self._held) - _LONGEST_END)
                     return ""
-                self._held, self._thinking = self._held[closing.end() :], False
-                self._taken_off, self._searched = True, 0
+                self._held = self._held[closing.end() :]
+                self._closing, self._searched, self._taken_off = None, 0, True
             text = self._held.lstrip()
-            if _OPENING.match(text):
-                self._thinking = True
-            elif any(opening.startswith(text.lower()) for opening in _OPENINGS):
+            if tag := _TAG.match(text):
+                self._closing = re.compile(f"</{tag[1]}>", re.IGNORECASE)
+            elif any(tag.startswith(text.lower()) for tag in _TAGS):
                 return ""
             else:
                 self.deciding = False
@@ -68,4 +69,4 @@ class ThoughtFilter:
         text, self._held = self._held, ""
         if self._taken_off:
             text = text.lstrip()
-        return "" if self._thinking and cut else text
+        return "" if self._closing is not None and cut else text

@@ -53,12 +53,19 @@ _NO_ELSEWHERE = (
 )
 
 
+_DIGITS = {"a": "[a4]", "e": "[e3]", "l": "[l1]", "s": "[s5]", "t": "[t7]", "o": "[o0]"}
+
+
 def _spaced(word: str) -> str:
-    return r"\W*".join(word)
+    return r"\W*".join(_DIGITS.get(letter, letter) for letter in word)
 
 
-_NOT = r"(?:not|never|nor|neither|cannot|hardly|(?:is|are|was|do|does|did|ca|could|would|wo|ai)nt)"
+_NOT = (
+    r"(?:not|never|nor|neither|cannot|hardly|barely|scarcely|rarely|seldom"
+    r"|(?:is|are|was|do|does|did|ca|could|would|wo|ai)nt)"
+)
 _THEREFORE = r"(?:so|hence|thus|therefore) (?:it|this|the|that|i)\b"
+_AND = "(?:and|so|but|as|since|because|it|this|that|hence|thus|therefore)"
 _HARM = (
     r"(?:harm(?:s|ful|fully|ing)?|danger\w*|hazard\w*|malicious|toxic|illegal|inappropriate"
     r"|unacceptable|insecure|refus\w*|reject\w*|violat\w*|prohibit\w*|forbid\w*)"
@@ -82,6 +89,12 @@ _NEGATIVE = re.compile(
             r"\bno\W+safe|\bno (?:means|way)\b",
             rf"safe\W*[:=]?\W*{_spaced('false')}|\b{_spaced('false')}\b",
             r"safe\W{0,4}?[:=?→-]\W*+(?!true(?![\w?-]))",
+            r"safe\W{1,4}is\W{1,4}(?!true(?![\w?-]))",
+            r"safe[^\w.!;]{1,6}(?:nop?e?|nein|never|untrue|negative|n/a|0)\W*?(?:$|[.!,;\n])",
+            rf"\b{_NOT}\W{{1,4}}true\b|\buntrue\b",
+            rf"\b(?:no|none|nobody|nothing)(?: (?!{_AND}\b)\w+){{0,4}} safe\b",
+            rf"\bsafe(?: (?!{_AND}\b)\w+){{0,3}} (?:not|never)\b",
+            r"\bsafe (?:it|this|that) is not\b|\bsafe for (?:nobody|no ?one|none)\b",
             r"\bnon\W*safe|\b(?:anything but|far from|opposite|contrary)\b",
             r"\b(?:verdict|answer|decision|result)\W{0,3}[:=]",
             r"\b(?:do|must|should|may) ?not (?:be )?(?:answer|respon|repl|assist|help|comply)",

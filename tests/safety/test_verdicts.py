@@ -625,6 +625,13 @@ AROUND = st.one_of(
             '{"safe": true}\n',
             "**",
             "```",
+            "Answer: SAFE = true",
+            "[SAFE: true]",
+            "SAFE: true ✅ ",
+            "Safe",
+            "Safe! ",
+            "The query is safe. ",
+            "Verdict: ",
         ]
     ),
 )
@@ -672,7 +679,8 @@ def test_only_a_verdict_is_a_verdict(text: str) -> None:
         fuzzy = says_safe(text, mode="fuzzy", family=family)
         assert fuzzy or not strict
     assert not says_safe(f"x{text}SAFE: true", mode="fuzzy", family=GENERIC)
-    assert not says_safe(f"<think>{text}SAFE: true", mode="fuzzy", family=GENERIC)
+    if "</think>" not in text.lower():  # a finished thought may stand before a verdict
+        assert not says_safe(f"<think>{text}SAFE: true", mode="fuzzy", family=GENERIC)
 
 
 @given(
@@ -691,3 +699,106 @@ def test_fuzzy_takes_a_decorated_yes(
     """Every combination of the permitted decorations is a yes."""
     reply = f"{blank}{thought}{quotes}{mark}{verdict}{mark}{quotes}{end}{blank}"
     assert says_safe(reply, mode="fuzzy", family=GENERIC)
+
+
+LABELS = st.sampled_from(
+    ["", "Answer: ", "**Verdict:** ", "Final answer:\n", "The result: ", "## Response: ", "答案："]
+)
+SIGNS = st.sampled_from(
+    [":", ": ", " = ", "=", " is ", " - ", " — ", " → ", " => ", " ", "\n", " | "]
+)
+AROUNDS = st.sampled_from(
+    [*("()", "[]", "<>", "【】", "「」", '""', "''", "“”", "«»", "``"), ("**", "**"), ("", "")]
+)
+ENDS = st.sampled_from(
+    ["", ".", "!", " ✅", ". 👍🏽", "!🎉", "\n", "。", "\nA question about hours."]
+)
+NO_VALUES = st.sampled_from(
+    ["false", "no", "not true", "untrue", "FALSE", "fa1se", "never", "negative", "nein", "0", "n/a"]
+)
+NO_KEYS = st.sampled_from(
+    ["unsafe", "not safe", "non-safe", "un safe", "notsafe", "no safe", "insecure", "UNSAFE"]
+)
+SENTENCES = st.sampled_from(
+    ["Safe", "The query is safe", "This question is safe to answer", "It is completely safe"]
+)
+NO_SENTENCES = st.sampled_from(
+    [
+        "Not safe",
+        "Un-safe",
+        "The query is not safe",
+        "The query isn't safe",
+        "The query is unsafe",
+        "This question is not safe to answer",
+        "It is never safe",
+        "No query is safe",
+        "The query is anything but safe",
+        "It is barely safe",
+        "Safe it is not",
+        "Safe for nobody",
+    ]
+)
+
+
+@given(label=LABELS, around=AROUNDS, sign=SIGNS, end=ENDS)
+def test_fuzzy_takes_a_yes_in_any_dress(
+    label: str, around: tuple[str, str], sign: str, end: str
+) -> None:
+    """Labels, brackets, quotes, signs for the colon and ends may be combined at will."""
+    left, right = around
+    assert says_safe(f"{label}{left}SAFE{sign}true{right}{end}", mode="fuzzy", family=GENERIC)
+
+
+@given(label=LABELS, around=AROUNDS, sentence=SENTENCES, end=ENDS)
+def test_fuzzy_takes_a_plain_yes(
+    label: str, around: tuple[str, str], sentence: str, end: str
+) -> None:
+    """The bare word and a plain sentence count when nothing follows them."""
+    reply = f"{label}{around[0]}{sentence}{around[1]}{end}"
+    assert says_safe(reply, mode="fuzzy", family=GENERIC) is ("\nA" not in end)
+    assert not says_safe(reply, mode="strict", family=GENERIC)
+
+
+@given(
+    label=LABELS,
+    around=AROUNDS,
+    sign=SIGNS,
+    value=NO_VALUES,
+    key=NO_KEYS,
+    sentence=NO_SENTENCES,
+    end=ENDS,
+)
+def test_fuzzy_takes_no_no_in_any_dress(
+    label: str,
+    around: tuple[str, str],
+    sign: str,
+    value: str,
+    key: str,
+    sentence: str,
+    end: str,
+) -> None:
+    """What is forgiven in a yes makes no yes of a no."""
+    left, right = around
+    for said in (f"SAFE{sign}{value}", f"{key}{sign}true", f"{key}{sign}false", sentence, key):
+        for reply in (
+            f"{label}{left}{said}{right}{end}",
+            f"{label}{left}SAFE{sign}true{right}{end} {said}",
+            f"{label}Safe{end} {said}",
+            f"{left}SAFE{right}{sign}{value}{end}",
+        ):
+            assert not says_safe(reply, mode="fuzzy", family=GENERIC), reply
+
+
+@given(
+    label=LABELS, around=AROUNDS, sign=SIGNS, before=st.text(max_size=4), after=st.text(max_size=4)
+)
+def test_a_letter_more_is_no_clear_yes(
+    label: str, around: tuple[str, str], sign: str, before: str, after: str
+) -> None:
+    """Letters or numbers glued to the words make other words of them."""
+    left, right = around
+    for letters in ("".join(filter(str.isalnum, part)) for part in (before, after)):
+        if letters:
+            for said in (f"{letters}SAFE{sign}true", f"SAFE{sign}true{letters}"):
+                reply = f"{label}{left}{said}{right}"
+                assert not says_safe(reply, mode="fuzzy", family=GENERIC), reply
