@@ -71,7 +71,7 @@ class Checkpoint:
     """The unsent lines of the chat log in ``directory``, by the checkpoint in ``file``.
 
     ``encode`` turns a line into what is sent, and raises ``ValueError`` for one that cannot be. A
-    last line without an end that nobody has written to for ``torn_seconds`` is taken for torn.
+    last line without an end, in a file not written to for ``torn_seconds``, is taken for torn.
 
     Everything here touches the disk: use it in a thread. Only the process for which ``hold`` was
     true may ``commit`` and ``set_availability``; all may call ``lag`` and ``pending``.
@@ -241,8 +241,8 @@ class Checkpoint:
         return None, [Rejected(text, reason)]
 
     def _end_torn_line(self, path: Path) -> None:
-        # Who writes a file again ends its torn line first. Nobody writes those of earlier days
-        # again, and a line without an end would keep them for ever.
+        # A writer that opens the file again ends its torn line first. Files of earlier days are
+        # not opened again, and a line without an end would keep them for ever.
         if time.time() - path.stat().st_mtime > self._torn_seconds:
             with path.open("ab") as file:
                 file.write(b"\n")

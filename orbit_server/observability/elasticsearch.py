@@ -1,6 +1,6 @@
 """The Elasticsearch client of the chat log, and what its failures mean.
 
-Failure         something was not done
+Failure         a request failed
 └── TooLarge    413: the request, or its only document, is over the server's limit
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from . import ecs
+from . import index_template
 
 if TYPE_CHECKING:
     from elasticsearch import AsyncElasticsearch
@@ -26,10 +26,10 @@ _TAG = re.compile(r"<[^>]*>")
 
 
 class Failure(Exception):
-    """Something was not done; ``str()`` says what, for the operator.
+    """A request failed; ``str()`` is the cause, for the operator.
 
-    ``status`` is the HTTP status, 0 when there was none. ``lasting`` means that trying again helps
-    only once somebody acted.
+    ``status`` is the HTTP status, 0 when there was none. ``lasting`` means that trying again
+    helps only once somebody acted.
     """
 
     def __init__(self, cause: str, *, status: int = 0, lasting: bool = False) -> None:
@@ -92,7 +92,7 @@ class ElasticsearchClient:
         try:
             await self._call(lambda client: client.info())
         except Failure as failure:
-            if failure.status != 403:  # it is there, and need not tell us about itself
+            if failure.status != 403:  # it is there; to describe itself needs a privilege
                 raise
 
     async def may_create(self, target: str) -> bool:
@@ -121,12 +121,12 @@ class ElasticsearchClient:
         name = f"orbit-{data_stream or index}"
         policy = None
         if retention_days is not None and data_stream is None:
-            body = ecs.lifecycle(retention_days)
+            body = index_template.lifecycle(retention_days)
             if await self._install(
                 "lifecycle", lambda client: client.ilm.put_lifecycle(name=name, policy=body)
             ):
                 policy = name
-        template = ecs.index_template(
+        template = index_template.template(
             index=index, data_stream=data_stream, policy=policy, retention_days=retention_days
         )
         await self._install(
@@ -187,7 +187,7 @@ class ElasticsearchClient:
 
 
 def sentence(body: Any) -> str:
-    """Return what a refusal, or the result of one document, says in one short line.
+    """Return the cause of a refused request or document, in one short line.
 
     Elasticsearch sends an object with an ``error``, itself an object or a text; a proxy in front of
     it sends text or a page.

@@ -1,4 +1,4 @@
-"""The server's own log: what happens, for the operator, on the console and in ``server.log``."""
+"""The server's own log, for the operator: on the console and in ``server.log``."""
 
 import logging
 import sys
@@ -15,9 +15,9 @@ _MEGABYTES = 20 * 1024 * 1024
 
 
 def configure(config: Config, *, worker: int | None = None) -> None:
-    """Send the log of this process where ``logging`` of the configuration says.
+    """Set up the log of this process from ``logging`` of the configuration.
 
-    A ``server.log`` that cannot be opened is said on the console; the server runs without it. Each
+    A ``server.log`` that cannot be opened is a warning; the server runs without it. Each
     ``worker`` has a file of its own, since the files of two processes cannot be rotated by both.
     """
     root = logging.getLogger()
@@ -39,7 +39,7 @@ def configure(config: Config, *, worker: int | None = None) -> None:
 
 
 def set_level(config: Config) -> None:
-    """Write from now on what is as important as the configuration says."""
+    """Set the log level from the configuration."""
     root = logging.getLogger()
     root.setLevel("DEBUG" if config.general.verbose else config.logging.level)
     # At DEBUG these would write answers, vectors and every database call.

@@ -3,8 +3,8 @@
 Labels are words of our own: templates of routes, statuses, codes, names of steps. Never a path, a
 key or what somebody wrote, so that nothing private is shown and the number of series is bounded.
 
-Several worker processes count into the files of one directory (``shared_by_workers``), and whoever
-of them is asked adds them up.
+Several worker processes count into the files of one directory (``shared_by_workers``), and the
+one that is asked adds them up.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ class Metrics:
     async def text(self) -> bytes:
         """Return all figures, those of the other workers included, as ``CONTENT_TYPE``."""
         async with self._asked:
-            self._look()
+            self._sample()
             return await asyncio.to_thread(self._text)
 
     def _text(self) -> bytes:
@@ -176,9 +176,9 @@ class Metrics:
             _forget_the_dead(Path(_SHARED))
             registry = CollectorRegistry()
             MultiProcessCollector(registry, _SHARED)  # type: ignore[no-untyped-call]
-        return generate_latest(_Figures(registry))
+        return generate_latest(_WithoutCreated(registry))
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         self._log_waiting.set(self._waiting())
         lost, before = self._lost(), self._lost_before
         self._lost_before = lost
@@ -190,11 +190,11 @@ class Metrics:
             due = now() + self._watch_seconds
             await asyncio.sleep(self._watch_seconds)
             self._loop_lag.observe(max(0.0, now() - due))
-            self._look()
+            self._sample()
 
 
-class _Figures(Collector):
-    """Leave out when each series began; workers together do not know, and nobody asks."""
+class _WithoutCreated(Collector):
+    """Drop ``_created`` samples; multi-process mode has none."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

@@ -1,4 +1,4 @@
-"""Taking personal data out of a text before it is written down."""
+"""Redact personal data in a text before it is written to the log."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orbit_server.observability import ecs
+from orbit_server.observability import ecs, index_template
 
 EXCHANGE: dict[str, Any] = {
     "request_id": "r-1",
@@ -102,5 +102,5 @@ def test_the_operation_creates_the_document_under_its_own_id() -> None:
     stored = orjson.loads(document)
     assert stored["host"] == {"name": "town-hall"}
     assert stored["service"] == {"name": "orbit", "instance": {"id": "4f"}}
-    properties = ecs.mappings()["properties"]
+    properties = index_template.mappings()["properties"]
     assert properties["host"]["properties"]["name"]["type"] == "keyword"

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from orbit_server.errors import OrbitError
-from orbit_server.observability import ecs
+from orbit_server.observability import index_template
 from orbit_server.observability.chatlog import ChatLog
 from orbit_server.observability.shipper import Shipped, Shipper
 
@@ -294,6 +294,7 @@ async def test_it_comes_back_empty(log: Log, elastic: ElasticsearchStandIn) -> N
     log.write(3)
     async with log.shipper(elastic) as shipper:
         await elastic.until(arrived(log, elastic))
+        await until(lambda: shipper.status == "enabled")
         await elastic.kill()
         log.write(3)
         await until(lambda: shipper.status == "unavailable")
@@ -301,7 +302,7 @@ async def test_it_comes_back_empty(log: Log, elastic: ElasticsearchStandIn) -> N
         elastic.indices.clear()
         await elastic.start()
         await elastic.until(lambda: len(elastic.ids()) == 3)
-    assert elastic.indices["chatbot-2026.03"].mappings == ecs.mappings()
+    assert elastic.indices["chatbot-2026.03"].mappings == index_template.mappings()
 
 
 async def test_replies_that_are_none(log: Log, elastic: ElasticsearchStandIn) -> None:
@@ -357,6 +358,7 @@ async def test_it_goes_away_in_the_middle_again_and_again(
     """Killed with half of a bulk request stored and started anew, it misses and doubles nothing."""
     log.write(60)
     async with log.shipper(elastic) as shipper:
+        await until(lambda: shipper.status == "enabled")
         for _ in range(5):
             elastic.fault = [Reset(0.5)]
             log.write(10)  # after the fault is set: what came before may be on its way already
@@ -479,7 +481,7 @@ async def test_the_template_is_looked_after_while_all_goes_well(
         elastic.templates.clear()
         log.write(1, "chat-2026-04-01.log")
         await elastic.until(arrived(log, elastic))
-    assert elastic.indices["chatbot-2026.04"].mappings == ecs.mappings()
+    assert elastic.indices["chatbot-2026.04"].mappings == index_template.mappings()
 
 
 async def test_a_wrong_password(
@@ -807,6 +809,7 @@ async def test_two_shippers(log: Log, elastic: ElasticsearchStandIn) -> None:
         await until(lambda: sender.checkpoint.held)
         async with waiter:
             await elastic.until(arrived(log, elastic))
+            await until(lambda: sender.status == waiter.status == "enabled")
             await elastic.kill()
             log.write(5)
             await until(lambda: sender.status == waiter.status == "unavailable")
@@ -835,7 +838,7 @@ async def test_template_and_lifecycle(log: Log, elastic: ElasticsearchStandIn) -
     assert template["index_patterns"] == ["chatbot-*.*"]
     assert template["template"]["settings"]["index.lifecycle.name"] == "orbit-chatbot"
     assert elastic.policies["orbit-chatbot"]["phases"]["delete"]["min_age"] == "121d"
-    assert elastic.indices["chatbot-2026.03"].mappings == ecs.mappings()
+    assert elastic.indices["chatbot-2026.03"].mappings == index_template.mappings()
 
 
 async def test_kept_for_ever(log: Log, elastic: ElasticsearchStandIn) -> None:
@@ -1056,3 +1059,43 @@ async def test_a_real_elasticsearch(log: Log) -> None:
             await client.indices.delete(index=f"{index}-{DAY[:4]}.{DAY[5:7]}")
             await client.indices.delete_index_template(name=f"orbit-{index}")
             await client.ilm.delete_lifecycle(name=f"orbit-{index}")
+
+
+@pytest.mark.live
+@pytest.mark.skipif("ELASTICSEARCH_URL" not in os.environ, reason="needs ELASTICSEARCH_URL")
+async def test_a_foreign_mapping_in_a_real_elasticsearch(log: Log) -> None:
+    """Where it takes no record, that is seen; once the index is gone, they are sent again."""
+    from elasticsearch import AsyncElasticsearch
+
+    index = f"orbit-test-{uuid.uuid4().hex[:8]}"
+    monthly = f"{index}-{DAY[:4]}.{DAY[5:7]}"
+    user, password = (os.environ.get(f"ELASTICSEARCH_{name}") for name in ("USERNAME", "PASSWORD"))
+    options: dict[str, Any] = {
+        "node": os.environ["ELASTICSEARCH_URL"],
+        "index": index,
+        "username": user,
+        "password": password,
+        "verify_certs": False,
+    }
+    login: dict[str, Any] = {"basic_auth": (user, password or "")} if user else {}
+    if options["node"].startswith("https:"):
+        login |= {"verify_certs": False, "ssl_show_warn": False}
+    log.write(50, **EXCHANGE)
+    async with AsyncElasticsearch(options["node"], **login) as client:
+        foreign = {"properties": {"message": {"type": "long"}, "event": {"type": "keyword"}}}
+        await client.indices.create(index=monthly, mappings=foreign)
+        try:
+            shipper = Shipper(log.folder, log.state, **options)
+            assert await shipper.ship_once() == Shipped(0, 50)
+            assert (shipper.status, shipper.rejected()) == ("unavailable", 50)
+            assert "it rejects every record: document_parsing_exception" in shipper.cause
+            await client.indices.delete(index=monthly)
+            assert await shipper.resend_rejected() == Shipped(50, 0)
+            assert shipper.rejected() == 0
+            await client.indices.refresh(index=monthly)
+            found = await client.search(index=monthly, query={"exists": {"field": "host.name"}})
+            assert found["hits"]["total"]["value"] == 50
+            await shipper.ship_once()
+        finally:
+            await client.indices.delete(index=monthly, ignore_unavailable=True)
+            await client.indices.delete_index_template(name=f"orbit-{index}")
