@@ -77,14 +77,19 @@ class Answer:
     def closing(self, text: str) -> dict[str, Any]:
         """Return what the last event and the JSON reply say beside ``text``, the answer so far.
 
-        ``cited`` holds the ids of those ``sources`` that the text refers to by number.
+        ``cited`` holds the ids of those ``sources`` that the text refers to by number, or quotes.
         """
         return {
             "sources": [passage.public() for passage in self.passages],
-            "cited": [self.passages[number - 1].id for number in cited(text, len(self.passages))],
+            "cited": self._cited(text),
             "usage": self.usage,
             "finish_reason": self._stream.finish_reason if self._stream else "stop",
         }
+
+    def _cited(self, text: str) -> list[str]:
+        if isinstance(self._stream, FixedText):
+            return self._stream.quoted
+        return [self.passages[number - 1].id for number in cited(text, len(self.passages))]
 
     def timings(self) -> dict[str, float]:
         """Return the milliseconds that every step took, and ``total`` so far."""

@@ -10,9 +10,13 @@ _QUOTED = 2
 
 
 class FixedText:
-    """A text stream of words that exist already; no model is asked."""
+    """A text stream of words that exist already; no model is asked.
 
-    def __init__(self, pieces: Sequence[str]) -> None:
+    ``quoted`` are the ids of the passages that the words come from.
+    """
+
+    def __init__(self, pieces: Sequence[str], quoted: Sequence[str] = ()) -> None:
+        self.quoted = list(quoted)
         self.usage = NO_TOKENS
         self.finish_reason = "stop"
         self._pieces = iter(pieces)
@@ -38,10 +42,14 @@ def extractive_answer(question: Question, passages: Sequence[Passage]) -> FixedT
     The quotation is the passage's own text, streamed word by word; ``question`` is not needed for
     it.
     """
-    best = passages[0]
-    if best.answer is not None:
-        text = f"Quoted from “{best.title}”: {best.answer}"
-    else:
-        same = [passage for passage in passages[:_QUOTED] if passage.answer is None]
-        text = "\n\n".join(f"Quoted from “{passage.title}”: {passage.text}" for passage in same)
-    return FixedText(re.findall(r"\s*\S+\s*$|\s*\S+", text))
+    quoted = list(passages[:1])
+    if quoted[0].answer is None:
+        # The same text may stand in two files, and is not worth reading twice.
+        different = {passage.text: passage for passage in reversed(passages)}
+        quoted = [each for each in passages if different[each.text] is each][:_QUOTED]
+        quoted = [each for each in quoted if each.answer is None]
+    text = "\n\n".join(
+        f"Quoted from “{passage.title}”: {passage.answer or passage.text}" for passage in quoted
+    )
+    pieces = re.findall(r"\s*\S+\s*$|\s*\S+", text)
+    return FixedText(pieces, [passage.id for passage in quoted])

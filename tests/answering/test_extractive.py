@@ -1,18 +1,23 @@
 """``extractive_answer``: the best passages, quoted word for word where no model answers."""
 
+from typing import Any
+
 import pytest
 
+from orbit_server.answering.answer import Answer
 from orbit_server.answering.extractive import FixedText, extractive_answer
-from orbit_server.types import Passage, Question
+from orbit_server.types import Passage, Question, Retrieved
 
 pytestmark = pytest.mark.anyio
 
 QUESTION = Question(message="When?")
 
 
-def passage(text: str, *, answer: str | None = None, title: str = "Hours") -> Passage:
+def passage(
+    text: str, *, answer: str | None = None, title: str = "Hours", id: str = "7"
+) -> Passage:
     return Passage(
-        id="7", text=text, title=title, source="hours.md", score=0.87654321, answer=answer
+        id=id, text=text, title=title, source="hours.md", score=0.87654321, answer=answer
     )
 
 
@@ -54,3 +59,33 @@ async def test_extractive_answer_is_streamed_in_pieces() -> None:
         pieces = [pieces async for pieces in stream]
     assert len(pieces) == 6
     assert all(len(each) == 1 for each in pieces)
+
+
+async def closing(*passages: Passage) -> dict[str, Any]:
+    """Return what ends an answer that quotes from ``passages``."""
+
+    async def retrieve(question: Question, collection: str) -> Retrieved:
+        return Retrieved(list(passages))
+
+    quoting = Answer(
+        QUESTION, "town", retrieve=retrieve, generate=extractive_answer, nothing_found="Nothing."
+    )
+    async with quoting:
+        text = "".join([piece async for pieces in quoting for piece in pieces])
+        return quoting.closing(text)
+
+
+async def test_the_quoted_passages_are_cited() -> None:
+    """There is no marker in a quotation, and what it comes from is known all the better."""
+    one = await closing(passage("", answer="At nine [2].", id="a"), passage("x", id="b"))
+    assert one["cited"] == ["a"]
+    both = await closing(passage("First.", id="a"), passage("Second.", id="b"), passage("x"))
+    assert both["cited"] == ["a", "b"]
+    assert (await closing())["cited"] == []
+
+
+async def test_nothing_is_quoted_twice() -> None:
+    """The same text may stand in two files."""
+    passages = [passage("Same.", id="a"), passage("Same.", id="b"), passage("Other.", id="c")]
+    said_once = await closing(*passages)
+    assert said_once["cited"] == ["a", "c"]
