@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import OrbitError
+from ..errors import ModelTimeout, OrbitError
+from ..llm.pause import Pause
 from ..llm.protocols import Complete
 from ..llm.replies import split_thought
 from ..llm.untrusted import delimiter, without_roles
@@ -34,16 +35,18 @@ async def condense(
     model: str,
     options: Mapping[str, Any] | None = None,
     timeout: float = 10.0,
+    pause: Pause | None = None,
 ) -> str:
     """Return what to search for: ``question`` as it is understood without its history.
 
     That is its message when there is no history, else what ``model`` makes of both within
-    ``timeout`` seconds, else ``joined``: without ``complete``, after any failure, for an unusable
-    reply and for a message so long that it speaks for itself.
+    ``timeout`` seconds, else ``joined``: without ``complete``, while ``pause`` is active, after any
+    failure, for an unusable reply and for a message so long that it speaks for itself.
     """
     if not any(turn.content.strip() for turn in question.history):
         return question.message
-    if complete is None or len(question.message) > _LONGEST_MESSAGE:
+    pause = pause or Pause("condense")
+    if complete is None or pause.is_active() or len(question.message) > _LONGEST_MESSAGE:
         return joined(question)
     own = {"temperature": 0.0, "num_predict": _REPLY_TOKENS}
     reply, problem = "", "its reply is no single question"
@@ -56,10 +59,14 @@ async def condense(
                 think=False,
                 request_id=question.request_id,
             )
+        pause.note(timed_out=False)
     except TimeoutError:
         problem = f"{timeout:g} s were not enough"
+        pause.note(timed_out=True)
     except OrbitError as error:
         problem = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModelTimeout):
+            pause.note(timed_out=True)
     standalone = read_question(reply, message=question.message)
     if standalone is None:
         logger.warning("no standalone question from %s: %s", model, problem)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config.schema import Config
 from ..errors import CollectionNotFound, Unprocessable
+from ..llm.pause import Pause
 from ..llm.protocols import Chat, Complete, TextStream
 from ..types import Passage, Question, Retrieved
 from . import prompt
@@ -24,9 +25,10 @@ Rerank = Callable[[str, Sequence[Passage]], Awaitable[list[Passage]]]
 class Pipeline:
     """How questions are answered under one configuration.
 
-    Nothing in it changes once it is built: a new configuration needs a new pipeline, and an answer
-    that has begun keeps the one it began with. ``search`` finds passages in a collection,
-    ``rerank`` puts them in a better order, ``complete`` and ``chat`` ask the language model.
+    Nothing in it changes once it is built, but for a pause of a slow step: a new configuration
+    needs a new pipeline, and an answer that has begun keeps the one it began with. ``search`` finds
+    passages in a collection, ``rerank`` puts them in a better order, ``complete`` and ``chat`` ask
+    the language model.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Pipeline:
         self._by_model = config.answer.provider == "ollama"
         ollama = config.ollama
         reply_tokens = max(ollama.num_predict, 0)
+        self._condense_pause = Pause(f"wording follow-up questions by {ollama.model}")
         self._token_budget = max(ollama.num_ctx - reply_tokens, ollama.num_ctx // 2)
 
     @property
@@ -93,6 +96,7 @@ class Pipeline:
             complete=self._complete if uses_model else None,
             model=ollama.model,
             options=ollama.options,
+            pause=self._condense_pause,
         )
         return Question(message=text, request_id=question.request_id)
 

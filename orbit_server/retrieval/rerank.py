@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigError, OrbitError
+from ..llm.pause import Pause
 from ..llm.protocols import Complete
 from ..llm.replies import split_thought
 from ..llm.untrusted import delimiter, without_roles
@@ -35,7 +36,7 @@ class Reranker:
 
     At most ``batch_size`` calls run at once, all of them inside ``timeout`` seconds. ``options``
     are those of the model's other calls, so that Ollama need not load it again; ``temperature``
-    overrides theirs.
+    overrides theirs. While ``pause`` is active, passages stay in the order of retrieval.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Reranker:
         temperature: float = 0.0,
         timeout: float = 5.0,
         options: Mapping[str, Any] | None = None,
+        pause: Pause | None = None,
     ) -> None:
         self.model, self.top_n, self.batch_size = model, top_n, batch_size
         self._complete, self._timeout = complete, timeout
+        self._pause = pause or Pause(f"reranking by {model}")
         own = {"temperature": temperature, "num_predict": _REPLY_TOKENS}
         self._options = {**(options or {}), **own}
 
@@ -61,7 +64,10 @@ class Reranker:
         or because the model failed, follows in the order of retrieval. A caller of the model whose
         call fails makes no other: a broken model is asked ``batch_size`` times at most.
         """
+        if self._pause.is_active():
+            return list(passages)[: self.top_n]
         scores: list[float | None] = [None] * len(passages)
+        timed_out = False
         problems: list[str] = []
         waiting = iter(enumerate(passages))
         try:
@@ -70,6 +76,9 @@ class Reranker:
                     callers.create_task(self._rate(question, waiting, scores, problems))
         except TimeoutError:
             problems.append(f"{self._timeout:g} s were not enough")
+            timed_out = True
+        if timed_out or not problems:
+            self._pause.note(timed_out=timed_out)
         if problems:
             count = f"{len(passages) - scores.count(None)} of {len(passages)}"
             told = "; ".join(dict.fromkeys(problems))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_server.answering.condense import condense, joined, messages, read_question
-from orbit_server.errors import ModelNotFound, ModelUnreachable
+from orbit_server.errors import ModelNotFound, ModelTimeout, ModelUnreachable
+from orbit_server.llm.pause import Pause
 from orbit_server.types import Question, Turn
 
 from ..support.scripted import Scripted
@@ -266,6 +267,23 @@ async def test_slow_model_is_not_waited_for(caplog: pytest.LogCaptureFixture) ->
     assert await condensed(LIBRARY, model, timeout=0.05) == joined(LIBRARY)
     assert model.cancelled == 1
     assert caplog.messages == ["no standalone question from gemma3:4b: 0.05 s were not enough"]
+
+
+async def test_a_model_that_keeps_timing_out_is_not_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """For a while the last questions are searched together, at once; then it is asked again."""
+    now = 0.0
+    model = Scripted(None, ModelTimeout(), WHOLE)
+    pause = Pause("condense", limit=2, seconds=60, clock=lambda: now)
+
+    async def asked() -> str:
+        return await condense(LIBRARY, complete=model, model="m", timeout=0.05, pause=pause)
+
+    assert [await asked() for _ in range(4)] == [joined(LIBRARY)] * 4
+    assert len(model.calls) == 2
+    assert "condense is left out for 60 s" in caplog.text
+    now = 61.0
+    assert await asked() == WHOLE
+    assert caplog.messages[-1] == "condense works again"
 
 
 async def test_leaving_caller_stops_the_model() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_server.errors import ConfigError, ModelError, ModelInterrupted, ModelNotFound
+from orbit_server.llm.pause import Pause
 from orbit_server.retrieval.rerank import SCHEMA, Reranker, messages, read_score, refuse_embedders
 from orbit_server.types import Passage
 
@@ -319,6 +320,22 @@ async def test_calls_at_once_are_bounded(batch_size: int) -> None:
     await outcome(rater, batch_size=batch_size)
     assert rater.most == min(batch_size, 20)
     assert rater.asked == list(replies)
+
+
+async def test_a_model_that_keeps_timing_out_is_not_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """For a while passages stay as they were found, at once; then it is tried again."""
+    now = 0.0
+    rater = Rater(a=None, b="9")
+    pause = Pause("rerank", limit=2, seconds=60, clock=lambda: now)
+    slow = reranker(rater, timeout=0.05, batch_size=1, pause=pause)
+    found = [passage("a"), passage("b")]
+    for _ in range(4):
+        assert [each.title for each in await slow("When?", found)] == ["a", "b"]
+    assert rater.asked == ["a", "a"]
+    assert "rerank is left out for 60 s" in caplog.text
+    now, rater.replies["a"] = 61.0, "3"
+    assert [each.title for each in await slow("When?", found)] == ["b", "a"]
+    assert caplog.messages[-1] == "rerank works again"
 
 
 async def test_what_is_not_rated_in_time_follows(caplog: pytest.LogCaptureFixture) -> None:
