@@ -1,7 +1,8 @@
-"""Where an application is mounted: prefixes that a proxy keeps, and one slash too many."""
+"""Where an application is reached: behind prefixes of a proxy, and with one slash too many."""
 
 import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,52 +13,62 @@ _LONGEST = 256
 
 
 class MountPathMiddleware:
-    """Let routes match behind a prefix that the proxy has not taken off, and before a last ``/``.
+    """Let ``root_path`` be the path at which clients see the application, and forgive a last ``/``.
 
-    The prefix is ``prefix``, or what a proxy in ``trusted_proxies`` says in ``X-Forwarded-Prefix``.
-    It becomes a part of ``root_path``; a path without it is left as it is. Nothing is redirected: a
-    redirect would repeat the path, where a secret may stand, and lead to whatever host the request
-    names. Put it outermost, since layers below see a scope of their own.
+    ``public_path`` is that path, whether the proxy in front takes it off or not. Without it, a
+    proxy in ``trusted_proxies`` may name in ``X-Forwarded-Prefix`` what it serves the whole program
+    under. Nothing is redirected: a redirect would repeat the path, where a secret may stand, and
+    lead to whatever host the request names. Put it outermost: layers below get a scope of their
+    own.
     """
 
     def __init__(
-        self, app: ASGIApp, *, prefix: str | None = None, trusted_proxies: Sequence[Network] = ()
+        self,
+        app: ASGIApp,
+        *,
+        public_path: str | None = None,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self.app = app
-        self.prefix = prefix
+        self.public_path = public_path
         self.trusted_proxies = tuple(trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            scope = self._without_slash(self._below_prefix(scope))
+            scope = self._located(scope)
         await self.app(scope, receive, send)
 
-    def _below_prefix(self, scope: Scope) -> Scope:
-        root, path = _split(scope)
-        for prefix in (self.prefix, self._forwarded(scope)):
-            if prefix and f"{path}/".startswith(f"{prefix}/"):
-                return {**scope, "root_path": root + prefix}
-        return scope
+    def _located(self, scope: Scope) -> Scope:
+        root, below = _split(scope)
+        public = self.public_path or self._forwarded(scope, root) or root
+        if public != root and _begins(below, public):  # the proxy has kept it
+            below = below[len(public) :]
+            public = root + public
+        if len(below) > 1 and below.endswith("/") and not below.endswith("//"):
+            below = below[:-1]
+        path = public + (below or "/")
+        if (public, path) == (scope.get("root_path", ""), scope["path"]):
+            return scope
+        located = {**scope, "root_path": public, "path": path}
+        if path != scope["path"]:
+            located["raw_path"] = quote(path).encode()
+        return located
 
-    def _forwarded(self, scope: Scope) -> str | None:
+    def _forwarded(self, scope: Scope, root: str) -> str | None:
         values = header_values(scope, b"x-forwarded-prefix")
         if len(values) != 1 or not is_from(scope, self.trusted_proxies):
             return None
         prefix = values[0].strip().rstrip("/")
-        return prefix if len(prefix) <= _LONGEST and _PREFIX.fullmatch(prefix) else None
+        if len(prefix) > _LONGEST or not _PREFIX.fullmatch(prefix):
+            return None
+        return root if _begins(root, prefix) else prefix + root
 
-    def _without_slash(self, scope: Scope) -> Scope:
-        _, path = _split(scope)
-        if len(path) < 2 or not path.endswith("/") or path.endswith("//"):
-            return scope
-        raw = scope.get("raw_path")
-        shorter = {"raw_path": raw[:-1]} if raw and raw.endswith(b"/") else {}
-        return {**scope, "path": scope["path"][:-1], **shorter}
+
+def _begins(path: str, prefix: str) -> bool:
+    return f"{path}/".startswith(f"{prefix}/")
 
 
 def _split(scope: Scope) -> tuple[str, str]:
     # Some servers and frameworks put root_path before path, as ASGI says; others leave it out.
-    root, path = scope.get("root_path", ""), scope["path"]
-    if root and f"{path}/".startswith(f"{root}/"):
-        return root, path[len(root) :]
-    return "", path
+    root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    return (root, path[len(root) :]) if root and _begins(path, root) else (root, path)

@@ -112,7 +112,7 @@ def create_app(
         middleware=[
             Middleware(
                 MountPathMiddleware,
-                prefix=config.general.root_path,
+                public_path=config.general.root_path,
                 trusted_proxies=config.general.trusted_proxies,
             ),
             Middleware(

@@ -86,7 +86,7 @@ class GeneralConfig(Section):
         (), "Proxies whose X-Forwarded-For and -Prefix count; anybody else could invent them."
     )
     root_path: Annotated[str | None, optional(ROOT_PATH)] = setting(
-        None, "Prefix of the path that a proxy in front does not take off, such as /orbit."
+        None, "Path at which clients reach this server behind a proxy, such as /orbit."
     )
     drain_seconds: Pause = setting(30, "How long running answers may finish when the server stops.")
     no_results_message_file: OptionalText = rare(

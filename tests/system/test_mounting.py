@@ -162,6 +162,21 @@ async def test_the_hosts_state_does_not_disturb(tmp_path: Path) -> None:
             assert await reply.text() == "the host's"
 
 
+async def test_behind_a_proxy_below_a_path(tmp_path: Path) -> None:
+    """Taken off, kept or named: routes are found, and so are the parts of the page."""
+    named = create_app(lexical(tmp_path, general__root_path="/orbit"))
+    trusting = create_app(lexical(tmp_path, general__trusted_proxies=["192.0.2.0/24"]))
+    forwarded = [("X-Forwarded-Prefix", "/orbit")]
+    for app, headers in ((named, []), (trusting, forwarded)):
+        for before in ("", "/orbit"):
+            health = await call(app, "GET", f"{before}/health/live", headers)
+            page = await call(app, "GET", f"{before}/", headers)
+            style = await call(app, "GET", f"{before}/web/chat.css", headers)
+            assert (health.status, page.status, style.status) == (200, 200, 200)
+            assert b'href="/orbit/web/chat.css"' in page.body
+    assert b'href="/web/chat.css"' in (await call(trusting, "GET", "/")).body
+
+
 @pytest.mark.parametrize("origin", ["https://both.example", "https://guest.example"])
 async def test_cors_of_host_and_guest(origin: str, tmp_path: Path) -> None:
     """The host answers preflights for both, as documented, and no header comes twice."""
