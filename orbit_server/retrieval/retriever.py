@@ -19,7 +19,6 @@ from ..types import Passage, Question, Retrieved
 from .bm25 import Bm25Index
 from .chroma.protocol import Chroma, Collection, Record
 from .embedders import Embedder, check_embedder
-from .markup import plain
 
 THRESHOLD = "orbit_threshold"
 _COVERAGE_WEIGHT = 0.5
@@ -261,21 +260,20 @@ def _cosine(record: Record, collection: Collection) -> float:
 def passage(record: Record, collection: Collection) -> Passage:
     """Return a stored record as a passage, scored by its cosine similarity, 0 without a distance.
 
-    Of a question/answer pair the text is both together, and HTML in it becomes text.
+    Of a question/answer pair the text is both together.
     """
     metadata: dict[str, Any] = record.metadata
-    question, answer = (plain(str(metadata.get(key) or "")) for key in ("question", "answer"))
+    question, answer = metadata.get("question"), metadata.get("answer")
     text = record.document or ""
     if question and answer:
         text = f"{question}\n{answer}"
-    title = str(metadata.get("heading") or metadata.get("title") or question or record.id)
     return Passage(
         id=record.id,
         text=text,
-        title=plain(title) if question else title,
+        title=str(metadata.get("heading") or metadata.get("title") or question or record.id),
         source=str(metadata.get("source") or collection.name),
         score=_cosine(record, collection),
-        answer=answer or None,
+        answer=str(answer) if answer else None,
     )
 
 
