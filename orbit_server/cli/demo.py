@@ -28,6 +28,12 @@ _OWN_FOLDER = {
     "database.url": f"sqlite+aiosqlite:///{FOLDER / 'orbit.db'}",
     "logging.file.directory": str(FOLDER / "logs"),
     "elasticsearch.enabled": False,
+    "web.title": "Quillbrook",
+    "web.examples": [
+        "When is the library open on Saturdays?",
+        "Can I bring children to the swimming pool?",
+        "Where do I leave old paint?",
+    ],
 }
 _WITHOUT_OLLAMA = {"embedding.provider": "lexical", "answer.provider": "extractive"}
 
@@ -66,13 +72,14 @@ async def prepare(services: Services, address: str) -> str:
             f"{config.ollama.base_url}:\n"
             "answers are quotations from the documents, found by their words."
         )
+    in_browser = f"in a browser:\n\n{address}/#key={secret}\n\nor " if config.web.page else ""
     loaded = f"loaded {stored} passages" if stored else "already loaded"
     return f"""
 ORBIT server answers at {address} from the sample documents of the town of Quillbrook
 ({loaded}, {sum(result.chunks for result in report.files)} in collection "{COLLECTION}").
 {writer}
 
-Ask it something:
+Ask it something, {in_browser}in a terminal:
 
 curl -N {address}/chat -H 'X-API-Key: {secret}' -H 'Content-Type: application/json' \
 -d '{{"message": "{_QUESTION}"}}'
