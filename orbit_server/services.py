@@ -19,6 +19,7 @@ from .observability import Check, CollectionsCheck, Health, build_chatlog, build
 from .observability.health import chatlog_check, disk_check, elasticsearch_check, works
 from .observability.metrics import Metrics
 from .retrieval import Bm25Index, chroma
+from .retrieval.chroma.lock import holder_token
 from .safety import SafetyRules, Verdict
 from .types import Question, Retrieved
 
@@ -133,6 +134,7 @@ class Services:
             self.keys.verify,
             default_collection=config.chroma.collection if config.api_keys.allow_default else None,
             admin_token=config.admin_token,
+            local_token=partial(holder_token, config.chroma.path),
         )
         # Nothing is awaited in between, so no request sees one of them without the others.
         self.config, self.guard, self.pipeline, self.policy = config, guard, pipeline, policy

@@ -17,7 +17,8 @@ class Policy:
 
     ``verify_key`` returns whom a key belongs to, or ``None``. Without any key a caller counts as
     the default one, who asks ``default_collection``; where that is ``None`` nobody does.
-    ``admin_token`` opens the administration; without one it stays closed.
+    ``admin_token`` opens the administration, and so does what ``local_token`` returns, which only
+    users of this machine can know; without either it stays closed.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Policy:
         *,
         default_collection: str | None = None,
         admin_token: SecretStr | None = None,
+        local_token: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._verify_key = verify_key
         self._default_collection = default_collection
         self._admin_token = admin_token
+        self._local_token = local_token
 
     async def verify(self, key: str | None) -> Key | None:
         """Return whom ``key`` belongs to, else ``None``; without one, the default caller if any.
@@ -54,15 +57,23 @@ class Policy:
         )
 
     async def verify_admin(self, token: str | None) -> str | None:
-        """Return ``ADMIN`` to whoever holds the admin token, else ``None``.
+        """Return ``ADMIN`` to whoever holds an admin token, else ``None``.
 
-        Raises ``Forbidden`` when no token is configured: then nobody has access.
+        Raises ``Forbidden`` when none is configured: then nobody else has access.
         """
-        if self._admin_token is None:
+        configured = self._admin_token.get_secret_value() if self._admin_token else None
+        # The configured one first: most requests then read no file.
+        if _same(token, configured) or _same(token, self._local_token()):
+            return ADMIN
+        if configured is None:
             raise Forbidden(
                 "Administration is switched off: set ADMIN_TOKEN in the environment or in .env."
             )
-        given = (token or "").encode(errors="replace")
-        # Compared in constant time: how long a refusal takes must not tell how much was right.
-        same = hmac.compare_digest(given, self._admin_token.get_secret_value().encode())
-        return ADMIN if same else None
+        return None
+
+
+def _same(given: str | None, expected: str | None) -> bool:
+    # Compared in constant time: how long a refusal takes must not tell how much was right.
+    return bool(given and expected) and hmac.compare_digest(
+        (given or "").encode(errors="replace"), (expected or "").encode()
+    )

@@ -11,7 +11,7 @@ from ..config.loader import Config
 from ..documents.collection_store import Store
 from ..documents.remote_store import RemoteStore, is_loopback
 from ..errors import CollectionNotFound, Forbidden, OrbitError
-from ..retrieval.chroma.lock import holder
+from ..retrieval.chroma.lock import holder, holder_token
 from ..server.exit import fail
 from ..services import Services
 from .console import say
@@ -48,16 +48,26 @@ def remote_store(config: Config, server: str, *, ours: bool) -> RemoteStore:
     """Return the store of the running server at ``server``, to be entered.
 
     ``ours`` tells that it serves with this configuration, and so with its certificate. Raises
-    ``Forbidden`` without an admin token.
+    ``Forbidden`` without a token: the one beside the lock, or the configured one.
     """
+    https = config.general.https
+    cert_file = https.cert_file if ours and https.enabled else None
+    return RemoteStore(server, _token(config, server), cert_file=cert_file)
+
+
+def _token(config: Config, server: str) -> str:
+    if config.chroma.host is None:
+        held = holder(config.chroma.path)
+        if held is not None and held["address"] == server.rstrip("/"):
+            token = holder_token(config.chroma.path)
+            if token is not None:
+                return token
     if config.admin_token is None:
         raise Forbidden(
             cause=f"going through the server at {server} needs its admin token: set ADMIN_TOKEN in "
-            "the environment or in .env. Nothing was changed."
+            "the environment or in .env, or run this as the server's user. Nothing was changed."
         )
-    https, token = config.general.https, config.admin_token.get_secret_value()
-    cert_file = https.cert_file if ours and https.enabled else None
-    return RemoteStore(server, token, cert_file=cert_file)
+    return config.admin_token.get_secret_value()
 
 
 def with_store(

@@ -38,3 +38,15 @@ async def test_the_admin_token() -> None:
     assert await Policy(unknown, admin_token=SecretStr("token")).verify_admin("token") == ADMIN
     with pytest.raises(Forbidden):
         await Policy(unknown).verify_admin("token")
+
+
+async def test_a_token_of_this_machine() -> None:
+    """It opens the administration beside the configured one, or alone; none opens nothing."""
+    policy = Policy(unknown, admin_token=SecretStr("token"), local_token=lambda: "local")
+    assert await policy.verify_admin("token") == await policy.verify_admin("local") == ADMIN
+    assert await policy.verify_admin("other") is None
+    alone = Policy(unknown, local_token=lambda: "local")
+    assert await alone.verify_admin("local") == ADMIN
+    for given in ("other", "", None):
+        with pytest.raises(Forbidden):
+            await alone.verify_admin(given)

@@ -166,7 +166,10 @@ async def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
 
 
 async def test_a_running_server_is_asked(tmp_path: Path) -> None:
-    """What a server holds is looked at through it; without its token only that it is there."""
+    """What a server holds is looked at through it; without any token only that it is there.
+
+    Whoever may read the folder needs no admin token.
+    """
     configure(tmp_path, **free())
     await load_town(tmp_path)
     async with server(tmp_path) as running:
@@ -175,6 +178,11 @@ async def test_a_running_server_is_asked(tmp_path: Path) -> None:
         assert running.url in one(found, "ports", "the server answers")["message"]
         assert running.url in one(found, "chroma", "is held by the server")["message"]
         assert "1 with 1 chunks" in found["collections"][0]["message"]
+        for token in (None, "another-token-0123456789"):
+            code, found = await doctor(tmp_path, token=token)
+            assert code == 0
+            assert "1 with 1 chunks" in found["collections"][0]["message"]
+        (tmp_path / "data" / "chroma" / "orbit.token").unlink()
         for token in (None, "another-token-0123456789"):
             code, found = await doctor(tmp_path, token=token)
             assert code == 0

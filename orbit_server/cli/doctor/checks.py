@@ -94,7 +94,7 @@ def _configuration(path: Path | None, file: Path) -> tuple[Config | None, list[F
         for warning in config.warnings
     ]
     if config.admin_token is None:
-        message = "no ADMIN_TOKEN: keys and collections cannot be managed while the server runs."
+        message = "no ADMIN_TOKEN: keys and collections cannot be managed over the network."
         token = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105
         findings.append(warn("configuration", message, f'echo "ADMIN_TOKEN=$({token})" >> .env'))
     name = str(file) if file.exists() else "all defaults"

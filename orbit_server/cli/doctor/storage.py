@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from ... import llm, retrieval
 from ...auth.keys import Key, Keys, database_file
 from ...config.loader import Config
-from ...documents.remote_store import RemoteStore
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma
 from ...retrieval.bm25 import Bm25Index
 from ...retrieval.chroma.lock import holder
 from ...retrieval.chroma.protocol import Chroma
 from ...retrieval.embedders import check_embedder
+from ..store import remote_store
 from . import machine
 from .finding import Finding, fail, ok, warn
 
@@ -202,14 +202,7 @@ async def _collections(client: Chroma) -> list[Stored]:
 async def _from_holder(config: Config, address: str | None) -> list[Stored]:
     if address is None:
         raise SearchError("it is at work, and no server.")
-    if config.admin_token is None:
-        raise Forbidden(cause="it tells about collections only with its ADMIN_TOKEN.")
-    https, token = config.general.https, config.admin_token.get_secret_value()
-    cert_file = https.cert_file if https.enabled else None
-    async with (
-        asyncio.timeout(_ASK_SECONDS),
-        RemoteStore(address, token, cert_file=cert_file) as store,
-    ):
+    async with asyncio.timeout(_ASK_SECONDS), remote_store(config, address, ours=True) as store:
         listed = await store.collections()
     return [
         Stored(

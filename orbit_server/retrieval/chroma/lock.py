@@ -1,11 +1,13 @@
 """The lock on a Chroma folder.
 
 A second Chroma on a folder starts without complaint and destroys it, so whoever opens one holds a
-lock that says who it is and where it can be asked instead.
+lock that says who it is and where it can be asked instead. A server also leaves a token beside it:
+who may read the folder could read the documents anyway, and need not be told its admin token.
 """
 
 import fcntl
 import os
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,8 @@ def lock(path: str | Path, address: str | None) -> int:
     """Lock the Chroma folder ``path``, made if it is missing; the descriptor that holds the lock.
 
     The lock is given back when the descriptor is closed, here and in every process that inherited
-    it. ``address`` is written into it, with the id of this process. Raise :class:`ChromaLocked`
+    it. ``address`` is written into it, with the id of this process; for a server, which has one,
+    ``holder_token`` is a new one. Raise :class:`ChromaLocked`
     while another process holds it, ``SearchError`` when the folder cannot be used.
     """
     path = Path(path)
@@ -56,6 +59,8 @@ def lock(path: str | Path, address: str | None) -> int:
                 time.sleep(0.02)
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, orjson.dumps({"pid": os.getpid(), "address": address}), 0)
+        if address is not None:
+            _write_token(path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -81,6 +86,33 @@ def holder(path: str | Path) -> dict[str, Any] | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def holder_token(path: str | Path) -> str | None:
+    """Return what the server that holds this folder takes as an admin token.
+
+    ``None`` where nobody holds it, so that a token that was left behind opens nothing, or where
+    this user may not read it.
+    """
+    try:
+        return _token_file(Path(path)).read_text() if holder(path) is not None else None
+    except (OSError, SearchError):
+        return None
+
+
+def _write_token(path: Path) -> None:
+    file = _token_file(path)
+    try:
+        file.unlink(missing_ok=True)  # never into a file that others have opened, or a link
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(secrets.token_urlsafe(32))
+    except OSError as error:
+        raise SearchError(f"{file} cannot be written: {error.strerror}.") from error
+
+
+def _token_file(path: Path) -> Path:
+    return path / "orbit.token"
 
 
 def _lock_file(path: Path) -> Path:
