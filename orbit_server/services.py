@@ -16,6 +16,7 @@ from .documents.collection_store import CollectionStore
 from .errors import NotStarted
 from .llm.installed import InstalledModels, model_check, version_check
 from .observability import Check, CollectionsCheck, Health, build_chatlog, build_shipper
+from .observability.answers_check import AnswersCheck
 from .observability.health import chatlog_check, disk_check, elasticsearch_check, works
 from .observability.metrics import Metrics
 from .retrieval import Bm25Index, chroma
@@ -99,6 +100,7 @@ class Services:
             embedder=self.embedder,
             retrieval=self.retrieval,
         )
+        self.answers_check = AnswersCheck()
         self.collections_check = CollectionsCheck(
             probe=partial(
                 retrieval.probe, chroma=self.chroma, lexical=self.lexical, embedder=self.embedder
@@ -216,6 +218,7 @@ class Services:
             test = model_check(installed, name or "") if used else works
             return Check(test, {"provider": provider, "model": name})
 
+        llm_check = model(*self.pipeline.backend)
         checks = {
             "chroma": Check(self._test_chroma),
             "keys": Check(self.keys.ping),
@@ -224,7 +227,7 @@ class Services:
                 lambda: self.elasticsearch_status,
                 rejected=self.shipper.rejected if self.shipper else None,
             ),
-            "llm": model(*self.pipeline.backend),
+            "llm": llm_check._replace(test=self.answers_check.after(llm_check.test)),
             "embedding": model(embedder.provider, embedder.model),
         }
         folders = [Path(config.retrieval.path)]

@@ -24,6 +24,8 @@ async def log_answer(
     services: Services, state: dict[str, Any], answer: Answer, result: ExchangeResult
 ) -> None:
     """Write down an answered question; ``state`` is what the middleware knows of the request."""
+    if result.outcome != "disconnected":
+        services.answers_check.note(result.error)
     if result.error is not None:
         state["error"] = result.error.code
         report(services, result.error, state["request_id"])

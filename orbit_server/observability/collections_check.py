@@ -119,9 +119,12 @@ class CollectionsCheck:
     async def _cause(self, name: str) -> str:
         """Return why ``name`` cannot be searched; empty when it can, or is not there any more."""
         try:
-            await self._probe(name)
-        except CollectionNotFound:
-            self._lately.pop(name, None)
+            try:
+                await self._probe(name)
+            except CollectionNotFound:
+                if name in await self._names():  # a part of it is missing
+                    raise
+                self._lately.pop(name, None)
         except OrbitError as error:
             return str(error) or type(error).__name__
         return ""

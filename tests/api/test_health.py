@@ -19,7 +19,7 @@ from orbit_server.services import Services
 from tests.support import asgi, ollama_standin
 from tests.support.chat_server import town
 from tests.support.elasticsearch_standin import ElasticsearchStandIn, Refuse
-from tests.support.ollama_standin import BUSY, OllamaStandIn
+from tests.support.ollama_standin import BUSY, RUNNER_STOPPED, OllamaStandIn
 from tests.support.server import ADMIN_TOKEN, Running, configuration, lexical, running
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +119,21 @@ async def test_a_single_collection_that_cannot_be_searched(
         assert list(said["failing_collections"]) == ["village"]
         await server.services.store.drop("village")
         assert (await get(server, "/health"))[1]["status"] == "ok"
+
+
+async def test_a_model_that_fails_with_every_question(tmp_path: Path) -> None:
+    """It is installed, and nobody gets an answer: an error, until somebody does."""
+    async with town(tmp_path) as there, there.with_ollama():
+        assert (await get(there.server, "/health"))[1]["status"] == "ok"
+        there.ollama.fault = RUNNER_STOPPED
+        for _ in range(3):
+            await there.ask()
+        said = (await get(there.server, "/health"))[1]
+        assert said["status"] == "error"
+        assert said["components"]["llm"]["error"] == "answers fail"
+        there.ollama.fault = None
+        assert (await there.ask()).text
+        assert (await get(there.server, "/health"))[1]["status"] == "ok"
 
 
 async def test_a_full_disk(tmp_path: Path) -> None:

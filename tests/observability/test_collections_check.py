@@ -155,3 +155,16 @@ async def test_many_that_fail_and_none_that_works() -> None:
             assert await check.test() == {"status": "error", "error": error}
         await check.watch("d", nothing())
         assert await check.test() == {"status": "error", "error": SOME_FAIL}
+
+
+async def test_a_collection_of_which_a_part_is_missing() -> None:
+    """What is listed and not found is no deleted collection."""
+    there = Collections("a", "b")
+
+    async def incomplete(name: str) -> None:
+        if name == "b":
+            raise CollectionNotFound("no segment")
+
+    async with CollectionsCheck(probe=incomplete, names=there.all) as check:
+        assert await check.test() == {"status": "error", "error": SOME_FAIL}
+        assert check.failing == {"b": "no segment"}
