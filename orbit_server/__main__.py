@@ -4,13 +4,17 @@ import os
 import signal
 import sys
 
+from .server.terminal import Terminal
+
 
 def main() -> None:
     """Run the command that the command line names; exit as it says."""
     if sys.argv[1:2] == ["serve"]:
-        # A hangup asks a server to read its configuration again; one that is about to does not
-        # die. Before anything is imported, since that takes a second.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # SIGHUP asks a server to read its configuration again; one that is about to does not die.
+        # Before anything else is imported, since that takes a second.
+        terminal = Terminal()
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signal.SIGHUP, terminal.exit_if_gone)
     # Some supervisors ignore this one, and so would we: nobody would hear of a worker that died.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _exclude_other_users()

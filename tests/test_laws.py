@@ -31,7 +31,7 @@ OWNERS: dict[str, set[str]] = {
     "snowballstemmer": {"retrieval.hashed_embedder"},
     "sqlalchemy": {"auth.keys"},
     "sse_starlette": {"api.event_stream"},
-    "starlette": {"", "api", "app", "web", "server.program", "server.uvicorn_server"},
+    "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},
     "typer": {"cli"},
     "uvicorn": {"server"},
     "yaml": {"config.tree"},
@@ -103,7 +103,7 @@ def test_importing_the_package_has_no_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import orbit_server.server.program", "from orbit_server import app"]
+    "statement", ["import orbit_server.server.worker", "from orbit_server import app"]
 )
 def test_starting_does_not_load_what_is_used_later(statement: str) -> None:
     """The server answers before anything that not every request needs is loaded."""

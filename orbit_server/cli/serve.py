@@ -72,29 +72,33 @@ def _serve(
     """Serve in this process, in workers, or in one that restarts; the exit code."""
     from ..config.loader import load
     from ..observability import logging as logs
-    from ..server import program
-    from ..server.process import Load, Prepare
+    from ..server.process import LoadConfig, Prepare, run
+    from ..server.sockets import raise_open_file_limit
 
-    again: Load = partial(load, path, overrides=overrides)
+    load_config: LoadConfig = partial(load, path, overrides=overrides)
     prepare: Prepare
     if demo:
         from . import demo as town  # what loads documents need not be loaded to answer
 
         config, prepare = town.configure(path, overrides), town.prepare
-        again = lambda: config  # noqa: E731
+        load_config = lambda: config  # noqa: E731
     else:
         from . import first_steps
 
-        config, prepare = again(), first_steps.banner
+        config, prepare = load_config(), first_steps.banner
     logs.configure(config)
     for warning in config.warnings:
         logger.warning("%s", warning)
     if not config.safety.active:
         logger.info("questions are answered unchecked: the safety check is switched off")
-    program.allow_many_connections()
+    raise_open_file_limit()
     if reload:
-        program.serve_reloading(config, path)
+        from ..server.reloading import run_reloading
+
+        run_reloading(config, path)
         return 0
     if workers > 1:
-        return program.serve_with_workers(config, workers, path, overrides)
-    return program.serve(config, again, prepare)
+        from ..server.worker import run_workers
+
+        return run_workers(config, workers, path, overrides)
+    return run(config, load_config, prepare)

@@ -6,17 +6,26 @@ instead of opening the folder a second time; the server embeds and stores them.
 
 import asyncio
 from collections.abc import Sequence
+from hashlib import sha256
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
-from ssl import SSLCertVerificationError
+from ssl import PEM_cert_to_DER_cert, SSLCertVerificationError
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
 
-from ..errors import CollectionNotFound, Forbidden, NotStarted, SearchError, SearchUnavailable
+from ..config.files import TooLarge, read_file
+from ..errors import (
+    CollectionNotFound,
+    ConfigError,
+    Forbidden,
+    NotStarted,
+    SearchError,
+    SearchUnavailable,
+)
 from ..retrieval.retriever import Candidate
 from ..types import Passage
 from . import wire
@@ -25,6 +34,8 @@ from .model import Chunk
 
 # The server looks at its files every second, and this may have been quicker.
 _RENEWAL_SECONDS = 2.0
+_CERT_LIMIT = 64 * 1024  # bytes
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 class RemoteStore:
@@ -177,9 +188,7 @@ class RemoteStore:
 
     def _believe(self) -> None:
         if self._cert_file is not None:
-            from ..server.pem import fingerprint  # loads a large library
-
-            self._believed = _Pin(fingerprint(Path(self._cert_file)))
+            self._believed = _Pin(_fingerprint(Path(self._cert_file)))
 
 
 class _Pin(aiohttp.Fingerprint):
@@ -191,6 +200,22 @@ class _Pin(aiohttp.Fingerprint):
         except aiohttp.ServerFingerprintMismatch:
             asyncio.get_running_loop().call_soon(transport.abort)
             raise
+
+
+def _fingerprint(cert_file: Path) -> bytes:
+    """Return the SHA-256 of the certificate that a server with this file serves: its first one."""
+    key = "general.https.cert_file"
+    try:
+        text = read_file(cert_file, limit=_CERT_LIMIT).decode("ascii")
+        first = text[text.index(_BEGIN) : text.index(_END) + len(_END)]
+        return sha256(PEM_cert_to_DER_cert(first)).digest()
+    except ValueError:
+        what = "holds no PEM certificate that can be read; name the file that begins with one"
+    except TooLarge:
+        what = f"is larger than {_CERT_LIMIT // 1024} KiB; name a PEM file"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}; name a PEM file that you may read"
+    raise ConfigError([f"{key}: {cert_file} {what}"])
 
 
 def is_loopback(url: str) -> bool:

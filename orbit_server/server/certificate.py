@@ -1,4 +1,4 @@
-"""The certificate of HTTPS: checked before the server starts, exchanged while it runs."""
+"""The certificate of HTTPS: checked before the server starts, replaced while it runs."""
 
 import asyncio
 import logging
@@ -15,31 +15,41 @@ from . import pem
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
-PATIENCE_SECONDS = 10.0  # with files that do not fit each other, before somebody is told
-RETRY_SECONDS = 60.0
 WARNING_DAYS = 14
 _DAY = 24 * 60 * 60.0
 _REFUSED = "the new certificate is refused and the old one stays"
 
 
 class Certificate:
-    """The certificate that the server shows: checked when it is made, replaced when its files are.
+    """The certificate that the server serves: checked at the start, replaced when its files are.
 
     ``context`` is what to listen with, for TLS 1.2 and newer. It stays the same object; each
     handshake gets the newest pair of certificate and key, and open connections keep theirs. As long
-    as ``async with`` is open the files are watched, and the log is told of a certificate that
-    expires.
+    as ``async with`` is open the files are watched every ``poll_seconds``, and a certificate that
+    expires is logged.
 
-    ``accepted`` is what another ``Certificate`` of these files has accepted: it is shown until they
-    can be used. Without it, ``ConfigError`` is raised with one sentence when they cannot. A
-    certificate that has expired, or is not valid yet, can: whoever connects may still look at it.
+    ``accepted`` is what another ``Certificate`` of these files has accepted: it is used until they
+    can be. Without it, ``ConfigError`` is raised with one sentence when they cannot. A certificate
+    that has expired, or is not valid yet, can.
+
+    Files that have changed and do not fit each other are a mistake after ``patience_seconds``; they
+    are read again every ``retry_seconds``.
     """
 
     def __init__(
-        self, cert_file: Path, key_file: Path, *, accepted: tuple[bytes, bytes] | None = None
+        self,
+        cert_file: Path,
+        key_file: Path,
+        *,
+        accepted: tuple[bytes, bytes] | None = None,
+        poll_seconds: float = 1.0,
+        patience_seconds: float = 10.0,
+        retry_seconds: float = 60.0,
     ) -> None:
         self._files = pem.Files(cert_file, key_file)
+        self._poll_seconds = poll_seconds
+        self._patience_seconds = patience_seconds
+        self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._seen = self._files.stamps()
         self._changed = time.monotonic()
@@ -53,7 +63,7 @@ class Certificate:
         self._quiet_until = 0.0
         self._watcher: asyncio.Task[None] | None = None
         if accepted is not None:
-            self.look()
+            self.poll()
 
     async def __aenter__(self) -> Self:
         self._warn()
@@ -77,7 +87,7 @@ class Certificate:
 
     @property
     def accepted(self) -> tuple[bytes, bytes]:
-        """The certificate chain and the key that are shown, in PEM."""
+        """The certificate chain and the key that are served, in PEM."""
         return self._newest.chain, self._newest.key
 
     def days_left(self) -> int:
@@ -93,26 +103,26 @@ class Certificate:
         return left.days <= WARNING_DAYS and left <= (self.expires - self.begins) / 3
 
     def refresh(self) -> None:
-        """Look at the files now, and log what came of it.
+        """Read the files now, and log the result.
 
         Reads files, so an event loop calls it in a thread. Raises nothing.
         """
         with self._lock:
             stamps = self._files.stamps()
             try:
-                taken = self._take_up()
+                taken = self._read_files()
             except ConfigError as error:
                 logger.error("%s: %s", _REFUSED, error)
                 return
             self._seen, self._again = stamps, math.inf
-            what = "a new" if taken else "still the same"
-            logger.info("%s certificate is shown: %s", what, self._newest)
+            what = "now serving a new" if taken else "still serving the same"
+            logger.info("%s certificate: %s", what, self._newest)
 
-    def look(self, *, quiet: bool = False) -> None:
-        """Take up the files if they have changed, and log what came of it unless ``quiet``.
+    def poll(self, *, quiet: bool = False) -> None:
+        """Read the files if they have changed, and log the result unless ``quiet``.
 
-        ``async with`` calls it every second; whoever does not open that may call it instead. It
-        costs next to nothing as long as nothing changes. Files that are refused are tried again.
+        ``async with`` calls it by itself; it can be called instead of opening that. It costs next
+        to nothing as long as nothing changes. Files that are refused are tried again.
         """
         with self._lock:
             now, stamps = time.monotonic(), self._files.stamps()
@@ -121,19 +131,19 @@ class Certificate:
             if now < self._again:
                 return
             try:
-                taken = self._take_up()
+                taken = self._read_files()
             except ConfigError as error:
                 # Two files are never replaced at one moment: only what lasts is a mistake.
-                if now - self._changed < PATIENCE_SECONDS:
+                if now - self._changed < self._patience_seconds:
                     return
                 # The files may be good and memory or descriptors short: no change would tell.
-                self._again = now + RETRY_SECONDS
+                self._again = now + self._retry_seconds
                 if not quiet:
                     self._complain(error, now)
             else:
                 self._again = math.inf
                 if taken and not quiet:
-                    logger.info("a new certificate is shown: %s", self._newest)
+                    logger.info("now serving a new certificate: %s", self._newest)
 
     def _complain(self, error: ConfigError, now: float) -> None:
         if self._told is None:
@@ -146,15 +156,15 @@ class Certificate:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self._poll_seconds)
             try:
-                await asyncio.to_thread(self.look)
+                await asyncio.to_thread(self.poll)
                 self._warn()
             except Exception:  # no thread to be had, or no memory
-                logger.exception("the files of the certificate could not be looked at")
-                await asyncio.sleep(RETRY_SECONDS)
+                logger.exception("the files of the certificate could not be checked")
+                await asyncio.sleep(self._retry_seconds)
 
-    def _take_up(self) -> bool:
+    def _read_files(self) -> bool:
         pair = self._files.load()
         if pair.chain == self._newest.chain:
             return False

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -122,6 +123,8 @@ class LocalChroma:
     def _spawn(self) -> "subprocess.Popen[bytes]":
         arguments = ["run", "--path", str(self.path), "--host", HOST, "--port", str(self.port)]
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        # SIGHUP is for this process. Chroma inherits it blocked; here it is delivered afterwards.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             with self._opened_log() as log:
                 self._process = subprocess.Popen(  # noqa: S603
@@ -138,6 +141,8 @@ class LocalChroma:
                 )
         except OSError as error:
             raise SearchError(f"Chroma on {self.path} cannot be started: {error}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._began = self._heard = time.monotonic()
         self._patience = _START_SECONDS
         return self._process

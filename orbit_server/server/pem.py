@@ -1,4 +1,4 @@
-"""A certificate and its key in PEM, read from two files and checked before anything is shown."""
+"""A certificate and its key in PEM, read from two files and checked before they are served."""
 
 import errno
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..config.files import NotAFile, TooLarge, read_file
@@ -99,14 +98,6 @@ class Files:
             )
             raise _mistake(_CERT_FILE, self.cert, what) from None
         return context
-
-
-def fingerprint(cert_file: Path) -> bytes:
-    """Return the SHA-256 of the certificate that a server with this file shows.
-
-    Raises ``ConfigError`` as ``Files`` does.
-    """
-    return _leaf(_read(_CERT_FILE, cert_file), cert_file).fingerprint(SHA256())
 
 
 def _leaf(chain: bytes, cert_file: Path) -> x509.Certificate:

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -19,8 +18,11 @@ from ..config.loader import Config
 from ..safety import SafetyRules
 from ..services import Services
 from .reload import reload
-from .supervisor import DRAIN, RELOAD, STOP, Parent
+from .signals import caught_signals
+from .sockets import address, listening
+from .systemd import SystemdNotifier
 from .uvicorn_server import Server, uvicorn_settings
+from .worker_link import DRAIN, RELOAD, STOP, Parent
 
 if TYPE_CHECKING:
     from .certificate import Certificate
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a process works with, whatever the files say by now.
+    """Configuration, rules and certificate to start with, instead of re-reading files.
 
     ``rules`` and ``pair`` (PEM of certificate chain and key) are read where they are ``None``.
     """
@@ -38,13 +40,40 @@ class Accepted:
     pair: tuple[bytes, bytes] | None = None
 
 
-Load = Callable[[], Config]
+LoadConfig = Callable[[], Config]
 Prepare = Callable[[Services, str], Awaitable[str]]
 
 
-async def answer(
+def run(config: Config, load_config: LoadConfig, prepare: Prepare | None) -> int:
+    """Serve ``config`` in this process until a signal comes; the exit code.
+
+    ``load_config`` is called for every reload. ``prepare`` is awaited with the open services and
+    the server's URL; what it returns is printed once the server answers. Raises ``OrbitError`` when
+    something cannot be opened, ``SystemExit`` when a port is taken.
+    """
+    notifier = SystemdNotifier()
+
+    def ready(banner: str) -> None:
+        notifier.notify("READY=1")
+        print(banner, flush=True)
+
+    with listening(config) as sockets:
+        return run_loop(
+            serve(
+                Accepted(config),
+                load_config,
+                sockets,
+                ready=ready,
+                alive=notifier.alive,
+                stopping=partial(notifier.notify, "STOPPING=1"),
+                prepare=prepare,
+            )
+        )
+
+
+async def serve(
     accepted: Accepted,
-    again: Load,
+    load_config: LoadConfig,
     sockets: Sequence[socket.socket],
     *,
     ready: Callable[[str], None],
@@ -53,7 +82,7 @@ async def answer(
     prepare: Prepare | None = None,
     parent: Parent | None = None,
 ) -> int:
-    """Open the services and answer requests until told to stop; the exit code.
+    """Open the services and answer requests until a signal or ``parent`` stops it; the exit code.
 
     ``ready`` gets a banner once the server listens; ``alive`` is called every second, as long as
     the event loop is not held up; ``stopping`` when the end begins.
@@ -61,7 +90,7 @@ async def answer(
     config = accepted.config
     with caught_signals() as signals:
         if parent is not None:
-            parent.follow({DRAIN: signals.stop, STOP: signals.hurry, RELOAD: signals.reload})
+            parent.follow({DRAIN: signals.stop, STOP: signals.stop_now, RELOAD: signals.reload})
         certificate = load_certificate(config, accepted.pair)
         settings = uvicorn_settings(config)
         if certificate is not None:
@@ -70,7 +99,7 @@ async def answer(
             config, address=address(config), certificate=certificate, rules=accepted.rules
         )
         try:
-            async with beating(alive), services:
+            async with heartbeat(alive), services:
                 banner = f"ORBIT server answers at {address(config)}"
                 if prepare is not None:
                     banner = await prepare(services, address(config))
@@ -79,8 +108,8 @@ async def answer(
                 server = Server(
                     app,
                     settings,
-                    hurry=app.state.shutdown.expire,
-                    reload=partial(reload, services, again),
+                    expire=app.state.shutdown.expire,
+                    reload=partial(reload, services, load_config),
                     ready=partial(ready, banner),
                     stopping=stopping,
                     patient=parent is not None,
@@ -108,7 +137,7 @@ def run_loop(work: Coroutine[Any, Any, int]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def beating(alive: Callable[[], None]) -> AsyncIterator[None]:
+async def heartbeat(alive: Callable[[], None]) -> AsyncIterator[None]:
     """Call ``alive`` every second while the block lasts."""
 
     async def beat() -> None:
@@ -123,89 +152,12 @@ async def beating(alive: Callable[[], None]) -> AsyncIterator[None]:
         task.cancel()
 
 
-class Signals:
-    """What a process is told, by signals or by its parent, at any moment of its life.
-
-    Before there is a server, to stop is to give up, and a reload is put off. While it serves, it is
-    told itself. Afterwards, a stop is a second one: the closing of the services is not waited for.
-    """
-
-    def __init__(self) -> None:
-        self.cancelled_by: int | None = None
-        self.served = False
-        self._server: Server | None = None
-        self._outdated = False
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-
-    @contextlib.contextmanager
-    def handled_by(self, server: Server) -> Iterator[None]:
-        """Pass everything on to ``server`` while the block lasts."""
-        self._server, self.served = server, True
-        if self._outdated:
-            server.reload()
-        try:
-            yield
-        finally:
-            self._server = None
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop, when what is under way is finished; a signal handler may call it."""
-        if self._server is not None:
-            self._server.handle_exit(number, None)
-        else:
-            self._loop.call_soon_threadsafe(self._give_up, number)
-
-    def _give_up(self, number: int) -> None:
-        if self._server is not None:  # by now
-            self._server.handle_exit(number, None)
-        elif self._task is not None:
-            self.cancelled_by = number
-            self._task.cancel()
-
-    def hurry(self) -> None:
-        """Stop at once."""
-        if self._server is not None:
-            self._server.hurry_up()
-        else:
-            self.stop()
-
-    def reload(self) -> None:
-        """Take up the configuration anew."""
-        self._outdated = True
-        if self._server is not None:
-            self._server.reload()
-
-
-@contextlib.contextmanager
-def caught_signals() -> Iterator[Signals]:
-    """Handle signals while the block lasts; yields what does it, for others to call."""
-    signals = Signals()
-    loop = asyncio.get_running_loop()
-
-    def caught(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            loop.call_soon_threadsafe(signals.reload)
-        else:
-            signals.stop(number)
-
-    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    for number in handled:
-        signal.signal(number, caught)
-    try:
-        yield signals
-    finally:
-        # What comes now is too late to change anything, least of all the exit code.
-        for number in handled:
-            signal.signal(number, signal.SIG_IGN)
-
-
 def load_certificate(
     config: Config, accepted: tuple[bytes, bytes] | None = None
 ) -> "Certificate | None":
     """Return the certificate of HTTPS, ``None`` where it is off.
 
-    ``accepted`` is shown as long as the files cannot be used; without it that is a ``ConfigError``.
+    ``accepted`` is used as long as the files cannot be; without it that is a ``ConfigError``.
     """
     https = config.general.https
     if not https.enabled:
@@ -213,14 +165,3 @@ def load_certificate(
     from .certificate import Certificate  # loads a large library
 
     return Certificate(Path(https.cert_file), Path(https.key_file), accepted=accepted)
-
-
-def address(config: Config) -> str:
-    """Return the URL at which this machine reaches the server."""
-    general = config.general
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(general.host, general.host)
-    if ":" in host:
-        host = f"[{host}]"
-    if general.https.enabled:
-        return f"https://{host}:{general.https.port}"
-    return f"http://{host}:{general.port}"

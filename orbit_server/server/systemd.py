@@ -1,4 +1,4 @@
-"""What systemd is told of the server: ready, stopping, still alive.
+"""Notify systemd of the server's state: ready, stopping, still alive.
 
 The protocol is one datagram to the socket that ``NOTIFY_SOCKET`` names; see sd_notify(3).
 """
@@ -9,8 +9,8 @@ import socket
 import time
 
 
-class Notify:
-    """Tells the service manager that started this process; without one, nobody.
+class SystemdNotifier:
+    """Notifies the service manager that started this process, if one did.
 
     The variables are taken out of the environment: no child shall speak for this process.
     """
@@ -25,7 +25,7 @@ class Notify:
         self._due = 0.0
         self._ready = False
 
-    def __call__(self, state: str) -> None:
+    def notify(self, state: str) -> None:
         """Send ``state``, lines such as ``READY=1``; a manager that is gone is no error."""
         self._ready = self._ready or state == "READY=1"
         if not self._address:
@@ -44,4 +44,4 @@ class Notify:
         """Feed the watchdog, once all is ready; call this at least once a second."""
         if self._ready and self._interval is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._interval
-            self("WATCHDOG=1")
+            self.notify("WATCHDOG=1")

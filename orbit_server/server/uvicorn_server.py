@@ -1,4 +1,4 @@
-"""uvicorn's server with the manners of a service: how it listens, and what signals mean to it."""
+"""uvicorn's server with draining, reload and a second port."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from ..config.loader import Config
 from .http_protocol import LimitedProtocol
-from .supervisor import ECHO_SECONDS
+from .signals import ECHO_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
     """Serves ``app`` on ``sockets``, and ``plain_app`` without TLS on ``plain_sockets``.
 
     ``handle_exit`` stops it: nothing new is accepted, what is under way may finish. A second one
-    calls ``hurry``, which has to end what is under way; with ``patient`` only ``hurry_up()`` does.
+    calls ``expire``, which has to end what is under way; with ``patient`` only ``stop_now()`` does.
     ``reload()`` calls ``reload``. ``ready`` is called once it listens, ``stopping`` when it ends.
 
     uvicorn ends the process by the signal that has stopped it; this one returns from ``serve``, so
@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         app: ASGIApp,
         settings: dict[str, Any],
         *,
-        hurry: Callable[[], None],
+        expire: Callable[[], None],
         reload: Callable[[], Awaitable[None]],
         ready: Callable[[], None],
         stopping: Callable[[], None],
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn.Config(app, lifespan="off", **settings))
         self.stopped_by: int | None = None
         self._asked_at = 0.0
-        self._hurry = hurry
+        self._expire = expire
         self._reload = reload
         self._ready = ready
         self._stopping = stopping
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
         self._outdated = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and say so."""
+        """Start to listen, and call ``ready``."""
         self.servers = []
         for listener in sockets or []:
             await self._listen(listener, self.config)
@@ -84,25 +84,25 @@ class Server(uvicorn.Server):
         abandoning = asyncio.create_task(self._abandon_the_slow())
         await super().shutdown([*(sockets or []), *self._plain_sockets])
         abandoning.cancel()
-        # Told to hurry, answers still say so to their readers and to the log.
+        # Out of time, answers still say so to their readers and to the log.
         if self.force_exit and self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_FORCED_SECONDS)
             for task in self.server_state.tasks:
                 task.cancel()
 
-    def hurry_up(self) -> None:
-        """Stop, and wait for nobody."""
+    def stop_now(self) -> None:
+        """Stop without waiting."""
         self.handle_exit(signal.SIGTERM, None)
         self.force_exit = True
-        self._hurry()
+        self._expire()
 
     def reload(self) -> None:
-        """Begin to take up the configuration anew; once more, if that is just being done."""
+        """Begin to reload; once more, if that is just being done."""
         self._outdated = True
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self._take_up())
+            self._reloading = asyncio.create_task(self._reload_until_current())
 
-    async def _take_up(self) -> None:
+    async def _reload_until_current(self) -> None:
         while self._outdated:
             self._outdated = False
             await self._reload()
@@ -130,11 +130,11 @@ class Server(uvicorn.Server):
         if again and not self._patient:
             self.stopped_by = sig
             self.force_exit = True
-            self._hurry()
+            self._expire()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to who runs this server: they come before it, and after it, as well."""
+        """Leave signals to the process around this server, since some come before or after it."""
         yield
 
     async def _listen(self, listener: socket.socket, config: uvicorn.Config) -> None:

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from orbit_server.app import create_app
 from orbit_server.errors import ConfigError
-from orbit_server.server import certificate as tls
 from orbit_server.server import pem
 from orbit_server.server.certificate import Certificate
 from orbit_server.services import Services
@@ -52,6 +51,7 @@ class Files:
     """The two files of a certificate in a folder of their own."""
 
     folder: Path
+    timing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def cert(self) -> Path:
@@ -63,7 +63,7 @@ class Files:
 
     def certificate(self) -> Certificate:
         """Return what a server makes of the files."""
-        return Certificate(self.cert, self.key)
+        return Certificate(self.cert, self.key, **self.timing)
 
     def refusal(self) -> str:
         """Return the sentence with which a server refuses the files."""
@@ -83,20 +83,18 @@ def files(tmp_path: Path) -> Files:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Look at the files twenty times a second; how often that was done so far."""
+def looks(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Poll the files twenty times a second; how often that was done so far."""
     count = 0
-    look = Certificate.look
+    poll = Certificate.poll
 
     def counted(certificate: Certificate) -> None:
         nonlocal count
-        look(certificate)
+        poll(certificate)
         count += 1
 
-    monkeypatch.setattr(tls, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(tls, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(tls, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(Certificate, "look", counted)
+    files.timing.update(poll_seconds=0.05, patience_seconds=0.5, retry_seconds=0.1)
+    monkeypatch.setattr(Certificate, "poll", counted)
     return lambda: count
 
 
@@ -480,17 +478,16 @@ async def test_renewal_is_noticed(
         await until(log)
         assert await shown(port) == 0xABC
     expires = f"{certificate.expires:%Y-%m-%d %H:%M} UTC"
-    assert log() == [f"INFO a new certificate is shown: serial 0ABC, valid until {expires}"]
+    assert log() == [f"INFO now serving a new certificate: serial 0ABC, valid until {expires}"]
 
 
 async def test_links_are_swapped_one_by_one(
     files: Files,
     looks: Callable[[], int],
     log: Callable[[], list[str]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As certbot renews: what does not fit for a moment is neither shown nor complained about."""
-    monkeypatch.setattr(tls, "PATIENCE_SECONDS", 1000)
+    files.timing["patience_seconds"] = 1000
     archive = files.folder / "archive"
     archive.mkdir()
     versions = [AUTHORITY.issue(number) for number in (1, 2, 3)]
@@ -512,7 +509,7 @@ async def test_links_are_swapped_one_by_one(
             link(order[1], number)
             await until(lambda: len(log()) == number - 1)  # noqa: B023
             assert await shown(port) == number
-    assert all(line.startswith("INFO a new certificate is shown: ") for line in log())
+    assert all(line.startswith("INFO now serving a new certificate: ") for line in log())
 
 
 @pytest.mark.parametrize(
@@ -582,10 +579,10 @@ async def test_the_watcher_survives(
 
     async with files.certificate() as certificate, listening(certificate) as port:
         with monkeypatch.context() as shortage:
-            shortage.setattr(Certificate, "look", short)
+            shortage.setattr(Certificate, "poll", short)
             await until(log)
         AUTHORITY.issue(2).write(files.cert, files.key)
-        await until(lambda: log()[-1].startswith("INFO a new certificate is shown"))
+        await until(lambda: log()[-1].startswith("INFO now serving a new certificate"))
         assert await shown(port) == 2
 
 
@@ -600,7 +597,7 @@ def test_a_refused_pair_is_told_once_a_day(
     certificate = files.certificate()
     another_key(files)
     for _ in range(3 * 24 * 60):
-        certificate.look()
+        certificate.poll()
         now += 60.0
     assert [line.partition(":")[0] for line in log()] == [
         "ERROR the new certificate is refused and the old one stays",
@@ -623,12 +620,12 @@ def test_a_process_that_only_looks(
     for spoiled in (another_key, halve(lambda files: files.cert)):
         spoiled(files)
         for _ in range(20):
-            certificate.look(quiet=True)
+            certificate.poll(quiet=True)
             now += 1.0
         assert certificate.accepted == first
     issued = AUTHORITY.issue(2)
     issued.write(files.cert, files.key)
-    certificate.look(quiet=True)
+    certificate.poll(quiet=True)
     assert certificate.accepted == (issued.chain, issued.key_pem())
     assert log() == []
 
@@ -662,7 +659,7 @@ async def test_a_later_process_starts_with_the_accepted_pair(
         AUTHORITY.issue(2).write(files.cert, files.key)
         await until(lambda: len(log()) == 2)
         assert await shown(port) == 2
-    assert log()[1].startswith("INFO a new certificate is shown: serial 02, ")
+    assert log()[1].startswith("INFO now serving a new certificate: serial 02, ")
 
 
 async def test_a_later_process_prefers_the_files(
@@ -674,7 +671,7 @@ async def test_a_later_process_prefers_the_files(
     assert log() == []
     AUTHORITY.issue(2).write(files.cert, files.key)
     certificate = Certificate(files.cert, files.key, accepted=accepted)
-    assert [line.split(":")[0] for line in log()] == ["INFO a new certificate is shown"]
+    assert [line.split(":")[0] for line in log()] == ["INFO now serving a new certificate"]
     async with listening(certificate) as port:
         assert await shown(port) == 2
 
@@ -692,7 +689,7 @@ async def test_a_new_pair_that_has_expired(
     certificate = files.certificate()
     AUTHORITY.issue(3, begin=-9 * DAY, end=-1 * DAY).write(files.cert, files.key)
     certificate.refresh()
-    assert log()[-1].startswith("INFO a new certificate is shown: serial 03, ")
+    assert log()[-1].startswith("INFO now serving a new certificate: serial 03, ")
 
 
 async def test_refresh(files: Files, log: Callable[[], list[str]]) -> None:
@@ -704,11 +701,11 @@ async def test_refresh(files: Files, log: Callable[[], list[str]]) -> None:
     certificate.refresh()
     AUTHORITY.issue(2).write(files.cert, files.key)
     certificate.refresh()
-    certificate.look()
+    certificate.poll()
     same, refused, new = log()
-    assert same.startswith(f"INFO still the same certificate is shown: serial 01, {until_then}")
+    assert same.startswith(f"INFO still serving the same certificate: serial 01, {until_then}")
     assert refused.startswith("ERROR the new certificate is refused and the old one stays: general")
-    assert new.startswith(f"INFO a new certificate is shown: serial 02, {until_then}")
+    assert new.startswith(f"INFO now serving a new certificate: serial 02, {until_then}")
 
 
 # -- the whole server -------------------------------------------------------------------------

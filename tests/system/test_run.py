@@ -22,7 +22,7 @@ import pytest
 from orbit_server.cli.main import app
 from orbit_server.config.loader import load
 from orbit_server.retrieval.chroma.lock import holder
-from orbit_server.server.process import address
+from orbit_server.server.sockets import address
 
 from ..support.ollama_standin import OllamaStandIn, quote_passage
 from ..support.program import (
@@ -419,7 +419,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from orbit_server.cli.main import app
 from orbit_server.config import load
-from orbit_server.server import program
+from orbit_server.server import worker
 from orbit_server.services import Services
 from tests.support.server import lexical
 

@@ -1,6 +1,7 @@
 """The server as one process and as several: signals, deaths, and what is left behind."""
 
 import asyncio
+import fcntl
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -320,18 +322,19 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     """One that says nothing any more is killed after a while; here it is stopped, like a hang."""
     impatient = tmp_path / "impatient.py"
     impatient.write_text(
-        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from orbit_server import workers\n"
-        "from orbit_server.__main__ import main\n"
-        "workers._SILENCE_SECONDS = 3.0\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from orbit_server.config import load\n"
+        "from orbit_server.observability import logging\n"
+        "from orbit_server.server.worker import run_workers\n"
         "if __name__ == '__main__':\n"
-        "    sys.argv.insert(1, 'serve')\n"
-        "    main()\n"
+        "    port = {'general.port': int(sys.argv[2])}\n"
+        "    logging.configure(config := load(overrides=port))\n"
+        "    sys.exit(run_workers(config, 2, None, port, silence_seconds=3.0))\n"
     )
     configure(tmp_path)
     port = free_port()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, impatient, ROOT, f"--port={port}", "--workers=2"),
+        *(sys.executable, impatient, ROOT, str(port)),
         cwd=tmp_path,
         env=environment() | {"PYTHONUNBUFFERED": "1"},
         stderr=asyncio.subprocess.PIPE,
@@ -626,7 +629,7 @@ async def test_a_later_worker_shows_the_old_certificate(tmp_path: Path) -> None:
     try:
         await said(running, "2 workers", 1)
         authority.issue(2).write(*files)
-        await said(running, "a new certificate is shown: serial 02", 2)
+        await said(running, "now serving a new certificate: serial 02", 2)
         files[1].write_text("no key")
         for times, pid in enumerate(workers(running), start=1):
             os.kill(pid, signal.SIGKILL)
@@ -677,6 +680,69 @@ async def test_a_hangup_never_ends_a_server(tmp_path: Path, number: int) -> None
         process.kill()
         process.wait()
     assert "Traceback" not in running.log
+
+
+@each_number
+async def test_it_ends_with_its_terminal(tmp_path: Path, number: int) -> None:
+    """SIGHUP reloads it while the terminal is there; without it, answers finish and it ends."""
+    async with set_up_on_terminal(tmp_path, number) as (process, terminal, running):
+        process.send_signal(signal.SIGHUP)
+        await said(running, "configuration reloaded", number)
+        below = descendants(process.pid)
+        os.close(terminal)
+        assert await asyncio.to_thread(process.wait, 30) == 0
+        await gone(below)
+    assert holder(tmp_path / "data" / "chroma") is None
+    assert "Traceback" not in running.log
+
+
+async def test_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    """It goes on to answer, and to reload when it is asked to."""
+    async with set_up_on_terminal(tmp_path, 1, "nohup") as (process, terminal, running):
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        await said(running, "configuration reloaded", 1)
+        assert await running.ended() == 0
+
+
+@asynccontextmanager
+async def set_up_on_terminal(
+    folder: Path, number: int, *before: str
+) -> AsyncIterator[tuple[subprocess.Popen[bytes], int, Server]]:
+    """Run a server on a terminal of its own, by ``before``; yield it with the terminal."""
+    configure(folder)
+    process, terminal = start_on_terminal(folder, *before, *server_command(number))
+    running = Server("", folder, process)
+    try:
+        await said(running, "answers at", 1)
+        yield process, terminal, running
+    finally:
+        process.kill()
+        process.wait()
+
+
+def server_command(number: int) -> list[str]:
+    """Return the command line of a server on a free loopback port."""
+    options = ["--host=127.0.0.1", f"--port={free_port()}", f"--workers={number}"]
+    return [sys.executable, str(ROOT / "run.py"), *options]
+
+
+def start_on_terminal(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a program in ``folder`` on a terminal of its own; return it and the terminal."""
+    terminal, inside = os.openpty()
+    with (folder / "console").open("ab") as console:
+        process = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env=environment() | {"PYTHONUNBUFFERED": "1"},
+            stdin=inside,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+    os.close(inside)
+    return process, terminal
 
 
 async def test_signals_without_end_are_two(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pwd
 import re
 import resource
 import shlex
-import socket
 import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -210,18 +209,6 @@ def certificate(config: Config) -> Iterator[Finding]:
         yield warn("certificate", f"{https.cert_file} expires in {left} days, on {day}.", remedy)
     else:
         yield ok("certificate", f"{https.cert_file} is good until {day}.")
-
-
-def cannot_listen(host: str, port: int) -> OSError | None:
-    """Return why nobody could listen there now; ``None`` when the port is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        return error
-    return None
 
 
 def _unwritable(place: Place) -> Iterator[Finding]:

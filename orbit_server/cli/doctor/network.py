@@ -17,8 +17,8 @@ from ...errors import ModelError
 from ...llm.installed import outdated, present
 from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
+from ...server.sockets import addresses, listen
 from ..models import wanted_models
-from . import machine
 from . import storage as contents
 from .finding import Finding, fail, ok, warn
 
@@ -35,11 +35,11 @@ async def ports(config: Config) -> AsyncIterator[Finding]:
     ours = config.chroma.host is not None or address is not None
     if address is not None:
         yield await _running(address)
-    for key, url in _addresses(config).items():
+    for key, url in addresses(config).items():
         port = urlsplit(url).port or 0
         if address is not None and (urlsplit(address).port == port or key == _main(config)):
             continue
-        error = await asyncio.to_thread(machine.cannot_listen, config.general.host, port)
+        error = await asyncio.to_thread(_cannot_listen, config.general.host, port)
         if error is None:
             yield ok("ports", f"{key}: {port} is free.")
         elif ours and await _health(url) is not None:
@@ -149,20 +149,16 @@ async def clock(config: Config | None) -> AsyncIterator[Finding]:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC{zone}.")
 
 
+def _cannot_listen(host: str, port: int) -> OSError | None:
+    try:
+        listen(host, port).close()
+    except OSError as error:
+        return error
+    return None
+
+
 def _main(config: Config) -> str:
     return "general.https.port" if config.general.https.enabled else "general.port"
-
-
-def _addresses(config: Config) -> dict[str, str]:
-    """Return the URL of each port that the server listens on, as seen from here."""
-    general, https = config.general, config.general.https
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(general.host, general.host)
-    host = f"[{host}]" if ":" in host else host
-    plain = {"general.port": f"http://{host}:{general.port}"}
-    if not https.enabled:
-        return plain
-    secure = {"general.https.port": f"https://{host}:{https.port}"}
-    return secure | plain if https.redirect_http else secure
 
 
 async def _running(address: str) -> Finding:
