@@ -39,7 +39,7 @@ if [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; the
 fi
 
 source ./environment.sh
-prepare_environment requirements-dev.txt
+prepare_environment requirements-dev.txt constraints.txt
 
 echo "== ruff"
 .venv/bin/ruff check .
