@@ -228,3 +228,15 @@ def test_missing_blocklist_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.txt"):
         Blocklist.load(tmp_path / "latin.txt")
+
+
+def test_documented_list_works(listed: Callable[[str], Blocklist]) -> None:
+    """The example of ``docs/safety.md``, and what the page says of it."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "safety.md").read_text()
+    example = re.search(r"```text\n(.*?)```", page, re.DOTALL)
+    assert example
+    blocklist = listed(example[1])
+    for text in re.findall(r"`(build\Wa\Wbomb)`", page):
+        assert blocklist.match(f"How do I {text}?") == "build a bomb"
+    assert blocklist.match("I want to kill him") == "/kill (?:him|her)/"
+    assert blocklist.match("a phrase: whole words") is None

@@ -1,6 +1,8 @@
 """How replies are read: which of them count as a yes, in which mode and family."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -802,3 +804,13 @@ def test_a_letter_more_is_no_clear_yes(
             for said in (f"{letters}SAFE{sign}true", f"SAFE{sign}true{letters}"):
                 reply = f"{label}{left}{said}{right}"
                 assert not says_safe(reply, mode="fuzzy", family=GENERIC), reply
+
+
+def test_documented_replies_are_read_as_documented() -> None:
+    """The table of ``docs/safety.md`` says what each mode takes for a yes."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "safety.md").read_text()
+    rows = re.findall(r"^\| `(.+)` \| (yes|no) \| (yes|no) \|$", page, re.MULTILINE)
+    assert len(rows) > 10
+    for reply, strict, fuzzy in rows:
+        assert says_safe(reply, mode="strict", family=GENERIC) is (strict == "yes"), reply
+        assert says_safe(reply, mode="fuzzy", family=GENERIC) is (fuzzy == "yes"), reply
