@@ -20,7 +20,7 @@ class ClientLeft(Ended):
 async def unless_client_leaves(work: Awaitable[T], receive: Receive) -> T:
     """Run ``work``; cancel it and raise ``ClientLeft`` when ``receive`` says the client is gone.
 
-    Call it only after the whole body was read: whoever else reads ``receive`` meanwhile would lose
+    Call it only after the whole body was read: any other reader of ``receive`` would lose
     messages to this watcher.
     """
     try:

@@ -121,7 +121,7 @@ def create_app(
                 trusted_proxies=config.general.trusted_proxies,
             ),
             Middleware(Cors, allow_origins=config.web.cors_origins),
-            # Starlette answers what nobody expected outside of all middleware, where neither the
+            # Starlette answers unexpected exceptions outside of all middleware, where neither the
             # log nor a browser (for want of CORS headers) would see it; so it is answered in here.
             Middleware(ExceptionMiddleware, handlers={Exception: answer_unexpected}),
         ],

@@ -27,7 +27,7 @@
     │   └── EmbedderMismatch         503  embedder_mismatch
     └── ShuttingDown                 503  shutting_down
 
-``str(error)`` is the cause, for the operator's log. ``error.detail`` is for whoever asked:
+``str(error)`` is the cause, for the operator's log. ``error.detail`` is for the user:
 published clients show it to end users word for word, so it is short and names nothing internal.
 """
 

@@ -2,26 +2,6 @@
 
 import re
 
-
-def cited(text: str, count: int) -> list[int]:
-    """Return the passages, numbered 1 to ``count``, that ``text`` cites, in order and each once.
-
-    Markers are ``[1]``, lists ``[1, 3]`` and ranges ``[1-3]`` of them, and the same in full-width
-    brackets. A number or range that is not wholly within 1 to ``count`` is none. Neither is what
-    has another meaning in Markdown or code: fenced and inline code (an indented paragraph is text),
-    links, definitions such as ``[1]: …``, addresses, and an index such as ``a[1]``. Straight
-    after a word a marker counts only where the sentence ends, as in ``at nine[1].``
-    """
-    found: dict[int, None] = {}
-    for marker in _MARKER.finditer(_OTHERWISE.sub("\0", text)):
-        for item in _ITEM.finditer(marker[0]):
-            first = int(item[1])
-            last = int(item[2] or first)
-            if last <= count:
-                found |= dict.fromkeys(range(first, last + 1))
-    return list(found)
-
-
 _BLANK = r"[^\S\n]*"
 _INDEX = r"\[[^\[\]\n]*\]"
 _LINE_START = r"^(?:[ \t>*+-]|[0-9]{1,9}[.)][ \t])*"
@@ -53,3 +33,22 @@ _OTHERWISE = re.compile(
 )
 _MARKER = re.compile(rf"(?<!\\)(?:\[{_LIST}\]|[【［]{_LIST}[】］])")
 _ITEM = re.compile(rf"({_NUMBER})(?:\s?[-‐‑–—−]\s?({_NUMBER}))?")
+
+
+def cited(text: str, count: int) -> list[int]:
+    """Return the passages, numbered 1 to ``count``, that ``text`` cites, in order and each once.
+
+    Markers are ``[1]``, lists ``[1, 3]`` and ranges ``[1-3]`` of them, and the same in full-width
+    brackets. A number or range that is not wholly within 1 to ``count`` is none. Neither is what
+    has another meaning in Markdown or code: fenced and inline code (an indented paragraph is text),
+    links, definitions such as ``[1]: …``, addresses, and an index such as ``a[1]``. Straight
+    after a word a marker counts only where the sentence ends, as in ``at nine[1].``
+    """
+    found: dict[int, None] = {}
+    for marker in _MARKER.finditer(_OTHERWISE.sub("\0", text)):
+        for item in _ITEM.finditer(marker[0]):
+            first = int(item[1])
+            last = int(item[2] or first)
+            if last <= count:
+                found |= dict.fromkeys(range(first, last + 1))
+    return list(found)

@@ -104,7 +104,7 @@ class Pipeline:
         try:
             return await search(question, collection)
         except Unprocessable as error:
-            # The collection is the key's; whoever asks can do nothing about its name.
+            # The key names the collection; the user can do nothing about it.
             raise CollectionNotFound(str(error)) from error
 
     def _fit(self, question: Question, passages: Sequence[Passage]) -> list[Passage]:

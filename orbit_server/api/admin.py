@@ -1,4 +1,4 @@
-"""``/admin``: API keys and collections, for whoever holds the admin token.
+"""``/admin``: API keys and collections, behind the admin token.
 
 The routes for keys keep the paths and fields of the original. Wherever they take a key they also
 take its id or its visible prefix, so that a lost key can be ended.
@@ -41,7 +41,7 @@ class KeyReference(BaseModel):
 
 
 async def create_key(request: Request) -> Response:
-    """Make a key; the reply is the only place where it is ever seen."""
+    """Create a key; the reply is the only place where it is ever seen."""
     new = validated(NewKey, await read_json(request, limit=_BODY_LIMIT))
     try:
         expires_at = parse_expiry(new.expires) if new.expires else None

@@ -27,7 +27,7 @@ async def answer_error(request: Request, error: OrbitError) -> Response:
     note(request, error)
     body = error.body()
     if admin:
-        body["cause"] = str(error)  # whoever holds the admin token is the operator
+        body["cause"] = str(error)  # the holder of the admin token is the operator
     return JSONResponse(body, status_code=error.status)
 
 

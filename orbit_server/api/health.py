@@ -1,4 +1,4 @@
-"""``GET /health``: is the server well, and which parts does it run with."""
+"""``GET /health``: the state of the server and of its components."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,8 +23,8 @@ _TIMEOUT = 2.0
 async def health(request: Request) -> Response:
     """Answer 200 with the state of every part; the status is in the body, as clients expect it.
 
-    Whoever holds the admin token is told more: versions, models, sizes of the collections, the end
-    of the certificate.
+    With the admin token it also shows versions, models, sizes of the collections and the end of the
+    certificate.
     """
     services: Services = request.app.state.services
     state = await services.health()
@@ -41,7 +41,7 @@ async def ready(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    """Answer 200: the process runs. Nothing is looked at."""
+    """Answer 200: the process runs. Nothing is checked."""
     return JSONResponse({"status": "ok"})
 
 
@@ -63,9 +63,9 @@ def _around(app: ASGIApp, middleware: Middleware | None) -> ASGIApp:
 
 async def _details(services: Services) -> dict[str, Any]:
     ollama, models, stored = await asyncio.gather(
-        _told(services.ollama.version) if services.uses_ollama else _nothing(),
-        _told(services.ollama.models) if services.uses_ollama else _nothing(),
-        _told(services.store.collections),
+        _in_time(services.ollama.version) if services.uses_ollama else _nothing(),
+        _in_time(services.ollama.models) if services.uses_ollama else _nothing(),
+        _in_time(services.store.collections),
     )
     sizes = None if stored is None else {each["name"]: each["chunks"] for each in stored}
     # A Chroma server tells the version of its interface only, the same for every release.
@@ -89,8 +89,8 @@ async def _details(services: Services) -> dict[str, Any]:
     }
 
 
-async def _told(question: Callable[[], Awaitable[Any]]) -> Any:
-    """Return the answer, ``None`` when there is none in time: the components say why."""
+async def _in_time(question: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the answer, ``None`` when there is none in time; the components show why."""
     try:
         async with asyncio.timeout(_TIMEOUT):
             return await question()

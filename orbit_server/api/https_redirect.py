@@ -1,4 +1,4 @@
-"""What stands on the port of plain HTTP where HTTPS is on: the way to HTTPS."""
+"""Redirect HTTP to HTTPS, and answer ACME challenges."""
 
 import re
 from functools import partial

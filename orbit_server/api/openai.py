@@ -12,6 +12,7 @@ from ..errors import OrbitError
 from ..services import Services
 from ..types import NO_TOKENS, Question
 from . import error_handlers
+from ._middleware.api_key import INVALID
 from .chat import answer_response
 from .events import to_json
 from .openai_request import CompletionQuestion
@@ -61,9 +62,8 @@ class CompletionRefusal(Refusal):
 
 def refuse_key() -> Response:
     """Return the answer for a missing, unknown, expired or inactive key."""
-    message = "Invalid or missing API key"
     headers = {"WWW-Authenticate": "Bearer"}
-    return _error(401, message, code="invalid_api_key", headers=headers)
+    return _error(401, INVALID["detail"], code=INVALID["code"], headers=headers)
 
 
 async def answer_error(request: Request, error: OrbitError) -> Response:

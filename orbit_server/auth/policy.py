@@ -16,7 +16,7 @@ class Policy:
     """Tells who a caller is.
 
     ``verify_key`` returns whom a key belongs to, or ``None``. Without any key a caller counts as
-    the default one, who asks ``default_collection``; where that is ``None`` nobody does.
+    the default one, who asks ``default_collection``; where that is ``None`` it is refused.
     ``admin_token`` opens the administration, and so does what ``local_token`` returns, which only
     users of this machine can know; without either it stays closed.
     """
@@ -57,7 +57,7 @@ class Policy:
         )
 
     async def verify_admin(self, token: str | None) -> str | None:
-        """Return ``ADMIN`` to whoever holds an admin token, else ``None``.
+        """Return ``ADMIN`` for an admin token, else ``None``.
 
         Raises ``Forbidden`` when none is configured: then nobody else has access.
         """
