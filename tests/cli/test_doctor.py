@@ -151,8 +151,8 @@ async def test_a_large_set_up(tmp_path: Path) -> None:
         assert secret not in result.out + result.err
 
 
-async def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
-    """Where nothing is yet, the defaults are looked at, and nothing is there afterwards."""
+async def test_nothing_is_created_by_checking(tmp_path: Path) -> None:
+    """Where nothing is yet, the defaults are checked, and nothing is there afterwards."""
     code, found = await doctor(tmp_path, token=None)
     assert code == 1  # no Ollama here
     assert tree(tmp_path) == []
@@ -166,7 +166,7 @@ async def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
 
 
 async def test_a_running_server_is_asked(tmp_path: Path) -> None:
-    """What a server holds is looked at through it; without any token only that it is there.
+    """What a server holds is checked through it; without any token only that it is there.
 
     Whoever may read the folder needs no admin token.
     """
@@ -245,7 +245,7 @@ async def test_a_server_of_another_folder_is_in_the_way(tmp_path: Path) -> None:
 
 # -- what is wrong ----------------------------------------------------------------------------
 
-# Looks once to import everything, because another user may not be able to; then becomes that user.
+# Checks once to import everything, because another user may not be able to; then becomes that user.
 AS_NOBODY = """
 import contextlib, io, os, resource, sys
 from orbit_server.cli import main as cli
@@ -365,7 +365,7 @@ async def test_all_that_can_be_wrong(public: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 async def test_folders_of_somebody_else(public: Path) -> None:
-    """Who may not look is told so; root, who may, is told to look as their owner."""
+    """Who may not look is told so; root, who may, is told to check as their owner."""
     configure(public, **free())
     await load_town(public)
     (public / "data").chmod(0o700)
@@ -373,7 +373,7 @@ async def test_folders_of_somebody_else(public: Path) -> None:
     assert code == 1
     assert "Permission denied" in found["chroma"][0]["message"]
     assert "Permission denied" in found["keys"][0]["message"]
-    assert "look as its user" in found["folders"][0]["remedy"]
+    assert "check as its user" in found["folders"][0]["remedy"]
 
     (public / "data").chmod(0o755)
     (public / "data" / "lexical").chmod(0o777)
@@ -384,7 +384,7 @@ async def test_folders_of_somebody_else(public: Path) -> None:
         os.chown(path, NOBODY, NOBODY)
     code, found = await doctor(public)
     assert code == 0
-    user = one(found, "folders", "this looks as root")["remedy"]
+    user = one(found, "folders", "this runs as root")["remedy"]
     assert "sudo -u nobody" in user
     assert "root does not open it" in found["chroma"][0]["message"]
 

@@ -1,4 +1,4 @@
-"""A set-up looked at as an administrator would: every check, all at once, none for long."""
+"""Run all set-up checks at once, each with a time limit."""
 
 import asyncio
 import os
@@ -9,11 +9,9 @@ from pathlib import Path
 from ... import llm, retrieval, safety
 from ...config.loader import Config, load
 from ...errors import ConfigError
-from . import machine
-from . import network as neighbours
-from . import storage as contents
+from . import machine, network, storage
 from .finding import Finding, Status, fail, ok, warn, worst
-from .storage import Learned
+from .storage import CheckContext
 
 LIMIT_SECONDS = 8.0
 
@@ -43,16 +41,16 @@ async def diagnose(path: Path | None = None, *, limit: float = LIMIT_SECONDS) ->
     nothing: a configuration that cannot be used is a finding, and what needs none is still checked.
     """
     file = Path(path or os.environ.get("ORBIT_CONFIG") or "config.yaml")
-    learned = Learned()
+    context = CheckContext()
     config, findings = _configuration(path, file)
     checks: dict[str, AsyncIterator[Finding]] = {
         "packages": _in_thread(machine.packages),
         "open files": _in_thread(machine.open_files),
         "secrets": _in_thread(lambda: machine.secrets(config, file)),
-        "clock": neighbours.clock(config),
+        "clock": network.clock(config),
     }
     if config is not None:
-        checks |= _with_configuration(config, learned)
+        checks |= _with_configuration(config, context)
     found: dict[str, list[Finding]] = {name: [] for name in checks}
     tasks = {
         name: asyncio.create_task(_collect(name, check, found[name]))
@@ -63,24 +61,24 @@ async def diagnose(path: Path | None = None, *, limit: float = LIMIT_SECONDS) ->
         if task in pending:
             task.cancel()
             message = f"not done after {limit:g} seconds."
-            found[name].append(warn(name, message, "See what it waits for, and look again."))
+            found[name].append(warn(name, message, "See what it waits for, and check again."))
     for each in found.values():
         findings += each
-    findings += contents.bindings(learned)
+    findings += storage.bindings(context)
     return Diagnosis(tuple(findings), config is not None, bool(pending))
 
 
-def _with_configuration(config: Config, learned: Learned) -> dict[str, AsyncIterator[Finding]]:
+def _with_configuration(config: Config, context: CheckContext) -> dict[str, AsyncIterator[Finding]]:
     return {
         "folders": _in_thread(lambda: machine.folders(config)),
         "disk": _in_thread(lambda: machine.disks(config)),
         "certificate": _in_thread(lambda: machine.certificate(config)),
-        "ports": neighbours.ports(config),
-        "ollama": neighbours.ollama(config),
+        "ports": network.ports(config),
+        "ollama": network.ollama(config),
         "safety": _in_thread(lambda: _judges(config)),
-        "elasticsearch": neighbours.elasticsearch(config),
-        "chroma": contents.documents(config, learned),
-        "keys": contents.keys(config, learned),
+        "elasticsearch": network.elasticsearch(config),
+        "chroma": storage.documents(config, context),
+        "keys": storage.keys(config, context),
     }
 
 
@@ -109,7 +107,7 @@ def _remedy(mistake: str, file: Path) -> str:
 
 
 def _judges(config: Config) -> Iterator[Finding]:
-    """Look whether the files of the safety check can be used, and the models can judge."""
+    """Check whether the files of the safety check can be used, and the models can judge."""
     complete, options = llm.build(config.ollama).complete, config.ollama.options
     makes: dict[str, Callable[[], object | None]] = {
         "safety": lambda: safety.build(config.safety, complete=complete, options=options),

@@ -21,7 +21,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the set-up: what is wrong, and what to do. Exit 0: the server works."""
     from .checks import diagnose
 
-    # What the parts would log while they are looked at is among the findings.
+    # What the parts would log while they are checked is among the findings.
     logging.getLogger().addHandler(logging.NullHandler())
     runner = asyncio.Runner()
     diagnosis = runner.run(diagnose(context.obj))

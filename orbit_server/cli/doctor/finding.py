@@ -1,4 +1,4 @@
-"""What a look at a set-up finds: how bad it is, in a sentence, and what to do about it."""
+"""The result of a check: how bad it is, in a sentence, and what to do about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ class Finding:
 
 
 def ok(name: str, message: str) -> Finding:
-    """Return a finding that needs nobody."""
+    """Return a passed check."""
     return Finding(name, "ok", _line(message))
 
 
 def warn(name: str, message: str, remedy: str) -> Finding:
-    """Return a finding that the server works with, and that somebody should look at."""
+    """Return a warning: the server works, and something should be done."""
     return Finding(name, "warn", _line(message), _line(remedy))
 
 
 def fail(name: str, message: str, remedy: str) -> Finding:
-    """Return a finding with which the server does not start, or does not answer."""
+    """Return a failed check: the server does not start, or does not answer."""
     return Finding(name, "fail", _line(message), _line(remedy))
 
 

@@ -1,6 +1,6 @@
-"""What ``doctor`` sees on this machine: packages, folders, who may read them, disks, limits.
+"""Checks of this machine: packages, folders, who may read them, disks, limits.
 
-Nothing is made or changed by looking.
+Nothing is created or changed by checking.
 """
 
 import os
@@ -23,7 +23,7 @@ from ...config.loader import Config
 from ...errors import ConfigError
 from .finding import Finding, fail, ok, warn
 
-_REQUIREMENTS = Path(__file__).parents[3] / "requirements.txt"
+_PROJECT = Path(__file__).parents[3]
 _GIB, _MIB = 1 << 30, 1 << 20
 _SAMPLE = 1000  # files of a folder
 _FEW_FILES, _FEWER_FILES = 10_000, 1_000
@@ -56,22 +56,30 @@ def places(config: Config) -> list[Place]:
 
 
 def packages() -> Iterator[Finding]:
-    """Look whether every package of requirements.txt is installed, in any version."""
-    missing = []
-    if _REQUIREMENTS.is_file():
-        lines = _REQUIREMENTS.read_text().splitlines()
-        named = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines)
-        missing = [name[0] for name in named if name and not _installed(name[0])]
+    """Check whether every required package is installed, in any version."""
+    named = (re.match(r"[A-Za-z0-9._-]+", line) for line in _required())
+    missing = [name[0] for name in named if name and not _installed(name[0])]
     if missing:
-        remedy = f"pip install -r {shlex.quote(str(_REQUIREMENTS))}"
-        yield fail("packages", f"not installed: {', '.join(missing)}.", remedy)
+        names = ", ".join(missing)
+        yield fail("packages", f"not installed: {names}.", f"pip install {shlex.join(missing)}")
     else:
         python = platform.python_version()
         yield ok("packages", f"ORBIT server {__version__}, Python {python}, nothing is missing.")
 
 
+def _required() -> list[str]:
+    """Return the required packages: those of the checkout, else of what is installed."""
+    if (_PROJECT / "pyproject.toml").is_file():
+        return (_PROJECT / "requirements.txt").read_text().splitlines()
+    try:
+        required = metadata.requires("orbit-server") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [line for line in required if "extra ==" not in line]
+
+
 def open_files() -> Iterator[Finding]:
-    """Look how many files and sockets the server may have open: every client takes one or two."""
+    """Check how many files and sockets the server may have open: every client takes one or two."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY or most >= _FEW_DESCRIPTORS:
         yield ok("open files", "enough files and sockets may be open at once.")
@@ -84,7 +92,7 @@ def open_files() -> Iterator[Finding]:
 
 
 def folders(config: Config) -> Iterator[Finding]:
-    """Look whether this user may write where the server has to, or make what is not there yet."""
+    """Check whether this user may write where the server has to, or make what is not there yet."""
     problems = [problem for place in places(config) for problem in _unwritable(place)]
     yield from problems
     if not problems:
@@ -99,18 +107,18 @@ def folders(config: Config) -> Iterator[Finding]:
         owner = _user(min(owners))
         yield warn(
             "folders",
-            f"this looks as root, who may do everything; the folders belong to {owner}.",
-            f"Look as the server's user: sudo -u {owner} orbit doctor",
+            f"this runs as root, who may do everything; the folders belong to {owner}.",
+            f"Check as the server's user: sudo -u {owner} orbit doctor",
         )
 
 
 def foreign_root(folder: Path) -> bool:
-    """Tell whether root looks at what is another user's: opening it would leave files of root."""
+    """Tell whether root checks another user's folder: opening it would leave files of root."""
     return os.geteuid() == 0 and folder.stat().st_uid != 0
 
 
 def secrets(config: Config | None, file: Path) -> Iterator[Finding]:
-    """Look whether other users can read keys, questions, tokens and passwords.
+    """Check whether other users can read keys, questions, tokens and passwords.
 
     ``config`` is ``None`` when ``file``, the configuration, cannot be used.
     """
@@ -160,7 +168,7 @@ def _any_open_to_all(folder: Path, files: str) -> bool:
 
 
 def disks(config: Config) -> Iterator[Finding]:
-    """Look how much room is left where the server writes, once for every file system."""
+    """Check how much room is left where the server writes, once for every file system."""
     by_device: dict[int, tuple[Path, list[str]]] = {}
     for place in places(config):
         there = _target(place.folder)
@@ -185,7 +193,7 @@ def disks(config: Config) -> Iterator[Finding]:
 
 
 def certificate(config: Config) -> Iterator[Finding]:
-    """Look whether HTTPS can be served with the certificate, and for how long."""
+    """Check whether HTTPS can be served with the certificate, and for how long."""
     https = config.general.https
     if not https.enabled:
         return
@@ -225,7 +233,7 @@ def _unwritable(place: Place) -> Iterator[Finding]:
     found = sorted(folder.glob(place.pattern)) if exists else []
     files = f"{name}/{place.pattern}"
     shut = [each for each in found if not os.access(each, _READ_WRITE)]
-    elsewhere = f"if the server runs as {user}; else look as its user."
+    elsewhere = f"if the server runs as {user}; else check as its user."
     if os.access(there, os.W_OK | os.X_OK):
         if shut:
             names = ", ".join(map(str, shut[:3])) + (", …" if len(shut) > 3 else "")
@@ -255,20 +263,20 @@ def _target(path: Path) -> Path:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except PermissionError:  # a link leads where we may not look
+    except PermissionError:  # a link leads where we may not enter
         return False
 
 
 def _holds_secrets(file: Path, config: Config) -> bool:
     elasticsearch = config.elasticsearch
     hidden = [elasticsearch.auth.password, elasticsearch.api_key, *config.chroma.headers.values()]
-    told = {each.get_secret_value() for each in hidden if each is not None}
-    told |= {config.database.url} if "@" in config.database.url else set()
+    hidden_texts = {each.get_secret_value() for each in hidden if each is not None}
+    hidden_texts |= {config.database.url} if "@" in config.database.url else set()
     try:
         text = file.read_text(errors="replace")
     except OSError:
         return False
-    return any(secret in text for secret in told)
+    return any(secret in text for secret in hidden_texts)
 
 
 def _open_to_all(path: Path) -> bool:

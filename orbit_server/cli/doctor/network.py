@@ -1,4 +1,4 @@
-"""What ``doctor`` sees of other programs: a running server, Ollama, Elasticsearch, their clocks."""
+"""Checks of other programs: a running server, Ollama, Elasticsearch, their clocks."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
 from ...server.sockets import addresses, listen
 from ..models import wanted_models
-from . import storage as contents
+from . import storage
 from .finding import Finding, fail, ok, warn
 
 _ASK_SECONDS = 4.0
@@ -28,8 +28,8 @@ _SECONDS_OFF = 60
 
 
 async def ports(config: Config) -> AsyncIterator[Finding]:
-    """Look whether the server can listen, or is the one that does already."""
-    held = await contents.holder_of(config)
+    """Check whether the server can listen, or is the one that does already."""
+    held = await storage.holder_of(config)
     address = held["address"] if held else None
     # A server that does not hold our folder works on other documents.
     ours = config.chroma.host is not None or address is not None
@@ -60,7 +60,7 @@ async def ports(config: Config) -> AsyncIterator[Finding]:
 
 
 async def ollama(config: Config) -> AsyncIterator[Finding]:
-    """Look whether Ollama answers, is up to date, and has the models that are configured."""
+    """Check whether Ollama answers, is up to date, and has the models that are configured."""
     models = wanted_models(config)
     if not models:
         yield ok("ollama", "nothing that is configured uses it.")
@@ -90,7 +90,7 @@ async def ollama(config: Config) -> AsyncIterator[Finding]:
 
 
 async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
-    """Look whether the chat log can be copied to Elasticsearch.
+    """Check whether the chat log can be copied to Elasticsearch.
 
     What mends itself is a warning, since the server works without; what needs somebody is not.
     """
@@ -131,13 +131,15 @@ async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
 
 
 async def clock(config: Config | None) -> AsyncIterator[Finding]:
-    """Look whether the clock is right: keys and certificates expire by it.
+    """Check whether the clock is right: keys and certificates expire by it.
 
-    It is compared with that of a server which is asked anyway and says what time it has.
+    It is compared with the ``Date`` header of a server that is asked anyway.
     """
     now, off = datetime.now(UTC), 0.0
     if config is not None:
-        off = max(await asyncio.gather(*map(_off, _told_by(config))), key=abs, default=0.0)
+        off = max(
+            await asyncio.gather(*map(_off, _servers_with_a_clock(config))), key=abs, default=0.0
+        )
     remedy = "timedatectl set-ntp true"
     zone = f"; days of the chat log are those of {config.logging.timezone}" if config else ""
     if now.year < _RELEASED:
@@ -164,7 +166,7 @@ def _main(config: Config) -> str:
 async def _running(address: str) -> Finding:
     state = await _health(address)
     if state is None:
-        remedy = "Look into the server's log, and start it again."
+        remedy = "Read the server's log, and start it again."
         return fail("ports", f"a server holds the documents; {address} does not answer.", remedy)
     broken = [name for name, part in state.items() if part.get("status") == "error"]
     if broken:
@@ -193,7 +195,7 @@ async def _health(url: str) -> dict[str, Any] | None:
         return None
 
 
-def _told_by(config: Config) -> Iterator[str]:
+def _servers_with_a_clock(config: Config) -> Iterator[str]:
     if config.chroma.host is not None:
         scheme = "https" if config.chroma.ssl else "http"
         yield f"{scheme}://{config.chroma.host}:{config.chroma.port}/api/v2/heartbeat"
@@ -202,7 +204,7 @@ def _told_by(config: Config) -> Iterator[str]:
 
 
 async def _off(url: str) -> float:
-    """Return by how many seconds our clock is ahead of the server's; 0 when it does not say."""
+    """Return by how many seconds our clock is ahead of the server's; 0 when that is unknown."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_ASK_SECONDS)) as http,

@@ -1,6 +1,6 @@
-"""What ``doctor`` sees of what is stored: Chroma, the collections, the keys, and how they fit.
+"""Checks of what is stored: Chroma, the collections, the keys, and how they fit.
 
-What one check learns and another needs is kept in ``Learned``.
+What one check finds and another needs is kept in ``CheckContext``.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ class Stored(NamedTuple):
 
 
 @dataclass(slots=True)
-class Learned:
-    """What the checks have learned; ``None`` is what nobody could tell."""
+class CheckContext:
+    """What one check has found and another needs; ``None`` is unknown."""
 
     collections: list[Stored] | None = None
     keys: list[Key] | None = None
@@ -54,24 +54,24 @@ async def holder_of(config: Config) -> dict[str, Any] | None:
         return None  # what is wrong with the folder is another check's
 
 
-async def documents(config: Config, learned: Learned) -> AsyncIterator[Finding]:
-    """Look whether there are documents that can be searched as configured."""
+async def documents(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
+    """Check whether there are documents that can be searched as configured."""
     held = await holder_of(config)
     if config.chroma.host is not None:
-        chroma = _server(config, learned)
+        chroma = _server(config, context)
     elif held is not None:
         # Only through the holder: a second Chroma would destroy the folder.
-        chroma = _holder(config, learned, held)
+        chroma = _holder(config, context, held)
     else:
-        chroma = _folder(config, learned)
+        chroma = _folder(config, context)
     async for finding in chroma:
         yield finding
-    async for finding in _collections_as_configured(config, learned):
+    async for finding in _collections_as_configured(config, context):
         yield finding
 
 
-async def keys(config: Config, learned: Learned) -> AsyncIterator[Finding]:
-    """Look whether the key table can be read, and whether somebody has a key."""
+async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
+    """Check whether the key table can be read, and whether somebody has a key."""
     file = database_file(config.database.url)
     found: list[Key] = []
     try:
@@ -85,7 +85,7 @@ async def keys(config: Config, learned: Learned) -> AsyncIterator[Finding]:
         message = f"the key table cannot be read: {str(error) or 'no answer in time'}"
         yield fail("keys", message, "Correct database.url, or what it names.")
         return
-    learned.keys = found
+    context.keys = found
     now = datetime.now(UTC)
     usable = sum(key.usable(now) for key in found)
     if not usable and not config.api_keys.allow_default:
@@ -97,25 +97,25 @@ async def keys(config: Config, learned: Learned) -> AsyncIterator[Finding]:
         yield ok("keys", f"{usable} can be used{ended}.")
 
 
-def bindings(learned: Learned) -> Iterator[Finding]:
-    """Look whether every key's collection is there, as far as both are known."""
-    if learned.keys is None or learned.collections is None:
+def bindings(context: CheckContext) -> Iterator[Finding]:
+    """Check whether every key's collection is there, as far as both are known."""
+    if context.keys is None or context.collections is None:
         return
-    there = {each.name for each in learned.collections}
+    there = {each.name for each in context.collections}
     now = datetime.now(UTC)
-    for key in learned.keys:
+    for key in context.keys:
         if key.usable(now) and key.collection not in there:
             message = f"{key.id} opens collection {key.collection!r}, which is not there."
             remedy = f"{_PROGRAM} ingest FOLDER --collection {key.collection}"
             yield warn("keys", message, f"{remedy}, or keys delete {key.id}")
 
 
-async def _server(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+async def _server(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
     where = f"{config.chroma.host}:{config.chroma.port}"
     try:
         async with asyncio.timeout(_ASK_SECONDS), chroma.build(config.chroma) as client:
             await client.heartbeat()
-            learned.collections = await _collections(client)
+            context.collections = await _collections(client)
     except (SearchError, TimeoutError) as error:
         message = str(error) or f"Chroma at {where} does not answer in time."
         remedy = "Start it (`chroma run`), or correct chroma.host and chroma.port."
@@ -124,40 +124,44 @@ async def _server(config: Config, learned: Learned) -> AsyncIterator[Finding]:
         yield ok("chroma", f"Chroma answers at {where}.")
 
 
-async def _holder(config: Config, learned: Learned, held: dict[str, Any]) -> AsyncIterator[Finding]:
-    address, remedy = held["address"], "Look into the server's log."
+async def _holder(
+    config: Config, context: CheckContext, held: dict[str, Any]
+) -> AsyncIterator[Finding]:
+    address, remedy = held["address"], "Read the server's log."
     try:
-        learned.collections = await _from_holder(config, address)
+        context.collections = await _from_holder(config, address)
     except (OrbitError, TimeoutError) as error:
         reason = str(error) or "it does not answer in time."
         if address is None:
-            remedy = "Look again when it is done."
+            remedy = "Check again when it is done."
         if isinstance(error, Forbidden):
-            remedy = "Set the server's ADMIN_TOKEN in .env, to look at them through it."
+            remedy = "Set the server's ADMIN_TOKEN in .env, or check as its user."
         message = f"{config.chroma.path} is held by process {held['pid']}: {reason}"
         yield warn("chroma", message, remedy)
     else:
         yield ok("chroma", f"{config.chroma.path} is held by the server at {address}.")
 
 
-async def _folder(config: Config, learned: Learned) -> AsyncIterator[Finding]:
+async def _folder(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
     folder = Path(config.chroma.path)
     try:
         if not (folder / "chroma.sqlite3").exists():
-            learned.collections = []
+            context.collections = []
             yield ok("chroma", f"runs inside the server; {folder} is made when it starts.")
         elif machine.foreign_root(folder):
             yield ok("chroma", f"{folder} is free; root does not open it.")
         else:
             async with chroma.build(config.chroma) as client:
-                learned.collections = await _collections(client)
+                context.collections = await _collections(client)
             yield ok("chroma", f"{folder} can be opened.")
     except (SearchError, OSError) as error:
         yield fail("chroma", str(error), f"Restore {folder}, or let the server's user have it.")
 
 
-async def _collections_as_configured(config: Config, learned: Learned) -> AsyncIterator[Finding]:
-    stored = learned.collections
+async def _collections_as_configured(
+    config: Config, context: CheckContext
+) -> AsyncIterator[Finding]:
+    stored = context.collections
     if stored is None:
         return
     if not stored:
