@@ -102,9 +102,7 @@ class Services:
         )
         self.answers_check = AnswersCheck()
         self.collections_check = CollectionsCheck(
-            probe=partial(
-                retrieval.probe, chroma=self.chroma, lexical=self.lexical, embedder=self.embedder
-            ),
+            probe=partial(retrieval.probe, chroma=self.chroma, lexical=self.lexical),
             names=self._collection_names,
         )
         self.configure(config, rules)

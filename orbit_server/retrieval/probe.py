@@ -2,18 +2,17 @@
 
 from .bm25 import Bm25Index
 from .chroma import Chroma
-from .embedders import Embedder, check_embedder
 
 _WORDS = 5
 
 
-async def probe(name: str, *, chroma: Chroma, lexical: Bm25Index, embedder: Embedder) -> None:
+async def probe(name: str, *, chroma: Chroma, lexical: Bm25Index) -> None:
     """Find the record nearest to an arbitrary vector, read it, and search for words of it.
 
-    Raises the ``SearchError`` family and ``EmbedderMismatch`` as a search does.
+    Whether the configured embedder fits is not tested: the collection may be another server's.
+    Raises the ``SearchError`` family.
     """
     stored = await chroma.collection(name)
-    check_embedder(stored.metadata, embedder, name)
     if stored.dimension is None:  # nothing was ever written
         return
     vector = [1.0] + [0.0] * (stored.dimension - 1)
