@@ -16,6 +16,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from orbit_server import __version__
 
@@ -79,6 +81,24 @@ def test_a_wheel_needs_what_requirements_say(wheel: Path) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert needed == listed
     assert extras == set(declared["optional-dependencies"])
+
+
+def test_constraints_fit_the_requirements() -> None:
+    """Every package that is named has the version that was tested, which is one that is allowed."""
+    pinned = dict(
+        line.partition(" ;")[0].split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for lines in declared["optional-dependencies"].values() for line in lines]
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines += (ROOT / name).read_text().splitlines()
+    for line in lines:
+        if line and not line.startswith(("-r", "#")):
+            requirement = Requirement(line)
+            version = pinned.get(canonicalize_name(requirement.name))
+            assert version is not None and version in requirement.specifier, line
 
 
 def test_the_program_says_its_version(orbit: Path, tmp_path: Path) -> None:
