@@ -1,9 +1,7 @@
 """Chroma's private tables: where they are, and what is read from them beside Chroma."""
 
-import sqlite3
 from pathlib import Path
 
-import chromadb.api.rust
 import pytest
 
 from orbit_server.errors import SearchError
@@ -12,35 +10,6 @@ from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.chroma.protocol import Record
 
 pytestmark = pytest.mark.anyio
-
-BORROWED = {
-    "segments": {"id", "scope", "collection"},
-    "embeddings": {"id", "segment_id", "embedding_id"},
-    "embedding_metadata": {
-        "id",
-        "key",
-        "string_value",
-        "int_value",
-        "float_value",
-        "bool_value",
-    },
-    "embeddings_queue": {"seq_id", "topic", "id", "metadata"},
-    "max_seq_id": {"segment_id", "seq_id"},
-    "embedding_fulltext_search": {"string_value"},
-}
-
-
-async def test_borrowed_private_parts(tmp_path: Path) -> None:
-    """Chroma still has the tables, columns and cache size that this server relies on."""
-    async with ChromaEmbedded(tmp_path) as chroma:
-        bindings = chroma._client._server
-        assert isinstance(bindings, chromadb.api.rust.RustBindingsAPI)
-        assert bindings.hnsw_cache_size == 1_000_000
-    database = sqlite3.connect(tmp_path / "chroma.sqlite3")
-    for table, columns in BORROWED.items():
-        found = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-        assert columns <= found, table
-    database.close()
 
 
 async def test_records_are_read_beside_chroma(tmp_path: Path) -> None:
