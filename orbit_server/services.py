@@ -146,6 +146,7 @@ class Services:
             self.ollama,
             self.lexical,
             self.chroma,
+            self.retrieval.mender,
             self.metrics,
             self.collections_check,
             self.health,

@@ -15,7 +15,7 @@ PACKAGE = "orbit_server"
 OWNERS: dict[str, set[str]] = {
     "aiohttp": {"llm.ollama", "retrieval.chroma.rest", "documents.remote_store"}
     | {"cli.doctor.network"},
-    "cachetools": {"auth", "observability.collections_check", "retrieval.chroma.client", "safety"},
+    "cachetools": {"auth", "observability.collections_check", "retrieval", "safety"},
     "chromadb": {"retrieval.chroma.embedded"},
     "chromadb_rust_bindings": {"server.chroma_main"},
     "cryptography": {"server.pem"},

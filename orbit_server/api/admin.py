@@ -156,6 +156,19 @@ async def reindex_collection(request: Request) -> Response:
     return JSONResponse(result._asdict())
 
 
+async def repair_collection(request: Request) -> Response:
+    """Repair the next part of a damaged collection; to be repeated from ``next`` until null."""
+    given = validated(wire.Repair, await read_json(request, limit=_BODY_LIMIT))
+    result = await _services(request).store.repair(request.path_params["name"], given.after)
+    return JSONResponse(result._asdict())
+
+
+async def clean_collections(request: Request) -> Response:
+    """Remove from disk what has been deleted; questions wait meanwhile."""
+    validated(wire.Clean, await read_json(request, limit=_BODY_LIMIT))
+    return JSONResponse({"freed": await _services(request).store.clean()})
+
+
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services

@@ -7,11 +7,15 @@ import typer
 from .options import Server
 
 if TYPE_CHECKING:
-    from ..documents.collection_store import Reindexed, Store
+    from ..documents.collection_store import Store
+    from ..documents.repair import Repaired
+    from ..retrieval.mending import Reindexed
     from ..services import Services
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, show, reindex and delete collections."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, show, reindex, repair, clean up and delete collections.",
 )
 
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension")
@@ -23,16 +27,21 @@ def list_collections(context: typer.Context, server: Server = None) -> None:
     from rich.table import Table
 
     from ..config.loader import load
-    from .console import print_table
+    from .console import print_table, say
     from .store import with_store
 
     async def run(store: "Store", services: "Services") -> None:
         table = Table("name", "chunks", "embedder", "model", "dimension")
         for found in await store.collections():
             table.add_row(*(str(found[key] if found[key] is not None else "-") for key in _SUMMARY))
+            if found.get("error"):
+                damaged.append(found["name"])
         print_table(table)
 
+    damaged: list[str] = []
     with_store(load(context.obj), server, run)
+    for name in damaged:
+        say(f"{name} is damaged and cannot be searched: orbit collections repair {name}")
 
 
 @app.command("show")
@@ -79,6 +88,55 @@ def reindex_collection(context: typer.Context, name: str, server: Server = None)
 
     result = with_store(load(context.obj), server, run)
     say(f"{result.done} passages of collection {name!r} indexed, {result.removed} gone removed.")
+
+
+@app.command("repair")
+def repair_collection(context: typer.Context, name: str, server: Server = None) -> None:
+    """Bring a damaged collection back: embed the texts again that its database still holds."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from ..config.loader import load
+    from .console import notes, say
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> "Repaired":
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=notes) as progress:
+            task = progress.add_task("Repairing", total=None)
+            result = await store.repair(name)
+            while result.next is not None:
+                progress.update(task, completed=result.done, total=result.total)
+                result = await store.repair(name, result.next)
+            progress.update(task, completed=result.done, total=result.total)
+        return result
+
+    result = with_store(load(context.obj), server, run)
+    if result.total == 0:
+        say(f"Collection {name!r} is not damaged. Nothing was changed.")
+        return
+    say(
+        f"Collection {name!r} is repaired, {result.total} passages. If loading it was interrupted,"
+        " run `orbit ingest` again: it adds what is missing."
+    )
+
+
+@app.command("clean")
+def clean_collections(context: typer.Context, server: Server = None) -> None:
+    """Remove from disk what has been deleted.
+
+    Rewrites Chroma's database, for which it needs as much free disk space as that has, and about a
+    second for each 100 MB; questions wait meanwhile. Word indexes of collections that are gone are
+    deleted.
+    """
+    from ..config.loader import load
+    from .console import say
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> int:
+        return await store.clean()
+
+    freed = with_store(load(context.obj), server, run)
+    say(f"{freed / 1_000_000:.1f} MB freed.")
 
 
 @app.command("delete")

@@ -1,6 +1,5 @@
 """Collections as the command line and the admin routes see them: what is in, put in, taken out."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,24 +8,14 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import CollectionNotFound
 from ..retrieval.bm25 import Bm25Index
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
+from ..retrieval.chroma.replies import DamagedCollection
 from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
+from ..retrieval.mending import Reindexed, joined_words
 from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
 from ..types import Passage, Question
 from .model import Chunk
 from .refused_texts import embedded
-
-_PAGE = 2000
-
-
-class Reindexed(NamedTuple):
-    """How far the word index has been written anew; ``done`` equals ``total`` at the end.
-
-    ``removed`` passages were in it without being in Chroma; it is known at the end.
-    """
-
-    done: int
-    total: int
-    removed: int = 0
+from .repair import Repaired, repair
 
 
 class Stored(NamedTuple):
@@ -43,7 +32,7 @@ class Store(Protocol):
     """Where documents go: this process's own Chroma, or a server that holds it."""
 
     async def collections(self) -> list[dict[str, Any]]:
-        """Return one summary a collection, by name."""
+        """Return one summary a collection, by name; ``error`` is in that of a damaged one."""
 
     async def show(self, collection: str) -> dict[str, Any]:
         """Return a collection's summary, ``sources`` (chunks by source) and ``SearchSettings``."""
@@ -82,21 +71,17 @@ class Store(Protocol):
         Call it again with ``start=done`` until all is done. Searches go on meanwhile.
         """
 
+    async def repair(self, collection: str, after: int = 0) -> Repaired:
+        """Embed part of a damaged collection again from its texts, those after ``after``.
 
-def _words(*parts: object) -> str:
-    # What the vector was made of, and the answer: people ask in the words of either. Nothing twice:
-    # BM25 would take it for a longer text about less.
-    kept: list[str] = []
-    for part in filter(None, map(str, parts)):
-        if not any(part in known for known in kept):
-            kept.append(part)
-    return "\n".join(kept)
+        Call it again with ``after=next`` until ``next`` is ``None``; only then anything changes.
+        """
 
+    async def clean(self) -> int:
+        """Remove from disk what has been deleted; the number of bytes freed.
 
-def _words_of(record: Record) -> str:
-    known = record.metadata
-    beside = (known.get(key) or "" for key in ("question", "answer", "heading", "title"))
-    return _words(record.document or "", *beside)
+        Questions wait meanwhile, about a second for each 100 MB of Chroma's database.
+        """
 
 
 class CollectionStore:
@@ -107,14 +92,19 @@ class CollectionStore:
     """
 
     def __init__(
-        self, *, chroma: Chroma, lexical: Bm25Index, embedder: Embedder, retrieval: Retrieval
+        self,
+        *,
+        chroma: Chroma,
+        lexical: Bm25Index,
+        embedder: Embedder,
+        retrieval: Retrieval,
+        page: int = 2000,
     ) -> None:
+        self.page = page
         self.chroma = chroma
         self.lexical = lexical
         self.embedder = embedder
         self.retrieval = retrieval
-        # An index in the middle of being written anew must not lose what is just being stored.
-        self._writing = asyncio.Lock()
 
     async def collections(self) -> list[dict[str, Any]]:
         listed = sorted(await self.chroma.collections(), key=lambda collection: collection.name)
@@ -135,7 +125,7 @@ class CollectionStore:
         counts: Counter[str] = Counter()
         offset = 0
         try:
-            while page := await self.chroma.get(collection, limit=_PAGE, offset=offset):
+            while page := await self.chroma.get(collection, limit=self.page, offset=offset):
                 counts.update(str(record.metadata.get("source", "")) for record in page)
                 offset += len(page)
         except CollectionNotFound:
@@ -160,7 +150,7 @@ class CollectionStore:
             await self._complete_words(stored)
         if remove:
             stored = await self.chroma.collection(collection)
-            async with self._writing:
+            async with self.retrieval.mender.writing:
                 await self.chroma.delete(collection, ids=list(remove))
                 await self.lexical.remove(stored.id, list(remove))
         return result
@@ -187,16 +177,21 @@ class CollectionStore:
         await self.chroma.modify(stored, {**stored.metadata, THRESHOLD: threshold})
 
     async def reindex(self, collection: str, start: int = 0) -> Reindexed:
-        stored = await self.chroma.collection(collection)
-        async with self._writing:
-            if start == 0 and not await self.lexical.intact(stored.id):
-                await self.lexical.drop(stored.id)
-            page = await self.chroma.get(collection, limit=_PAGE, offset=start)
-            await self.lexical.add(stored.id, [(record.id, _words_of(record)) for record in page])
-            done = start + len(page)
-            if len(page) == _PAGE:
-                return Reindexed(done, max(await self.chroma.count(collection), done + 1))
-            return Reindexed(done, done, await self._forget_gone(collection, stored.id, done))
+        return await self.retrieval.mender.reindex(collection, start)
+
+    async def repair(self, collection: str, after: int = 0) -> Repaired:
+        return await repair(
+            collection,
+            chroma=self.chroma,
+            lexical=self.lexical,
+            embedder=self.embedder,
+            after=after,
+        )
+
+    async def clean(self) -> int:
+        freed = await self.chroma.clean()
+        known = {collection.id for collection in await self.chroma.collections()}
+        return freed + await self.lexical.drop_others(known)
 
     async def _complete_words(self, stored: Collection) -> None:
         # Words are written before vectors, so there are fewer only where an index was lost.
@@ -204,18 +199,6 @@ class CollectionStore:
             indexed = await self.reindex(stored.name)
             while indexed.done < indexed.total:
                 indexed = await self.reindex(stored.name, indexed.done)
-
-    async def _forget_gone(self, collection: str, id: str, stored: int) -> int:
-        indexed = await self.lexical.ids(id)
-        if len(indexed) == stored:
-            return 0
-        gone: list[str] = []
-        for first in range(0, len(indexed), _PAGE):
-            ids = indexed[first : first + _PAGE]
-            there = {record.id for record in await self.chroma.get(collection, ids=ids)}
-            gone += [id for id in ids if id not in there]
-        await self.lexical.remove(id, gone)
-        return len(gone)
 
     async def _store(self, collection: str, chunks: Sequence[Chunk]) -> Stored:
         found = await embedded([chunk.embed for chunk in chunks], self.embedder.documents)
@@ -242,8 +225,8 @@ class CollectionStore:
         check_embedder(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.
-        words = [(chunk.id, _words(chunk.embed, chunk.text)) for chunk in chunks]
-        async with self._writing:
+        words = [(chunk.id, joined_words(chunk.embed, chunk.text)) for chunk in chunks]
+        async with self.retrieval.mender.writing:
             await self.lexical.add(stored.id, words)
             await self.chroma.upsert(
                 collection,
@@ -260,12 +243,16 @@ class CollectionStore:
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:
         metadata = collection.metadata
-        return {
+        summary = {
             "name": collection.name,
             "id": collection.id,
-            "chunks": await self.chroma.count(collection.name),
+            "chunks": None,
             "embedder": metadata.get("orbit_embedder"),
             "model": metadata.get("orbit_model"),
             "dimension": collection.dimension or metadata.get("orbit_dimension"),
             "space": collection.space,
         }
+        try:
+            return summary | {"chunks": await self.chroma.count(collection.name)}
+        except DamagedCollection as error:  # its own trouble, not that of the others
+            return summary | {"error": str(error)}

@@ -26,11 +26,13 @@ from ..errors import (
     SearchError,
     SearchUnavailable,
 )
+from ..retrieval.mending import Reindexed
 from ..retrieval.retriever import Candidate
 from ..types import Passage
 from . import wire
-from .collection_store import Reindexed, Stored
+from .collection_store import Stored
 from .model import Chunk
+from .repair import Repaired
 
 # The server looks at its files every second, and this may have been quicker.
 _RENEWAL_SECONDS = 2.0
@@ -116,6 +118,14 @@ class RemoteStore:
         body = wire.Reindex.model_construct(start=start).model_dump()
         reply = await self._call("POST", f"/{_segment(collection)}/reindex", body=body)
         return Reindexed(**reply)
+
+    async def repair(self, collection: str, after: int = 0) -> Repaired:
+        body = {"after": after}
+        reply = await self._call("POST", f"/{_segment(collection)}/repair", body=body)
+        return Repaired(**reply)
+
+    async def clean(self) -> int:
+        return int((await self._call("POST", "", body={"clean": True}))["freed"])
 
     async def _documents(self, collection: str, **query: str) -> dict[str, Any]:
         listed: dict[str, Any] = await self._call(

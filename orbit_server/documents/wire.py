@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -75,6 +75,18 @@ class Reindex(BaseModel):
     """The body of ``POST …/reindex``: how many chunks are done."""
 
     start: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class Repair(BaseModel):
+    """The body of ``POST …/repair``: after which record to go on."""
+
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class Clean(BaseModel):
+    """The body of ``POST /admin/collections``: nothing else can be asked of all collections."""
+
+    clean: Literal[True]
 
 
 def passages_to_json(passages: Iterable[Passage]) -> dict[str, Any]:

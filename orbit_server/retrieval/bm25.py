@@ -12,7 +12,7 @@ import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ _SCHEMA = (
     " INSERT INTO bm25(rowid, words) VALUES (new.number, new.words); END",
     f"PRAGMA user_version = {_VERSION}",
 )
+NO_INDEX = "-"  # the id of no collection: for coverage with words of equal weight
 _LONGEST_QUERY = 32
 _PATIENCE = 10.0
 _THREADS = 4
@@ -100,6 +101,13 @@ class Bm25Index:
     async def drop(self, collection_id: str) -> None:
         """Delete the collection's index, also a broken one, if there is any."""
         await self._run(collection_id, _drop)
+
+    async def drop_others(self, collection_ids: Collection[str]) -> int:
+        """Delete the indexes of all but these collections; the number of bytes freed."""
+        if self._threads is None:
+            raise NotStarted("the lexical index is used outside its `async with`")
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._threads, _drop_others, self.directory, frozenset(collection_ids))
 
     async def search(self, collection_id: str, question: str, *, n: int) -> list[Hit]:
         """Return the ``n`` best passages that share a word with ``question``, best first.
@@ -297,6 +305,15 @@ def _remove(path: Path, ids: Sequence[str]) -> None:
 def _drop(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _drop_others(directory: Path, known: frozenset[str]) -> int:
+    freed = 0
+    for path in directory.glob("*.sqlite3"):
+        if path.stem not in known:
+            freed += path.stat().st_size
+            _drop(path)
+    return freed
 
 
 def _count(path: Path) -> int:

@@ -16,9 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import SearchError
 from ..types import Passage, Question, Retrieved
-from .bm25 import Bm25Index
+from .bm25 import NO_INDEX, Bm25Index, Hit
 from .chroma.protocol import Chroma, Collection, Record
 from .embedders import Embedder, check_embedder
+from .mending import IndexMender
+from .tokenizer import folded
 
 THRESHOLD = "orbit_threshold"
 _COVERAGE_WEIGHT = 0.5
@@ -83,6 +85,7 @@ class Retrieval:
         self.chroma = chroma
         self.lexical = lexical
         self.embedder = embedder
+        self.mender = IndexMender(chroma, lexical)
         self.top_k = top_k
         self.candidates = max(candidates, top_k)
         self.defaults = _DEFAULTS.get(embedder.model.partition(":")[0], _UNMEASURED)
@@ -100,8 +103,8 @@ class Retrieval:
         scored, searched = await self._scored(text, collection, timings, request_id)
         started = time.perf_counter()
         ranking = rank_scores(scored, self.dense_weight)
-        best = best_first(scored, self.dense_weight)[: self.top_k]
-        candidates = await self._read(best, text, searched, request_id)
+        ranked = best_first(scored, self.dense_weight)
+        candidates = await self._distinct(ranked, text, searched, request_id)
         timings["search"] += _milliseconds(started, time.perf_counter())
         passages = [
             replace(each.passage, rank_score=ranking[each.passage.id]) for each in candidates
@@ -132,7 +135,7 @@ class Retrieval:
             self.chroma.query(
                 collection, vector, n=self.candidates, bare=True, request_id=request_id
             ),
-            self.lexical.search(stored.id, text, n=self.candidates),
+            self._hits(stored, text),
         )
         near = {record.id for record in records}
         if far := [hit.id for hit in hits if hit.id not in near]:
@@ -148,6 +151,27 @@ class Retrieval:
             Scored(record.id, _cosine(record, searched), bm25.get(record.id)) for record in records
         ], searched
 
+    async def _hits(self, stored: Collection, text: str) -> list[Hit]:
+        """Search by words, where their index is complete; a part of it would mislead."""
+        if not await self.mender.is_complete(stored):
+            return []
+        try:
+            return await self.lexical.search(stored.id, text, n=self.candidates)
+        except SearchError as error:
+            self.mender.distrust(stored, str(error))
+            return []
+
+    async def _distinct(
+        self, ranked: Sequence[Scored], text: str, searched: Collection, request_id: str | None
+    ) -> list[Candidate]:
+        """Read the ``top_k`` best passages; of those with equal texts only the first counts."""
+        distinct: dict[str, Candidate] = {}
+        while ranked and (missing := self.top_k - len(distinct)) > 0:
+            for each in await self._read(ranked[:missing], text, searched, request_id):
+                distinct.setdefault(" ".join(folded(each.passage.text).split()), each)
+            ranked = ranked[missing:]
+        return list(distinct.values())
+
     async def _read(
         self, scored: Sequence[Scored], text: str, searched: Collection, request_id: str | None
     ) -> list[Candidate]:
@@ -157,7 +181,11 @@ class Retrieval:
         read = {record.id: passage(record, searched) for record in records}
         there = [each for each in scored if each.id in read]
         texts = [f"{read[each.id].title}\n{read[each.id].text}" for each in there]
-        shares = await self.lexical.coverage(searched.id, text, texts)
+        try:
+            shares = await self.lexical.coverage(searched.id, text, texts)
+        except SearchError as error:
+            self.mender.distrust(searched, str(error))
+            shares = await self.lexical.coverage(NO_INDEX, text, texts)
         return [
             Candidate(
                 replace(read[each.id], score=each.dense + _COVERAGE_WEIGHT * share),

@@ -153,7 +153,7 @@ async def test_whole_answer_is_one_json_object(town: ChatServer) -> None:
 
 
 async def test_sources_say_what_was_used(town: ChatServer) -> None:
-    """Every source has id, title, source, score and an excerpt; the best comes first."""
+    """Every source has id, title, source, scores and an excerpt; the best comes first."""
     sources = (await town.ask()).last["sources"]
     assert [set(source) for source in sources] == [
         {"id", "title", "source", "score", "relevance", "excerpt"} for _ in sources
@@ -162,6 +162,8 @@ async def test_sources_say_what_was_used(town: ChatServer) -> None:
     assert sources[0]["source"] == "qa"
     assert sources[0]["excerpt"] == PAIRS[QUESTION]
     assert all(isinstance(source["score"], float) for source in sources)
+    scores = [source["score"] for source in sources]
+    assert scores == sorted(scores, reverse=True)
 
 
 async def test_nothing_relevant_is_said_without_asking_the_model(town: ChatServer) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from orbit_server.documents import collection_store as store_module
 from orbit_server.documents.collection_store import CollectionStore, Store
 from orbit_server.documents.model import Chunk
 from orbit_server.documents.remote_store import RemoteStore
@@ -178,7 +177,7 @@ async def test_sources_are_counted_in_pages(
     server: Running, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A collection is read in pieces that fit into memory, and none is counted twice."""
-    monkeypatch.setattr(store_module, "_PAGE", 3)
+    monkeypatch.setattr(server.services.store, "page", 3)
     store = server.services.store
     await store.put(name, [chunk(f"text {n}", f"{n % 2}.md") for n in range(10)], [])
     assert await store.sources(name) == {"0.md": 5, "1.md": 5}

@@ -391,3 +391,24 @@ async def test_sources_are_in_the_order_of_their_scores(demo: Services) -> None:
         assert scores == sorted(scores, reverse=True), each.question
         assert all(0 <= score <= 1 for score in scores)
     assert several > 5
+
+
+async def test_equal_passages_count_once(town: ChatServer) -> None:
+    """The same text under several names fills one place of the best, and others follow."""
+    same = "The pool is open at ten o'clock."
+    answers = [
+        same,
+        same.upper(),
+        "The  pool is open\nat ten o'clock.",
+        "It costs a lot.",
+        "No dogs.",
+    ]
+    store = CollectionStore(
+        chroma=town.chroma, lexical=town.index, embedder=town.embedder, retrieval=town.retrieval()
+    )
+    chunks = [Chunk.of("pool", text, {"source": f"{n}.md"}) for n, text in enumerate(answers)]
+    await store.put(town.name, chunks, [])
+    retrieval = town.retrieval(top_k=3, confidence=0.0, relevance=0.0)
+    found = (await retrieval(Question(message="pool"), town.name)).passages
+    texts = [" ".join(passage.text.casefold().split()) for passage in found]
+    assert sorted(texts) == sorted({same.casefold(), "it costs a lot.", "no dogs."})

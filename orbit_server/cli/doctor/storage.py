@@ -16,23 +16,26 @@ from ...config.loader import Config
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma
 from ...retrieval.bm25 import Bm25Index
+from ...retrieval.chroma import tables
 from ...retrieval.chroma.lock import holder
 from ...retrieval.chroma.protocol import Chroma
+from ...retrieval.chroma.replies import DamagedCollection
 from ...retrieval.embedders import check_embedder
 from ..store import remote_store
 from . import machine
 from .finding import Finding, fail, ok, warn
 
 _ASK_SECONDS = 4.0
+_MUCH_DELETED = 10_000_000
 _PROGRAM = "orbit"
 
 
 class Stored(NamedTuple):
-    """A collection: its name, id and number of chunks, and who embedded it."""
+    """A collection: name, id, number of chunks (``None`` if damaged), and who embedded it."""
 
     name: str
     id: str
-    chunks: int
+    chunks: int | None
     metadata: dict[str, Any]
 
 
@@ -154,6 +157,9 @@ async def _folder(config: Config, context: CheckContext) -> AsyncIterator[Findin
             async with chroma.build(config.chroma) as client:
                 context.collections = await _collections(client)
             yield ok("chroma", f"{folder} can be opened.")
+            if (deleted := tables.free_bytes(folder)) > _MUCH_DELETED:
+                message = f"{deleted / 1e6:.0f} MB of what was deleted are still in {folder}."
+                yield warn("chroma", message, f"{_PROGRAM} collections clean")
     except (SearchError, OSError) as error:
         yield fail("chroma", str(error), f"Restore {folder}, or let the server's user have it.")
 
@@ -177,6 +183,11 @@ async def _collections_as_configured(
     async with Bm25Index(Path(config.retrieval.path)) as index:
         for each in stored:
             try:
+                if each.chunks is None:
+                    message = f"{each.name} is damaged and cannot be searched."
+                    repair = f"{_PROGRAM} collections repair {each.name}"
+                    problems.append(fail("collections", message, repair))
+                    continue
                 check_embedder(each.metadata, embedder, each.name)
                 indexed = await index.count(each.id)
             except EmbedderMismatch as error:
@@ -188,19 +199,27 @@ async def _collections_as_configured(
                 if indexed < each.chunks:
                     message = f"{each.name}: {indexed} of {each.chunks} chunks are found by words."
                     problems.append(warn("collections", message, _reindex(each.name)))
+        known = {each.id for each in stored}
+        if others := [path for path in index.directory.glob("*.sqlite3") if path.stem not in known]:
+            message = f"{len(others)} word indexes are left of collections that are gone."
+            problems.append(warn("collections", message, f"{_PROGRAM} collections clean"))
     for problem in problems:
         yield problem
     if not problems:
-        chunks = sum(each.chunks for each in stored)
+        chunks = sum(each.chunks or 0 for each in stored)
         by = f"{embedder.provider}/{embedder.model}"
         yield ok("collections", f"{len(stored)} with {chunks} chunks, embedded by {by}.")
 
 
 async def _collections(client: Chroma) -> list[Stored]:
-    return [
-        Stored(each.name, each.id, await client.count(each.name), each.metadata)
-        for each in await client.collections()
-    ]
+    stored = []
+    for each in await client.collections():
+        try:
+            chunks = await client.count(each.name)
+        except DamagedCollection:
+            chunks = None
+        stored.append(Stored(each.name, each.id, chunks, each.metadata))
+    return stored
 
 
 async def _from_holder(config: Config, address: str | None) -> list[Stored]:
