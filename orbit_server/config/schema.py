@@ -9,11 +9,23 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from ..types import StreamFormat
-from .section import Section, rare, section, setting
-from .values import (
+from .addresses import (
     HOST,
     ROOT_PATH,
     TOKEN,
+    Network,
+    OllamaUrl,
+    database_url,
+    header_map,
+    host_name,
+    http_url_without_user,
+    link_map,
+    network,
+    origin,
+    sqlite_file,
+)
+from .section import Section, rare, section, setting
+from .values import (
     Allowed,
     Candidates,
     Count,
@@ -21,8 +33,6 @@ from .values import (
     File,
     Folder,
     NamesPath,
-    Network,
-    OllamaUrl,
     OneOf,
     OptionalFile,
     OptionalFolder,
@@ -38,20 +48,13 @@ from .values import (
     Temperature,
     Text,
     duration,
-    header_map,
-    host_name,
-    http_url_without_user,
-    link_map,
     listed,
     matching,
-    network,
     number,
     optional,
-    origin,
     plain_text,
     redaction,
     refusal,
-    sqlite_file,
     thinking,
     time_zone,
     token,
@@ -350,8 +353,9 @@ class DatabaseConfig(Section):
     url: Annotated[
         str,
         Allowed(
-            "an SQLAlchemy URL with an async driver, such as sqlite+aiosqlite:///data/orbit.db",
-            matching("[a-z][a-z0-9_+]*://\\S*", "").read,
+            "an SQLAlchemy URL such as sqlite+aiosqlite:///data/orbit.db"
+            " or postgresql://user:password@host/orbit",
+            database_url,
             secret=True,
         ),
         NamesPath(path=sqlite_file),

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from .values import masked
+from .addresses import masked
 
 S = TypeVar("S", bound="Section")
 T = TypeVar("T")

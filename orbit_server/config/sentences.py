@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .values import masked
+from .addresses import masked
 
 
 class Place(NamedTuple):

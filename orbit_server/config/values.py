@@ -1,11 +1,9 @@
 """What a value of the configuration may be: its kind in words, and the function that reads it."""
 
-import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import GetCoreSchemaHandler, SecretStr
@@ -137,7 +135,8 @@ def plain_text(value: Any) -> str:
     return text
 
 
-def _secret(value: Any) -> SecretStr:
+def secret(value: Any) -> SecretStr:
+    """Read a text that is never shown."""
     return SecretStr(
         plain_text(value.get_secret_value() if isinstance(value, SecretStr) else value)
     )
@@ -145,71 +144,10 @@ def _secret(value: Any) -> SecretStr:
 
 def token(value: Any) -> SecretStr:
     """Read a secret that is long enough not to be guessed."""
-    secret = _secret(value)
-    if not re.fullmatch(r"[!-~]{16,}", secret.get_secret_value()):
+    found = secret(value)
+    if not re.fullmatch(r"[!-~]{16,}", found.get_secret_value()):
         raise ValueError
-    return secret
-
-
-def host_name(value: Any) -> str:
-    """Read a host name or an IP address, without a scheme or port."""
-    name = plain_text(value).strip()
-    if ":" in name:
-        ipaddress.IPv6Address(name)
-    elif not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError
-    return name
-
-
-def _http_url(value: Any) -> str:
-    url = plain_text(value).strip()
-    parts = urlsplit(url)
-    usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    if not usable or parts.query or parts.fragment or re.search(r"\s", url):
-        raise ValueError
-    return url.rstrip("/")
-
-
-def ollama_url(value: Any) -> str:
-    """Read the http(s) URL of an Ollama server; what clients put behind it is added by us."""
-    url = _http_url(value)
-    if re.search(r"/(api|v1)(/|$)", urlsplit(url).path):
-        raise ValueError
-    return url
-
-
-def http_url_without_user(value: Any) -> str:
-    """Read an http(s) URL that holds no user name or password."""
-    if "@" in (url := _http_url(value)):
-        raise ValueError
-    return url
-
-
-def origin(value: Any) -> str:
-    """Read the origin of a web page, or ``*``."""
-    origin = plain_text(value).strip().rstrip("/")
-    if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+", origin):
-        raise ValueError
-    return origin
-
-
-def root_path(value: Any) -> str:
-    """Read the prefix of a path, which begins with a slash and ends without one."""
-    path = plain_text(value).strip().rstrip("/")
-    if not re.fullmatch(r"(/[^/\\\s?#]+)+", path):
-        raise ValueError
-    return path
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def network(value: Any) -> Network:
-    """Read an IP address or network."""
-    return ipaddress.ip_network(plain_text(str(value)).strip())
-
-
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 calls the form of a header name so
+    return found
 
 
 def time_zone(value: Any) -> str:
@@ -238,24 +176,6 @@ def redaction(value: Any) -> str:
     return name
 
 
-def header_map(value: Any) -> dict[str, SecretStr]:
-    """Read HTTP headers; their values are secrets."""
-    if not isinstance(value, Mapping | None):
-        raise TypeError
-    headers = {name: _secret(text) for name, text in (value or {}).items()}
-    for name, secret in headers.items():
-        if not re.fullmatch(TOKEN, name) or not secret.get_secret_value().isprintable():
-            raise ValueError
-    return headers
-
-
-def link_map(value: Any) -> dict[str, str]:
-    """Read labels with the http(s) addresses that they lead to."""
-    if not isinstance(value, Mapping | None):
-        raise TypeError
-    return {plain_text(label): http_url_without_user(url) for label, url in (value or {}).items()}
-
-
 def duration(value: Any) -> str | int | float:
     """Read a duration as Ollama writes it, or a number of seconds."""
     if isinstance(value, str) and re.fullmatch(r"-?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+", value):
@@ -276,12 +196,6 @@ _TEXT = Allowed(
     "text that is not empty (in quotes where YAML reads it as something else)", plain_text
 )
 _SWITCH = Allowed("true or false (or yes/no, on/off, 1/0)", boolean)
-ROOT_PATH = Allowed("a path such as /orbit", root_path)
-HOST = Allowed(
-    "a host name or address alone: http://example:8000 is written as host: example, port: 8000,"
-    " and ssl: true stands for https",
-    host_name,
-)
 
 
 @dataclass(frozen=True)
@@ -292,12 +206,6 @@ class NamesPath:
     path: Callable[[str], str | None] = str
 
 
-def sqlite_file(url: str) -> str | None:
-    """Return the file of an SQLite database, ``None`` for other databases and for one in memory."""
-    found = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", url)
-    return found[1] if found and not found[1].startswith((":", "file:")) else None
-
-
 Switch = Annotated[bool, _SWITCH]
 OptionalSwitch = Annotated[bool | None, optional(_SWITCH)]
 Text = Annotated[str, _TEXT]
@@ -306,7 +214,7 @@ File = Annotated[str, _TEXT, NamesPath()]
 OptionalFile = Annotated[str | None, optional(_TEXT), NamesPath()]
 Folder = Annotated[str, _TEXT, NamesPath(folder=True)]
 OptionalFolder = Annotated[str | None, optional(_TEXT), NamesPath(folder=True)]
-OptionalSecret = Annotated[SecretStr | None, optional(Allowed("text", _secret, secret=True))]
+OptionalSecret = Annotated[SecretStr | None, optional(Allowed("text", secret, secret=True))]
 Port = Annotated[int, whole(1, 65535)]
 Count = Annotated[int, whole(1, 1000)]
 Temperature = Annotated[float, number(0, 2)]
@@ -317,13 +225,3 @@ Distance = Annotated[float | None, optional(number(0, 2))]
 Seconds = Annotated[float, number(0, 86_400, above=True, what="a number of seconds")]
 Pause = Annotated[float, number(0, 86_400, what="a number of seconds")]
 OneOf = Annotated[T, _OneOf()]
-OllamaUrl = Annotated[
-    str,
-    Allowed("a URL such as http://localhost:11434, without /api or /v1 behind it", ollama_url),
-]
-
-
-def masked(text: str) -> str:
-    """Return ``text`` without the user, password and query of URLs in it."""
-    # User and password stand in a URL before the @, other secrets often behind the ?.
-    return re.sub(r"(://[^?]*)\?\S*", r"\1?***", re.sub(r"://\S*@", "://***@", text))

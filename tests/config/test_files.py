@@ -98,7 +98,8 @@ def test_database_in_memory_or_elsewhere_names_no_file(
     """Only SQLite keeps its tables in a file, and not always."""
     monkeypatch.chdir(tmp_path)
     Path(":memory:").mkdir()
-    for url in ("sqlite+aiosqlite:///:memory:", "postgresql+asyncpg://h/named", "sqlite://"):
+    urls = ("sqlite+aiosqlite:///:memory:", "postgresql+asyncpg://h/named", "sqlite+aiosqlite://")
+    for url in urls:
         assert load({"database": {"url": url}}, environ={}).database.url == url
 
 

@@ -88,6 +88,8 @@ WRONG = [
     ("api_keys.prefix", "a/b", "1 to 32 letters"),
     ("api_keys.allow_default", "true", "it must be false unless chroma.collection names"),
     ("database.url", "orbit.db", "an SQLAlchemy URL"),
+    ("database.url", "mysql+aiomysql://h/db", "or postgresql://user:password@host/orbit"),
+    ("database.url", "postgresql+psycopg://h/db", "or postgresql://user:password@host/orbit"),
     ("web.cors_origins", "https://example.org", "a list of origins"),
     ("web.cors_origins", "[https://example.org/page]", "a list of origins"),
     ("web.cors_origins", "['https://*.example.org']", "a list of origins"),
@@ -174,19 +176,3 @@ def test_kinds_of_personal_data_are_those_of_the_redaction() -> None:
     assert values.redaction(r"/case-\d+/") == r"/case-\d+/"
     for wrong in ("mail", "/(/", "//", ""):
         assert "email, phone, card, iban, or" in mistake(f"logging: {{redact: ['{wrong}']}}")
-
-
-@pytest.mark.parametrize("behind", ["/api", "/v1", "/v1/", "/ollama/api", "/api/chat"])
-def test_what_ollama_has_behind_its_address(behind: str) -> None:
-    """Copied from a client's settings it would end in requests to /api/api/chat."""
-    said = mistake(f"ollama: {{base_url: 'http://localhost:11434{behind}'}}")
-    assert said.endswith("http://localhost:11434, without /api or /v1 behind it")
-
-
-@pytest.mark.parametrize("written", ["/orbit", "/orbit/", "/a/b"])
-def test_root_path(written: str) -> None:
-    """A slash at its end is taken off."""
-    assert read(f"general: {{root_path: {written}}}").general.root_path == written.rstrip("/")
-    assert read("general: {root_path: ''}").general.root_path is None
-    for wrong in ("orbit", "/", "//a", "/a b", "/a?b", "http://h/a"):
-        assert "it must be a path such as /orbit" in mistake(f"general: {{root_path: '{wrong}'}}")

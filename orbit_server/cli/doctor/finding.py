@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...config.values import masked
+from ...config.addresses import masked
 
 Status = Literal["ok", "warn", "fail"]
 
