@@ -62,14 +62,18 @@ class CollectionsCheck:
         self._turns: list[str] = []
         self._known: set[str] = set()
         self._last_turn = float("-inf")
+        self._listing: asyncio.Task[set[str]] | None = None
         self._running: dict[str, tuple[float, asyncio.Task[str]]] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        tasks = [task for _, task in self._running.values()]
+        tasks: list[asyncio.Task[Any]] = [task for _, task in self._running.values()]
+        if self._listing is not None:
+            tasks.append(self._listing)
         self._running.clear()
+        self._listing = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -92,7 +96,7 @@ class CollectionsCheck:
         for name in due - self._running.keys():
             self._running[name] = self._now(), asyncio.create_task(self._cause(name))
         if tasks := [task for _, task in self._running.values()]:
-            await asyncio.wait(tasks, timeout=self._wait_seconds)
+            await asyncio.wait(tasks, timeout=self._wait_seconds * 2 / 3)
         found = self._collect()
         found |= self._failed
         self._note(found)
@@ -106,8 +110,14 @@ class CollectionsCheck:
 
     async def _take_turns(self) -> list[str]:
         if not self._turns:
-            self._turns = sorted(await self._names())
-            self._known = set(self._turns)
+            if self._listing is None:
+                self._listing = asyncio.create_task(self._list())
+            done, _ = await asyncio.wait({self._listing}, timeout=self._wait_seconds / 3)
+            if not done:
+                return []
+            listing, self._listing = self._listing, None
+            self._known = listing.result()
+            self._turns = sorted(self._known)
         if len(self._turns) <= self._most:
             turns, self._turns = self._turns, []
             return turns
@@ -115,6 +125,9 @@ class CollectionsCheck:
             return []
         self._last_turn = self._now()
         return [self._turns.pop()]
+
+    async def _list(self) -> set[str]:
+        return set(await self._names())
 
     async def _cause(self, name: str) -> str:
         """Return why ``name`` cannot be searched; empty when it can, or is not there any more."""

@@ -168,3 +168,21 @@ async def test_a_collection_of_which_a_part_is_missing() -> None:
     async with CollectionsCheck(probe=incomplete, names=there.all) as check:
         assert await check.test() == {"status": "error", "error": SOME_FAIL}
         assert check.failing == {"b": "no segment"}
+
+
+async def test_a_listing_that_takes_long() -> None:
+    """Those asked lately are probed all the same, and the others once the names are known."""
+    there = Collections("a", "b")
+    listed = asyncio.Event()
+
+    async def slow() -> list[str]:
+        await listed.wait()
+        return there.names
+
+    async with CollectionsCheck(probe=there.probe, names=slow, wait_seconds=0.03) as check:
+        await check.watch("b", nothing())
+        assert await check.test() == {}
+        assert there.probed == {"b": 1}
+        listed.set()
+        await check.test()
+        assert there.probed == {"a": 1, "b": 2}
