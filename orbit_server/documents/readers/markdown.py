@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ...errors import UnreadableDocument
 from ..cleaning import one_line
 from ..model import Document
-from .html import Attributes, Outline
+from .html import Attributes, Page
 from .text import decoded
 
 if TYPE_CHECKING:
@@ -29,33 +29,35 @@ def read(data: bytes) -> Document:
         text = text[front.end() :]
         if named := _FRONT_TITLE.search(front[1]):
             title = one_line(named[2])
-    outline = Outline(title)
+    page = Page()
     parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable("table")
     parser.core.ruler.before("inline", "brackets", _brackets_as_text)
     for token in parser.parse(text):
         if token.level >= 99:
             raise UnreadableDocument("The document is nested too deeply.")
         if token.type == "html_block":
-            outline.markup(token.content)
+            page.markup(token.content)
         elif token.type in ("fence", "code_block"):
-            outline.handle_starttag("pre", [])
-            outline.handle_data(token.content)
-            outline.handle_endtag("pre")
+            page.handle_starttag("pre", [])
+            page.handle_data(token.content)
+            page.handle_endtag("pre")
         elif token.nesting > 0:
             attributes: Attributes = [(name, str(value)) for name, value in token.attrs.items()]
-            outline.handle_starttag(token.tag, attributes)
+            page.handle_starttag(token.tag, attributes)
         elif token.nesting < 0:
-            outline.handle_endtag(token.tag)
+            page.handle_endtag(token.tag)
         for piece in token.children or ():
             if piece.type == "html_inline":
-                outline.markup(piece.content)
+                page.markup(piece.content)
             elif piece.type == "hardbreak":
-                outline.handle_starttag("br", [])
+                page.handle_starttag("br", [])
             elif piece.type == "softbreak":
-                outline.handle_data(" ")
+                page.handle_data(" ")
             elif piece.type in ("text", "code_inline"):
-                outline.handle_data(piece.content)
-    return outline.finished()
+                page.handle_data(piece.content)
+    document = page.finished()
+    document.title = title or document.title
+    return document
 
 
 def _brackets_as_text(state: "StateCore") -> None:

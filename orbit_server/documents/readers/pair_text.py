@@ -5,7 +5,7 @@ from html import unescape
 
 from ..cleaning import clean
 from ..model import Block
-from .html import Outline
+from .html import parse
 from .text import without_comments
 
 # A tag that was closed, or one that needs no end: <p> alone may be what the text is about.
@@ -40,11 +40,9 @@ def plain(text: str) -> str:
 
 
 def _shown(html: str) -> str:
-    outline = Outline("")
-    outline.markup(_LINK.sub(_with_address, html))
     lines: list[str] = []
     heading = ""
-    for block in outline.finished().blocks:
+    for block in parse(_LINK.sub(_with_address, html)).blocks:
         lines += _under(block, heading)
         heading = block.heading
     return "\n\n".join(lines)
