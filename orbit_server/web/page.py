@@ -1,83 +1,68 @@
-"""The chat page at ``/`` and its files under ``/web``."""
+"""The chat page at ``/``, the widget at ``/widget.js``, and their files under ``/web``."""
 
 import html
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Route
 
 from ..config import Config
 from ..config.files import read_file
 from ..errors import ConfigError
+from .assets import HEADERS, STATIC, TYPES, Asset
 
-_STATIC = Path(__file__).with_name("static")
 _LOGO_LIMIT = 512 * 1024
-_LOGO_TYPES = {
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-}
-
-# Nothing but the page's own files is loaded or asked, so that neither an answer nor a document can
-# send what was said elsewhere. The page holds a key: no other site may show it in a frame.
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
+_FOR_EVER = "public, max-age=31536000, immutable"
+_ASK_AGAIN = "no-cache"
+_SHORT = "public, max-age=300"
 
 
 def page_routes(config: Config) -> list[BaseRoute]:
-    """Return the routes of the chat page, none where ``web.page`` is off.
+    """Return the routes of the chat page and the widget, none where ``web.page`` is off.
 
     Raises ``ConfigError`` when the file of ``web.logo_file`` cannot be used.
     """
     if not config.web.page:
         return []
+    names = {"js": "chat.js", "css": "chat.css", "icon": "icon.svg"}
+    assets = {key: Asset.static(name) for key, name in names.items()}
     logo = _logo(config.web.logo_file)
-    template = Template((_STATIC / "index.html").read_text(encoding="utf-8"))
+    files = {asset.name: asset for asset in (*assets.values(), *([logo] if logo else []))}
+    file_names = {key: asset.name for key, asset in assets.items()}
+    template = Template((STATIC / "index.html").read_text(encoding="utf-8"))
     settings = _settings(config)
 
     async def page(request: Request) -> Response:
         root = request.scope.get("root_path", "").rstrip("/")
-        own = settings | ({"logo": f"{root}/web/logo"} if logo else {})
+        own = settings | {"logo": f"{root}/web/{logo.name}" if logo else None}
         filled = template.substitute(
+            file_names,
             lang="en" if config.web.language == "auto" else config.web.language,
             root=html.escape(root),
             title=html.escape(config.web.title),
-            # A script block ends at the first "</", whatever the quotes around it.
-            settings=orjson.dumps(own).decode().replace("<", "\\u003c"),
+            settings=_in_script(own),
         )
-        return HTMLResponse(filled, headers=_HEADERS)
+        return HTMLResponse(filled, headers={**HEADERS, "Cache-Control": _ASK_AGAIN})
 
-    return [
-        Route("/", page),
-        *([Route("/web/logo", logo)] if logo else []),
-        Mount("/web", _PageFiles(directory=_STATIC)),
-    ]
+    loader = Template((STATIC / "widget.js").read_text(encoding="utf-8"))
+    filled = loader.substitute(file_names, settings=_in_script(settings))
+    widget_js = Asset.of("widget", ".js", filled.encode())
 
+    async def widget(request: Request) -> Response:
+        return widget_js.response(request, cache=_SHORT)
 
-class _PageFiles(StaticFiles):
-    """The page's files, with the headers of the page."""
+    async def file(request: Request) -> Response:
+        found = files.get(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        return found.response(request, cache=_FOR_EVER)
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers.update(_HEADERS)
-        return response
+    return [Route("/", page), Route("/widget.js", widget), Route("/web/{name}", file)]
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -95,23 +80,22 @@ def _settings(config: Config) -> dict[str, Any]:
     }
 
 
-def _logo(name: str | None) -> Callable[[Request], Awaitable[Response]] | None:
-    """Return the endpoint of the logo, read once; ``None`` without one."""
+def _in_script(value: Any) -> str:
+    # A script ends at the first "</", whatever the quotes around it.
+    return orjson.dumps(value).decode().replace("<", "\\u003c")
+
+
+def _logo(name: str | None) -> Asset | None:
     if name is None:
         return None
     path = Path(name)
-    media_type = _LOGO_TYPES.get(path.suffix.lower())
-    if media_type is None:
-        known = ", ".join(_LOGO_TYPES)
+    suffix = path.suffix.lower()
+    if not TYPES.get(suffix, "").startswith("image/"):
+        known = ", ".join(sorted(each for each, kind in TYPES.items() if kind[:6] == "image/"))
         raise ConfigError(
             [f"web.logo_file: {name}: must be an image file that ends in one of {known}"]
         )
     try:
-        content = read_file(path, limit=_LOGO_LIMIT)
+        return Asset.of("logo", suffix, read_file(path, limit=_LOGO_LIMIT))
     except OSError as error:
         raise ConfigError([f"web.logo_file: {name}: cannot be read: {error.strerror}"]) from error
-
-    async def logo(request: Request) -> Response:
-        return Response(content, media_type=media_type, headers=_HEADERS)
-
-    return logo

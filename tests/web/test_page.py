@@ -1,14 +1,13 @@
 """The chat page, in a real browser."""
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -17,59 +16,13 @@ from orbit_server.errors import ConfigError
 from orbit_server.services import Services
 from orbit_server.web import page_routes
 
-from ..support.chat_server import QUESTION, ChatServer, town
+from ..support.browser import needs_chromium
+from ..support.chat_server import QUESTION, ChatServer
 from ..support.ollama_standin import Abort, NotPulled
 from ..support.server import lexical, running, serving
 
-CHROMIUM = Path("/usr/bin/chromium")
 STATIC = Path(__file__).parents[2] / "orbit_server" / "web" / "static"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.process,
-    pytest.mark.skipif(
-        not CHROMIUM.exists(), reason="needs chromium (Debian: apt install chromium)"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        yield browser
-        await browser.close()
-
-
-@pytest.fixture
-async def chat(tmp_path: Path) -> AsyncIterator[ChatServer]:
-    """A chat server with its scripted Ollama."""
-    links = {"Imprint": "https://a.example/"}
-    async with town(tmp_path, web__examples=[QUESTION], web__links=links) as there:
-        there.ollama.reply = "It opens at **nine** [1]."
-        yield there
-
-
-@pytest.fixture
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A browser window that has seen nothing yet, and fails the test for an error of a script."""
-    context = await browser.new_context(locale="en-GB")
-    context.set_default_timeout(10_000)
-    errors: list[str] = []
-    context.on("weberror", lambda error: errors.append(str(error.error)))
-    yield context
-    await context.close()
-    assert errors == []
+pytestmark = [pytest.mark.anyio, pytest.mark.process, needs_chromium]
 
 
 async def opened(context: BrowserContext, chat: ChatServer, path: str = "/") -> Page:
@@ -452,6 +405,7 @@ async def test_settings(context: BrowserContext, tmp_path: Path) -> None:
         chroma__collection="town",
     )
     async with running(config) as server:
+        await server.pairs("town", {"Who are you?": "The town."})
         page = await context.new_page()
         await page.goto(server.url)
         await expect(page.get_by_role("heading")).to_have_text("Town </script><b>Hall</b>")
@@ -467,21 +421,27 @@ async def test_settings(context: BrowserContext, tmp_path: Path) -> None:
 
 
 async def test_headers_and_size(tmp_path: Path) -> None:
-    """A strict policy on every file, and no more than 60 KB in all."""
+    """A strict policy on every file; names that follow from the content; no more than 60 KB."""
     async with running(lexical(tmp_path)) as server, aiohttp.ClientSession(server.url) as http:
-        for path in ("/", "/web/chat.js", "/web/chat.css", "/web/icon.svg"):
-            async with http.get(path) as response:
+        async with http.get("/") as response:
+            page = await response.text()
+        files = re.findall(r'"(/web/[^"]+)"', page)
+        assert len(files) == 3
+        for path in ("/", "/widget.js", *files):
+            async with http.get(path, headers={"Accept-Encoding": "gzip"}) as response:
                 assert response.status == 200
                 policy = response.headers["Content-Security-Policy"]
                 assert policy.startswith("default-src 'none'; ")
                 assert "unsafe" not in policy
                 assert response.headers["X-Content-Type-Options"] == "nosniff"
                 assert response.headers["Referrer-Policy"] == "no-referrer"
-        async with http.get("/web/../page.py") as response:
-            assert response.status == 404
-        async with http.get("/web/missing.js") as response:
-            assert response.status == 404
-            assert await response.json() == {"detail": "Not Found", "code": "not_found"}
+                for_ever = "immutable" in response.headers["Cache-Control"]
+                assert for_ever == path.startswith("/web/")
+                assert ("Content-Encoding" in response.headers) == (path != "/")
+        for path in ("/web/chat.js", "/web/..%2fpage.py", "/web/"):
+            async with http.get(path) as response:
+                assert response.status == 404
+                assert await response.json() == {"detail": "Not Found", "code": "not_found"}
     assert sum(file.stat().st_size for file in STATIC.iterdir()) <= 60_000
 
 
@@ -489,7 +449,7 @@ async def test_can_be_switched_off(tmp_path: Path) -> None:
     """Without the page there is nothing at the root."""
     config = lexical(tmp_path, web__page=False)
     async with running(config) as server, aiohttp.ClientSession(server.url) as http:
-        for path in ("/", "/web/chat.js"):
+        for path in ("/", "/widget.js", "/web/chat.js"):
             async with http.get(path) as response:
                 assert response.status == 404
 

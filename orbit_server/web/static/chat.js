@@ -1,4 +1,4 @@
-// The chat page: asks POST /chat, shows the streamed answer with its sources.
+// The chat page and the widget: they ask POST /chat and show the streamed answer with its sources.
 // Whatever a model or a document says is data: it becomes text nodes, never markup.
 
 const STRINGS = {
@@ -275,13 +275,18 @@ const memory = {
   },
 };
 
+/**
+ * A chat inside of `root`. `host` is the element whose language and colours are set. On a site of
+ * somebody else nothing is kept in the browser: `settings.keep` is false, and `settings.key` given.
+ */
 class Chat {
-  constructor(root, settings) {
+  constructor(root, settings, host) {
     this.settings = settings;
+    this.host = host;
     this.lang = language(settings.language);
     this.strings = STRINGS[this.lang];
     this.turns = [];
-    this.key = this.keyFromAddress() ?? memory.get("key");
+    this.key = settings.key ?? this.keyFromAddress() ?? memory.get("key");
     this.build(root);
     this.restore();
     this.showForm();
@@ -322,17 +327,24 @@ class Chat {
       element("p", {}, strings.keyWanted), element("label", { for: "key" }, strings.key), this.keyInput,
       element("button", { type: "submit", class: "main" }, strings.open));
     this.changeKey = element("button", { type: "button", onclick: () => this.forgetKey() }, strings.changeKey);
-    const header = element("header", {},
+    // Within another page there is one banner and one main part already: that page's.
+    const [banner, main] = settings.keep ? ["header", "main"] : ["div", "div"];
+    const header = element(banner, { class: "head" },
       ...(settings.logo ? [element("img", { src: settings.logo, alt: "" })] : []),
       element("h1", { dir: "auto" }, settings.title),
       element("button", { type: "button", onclick: () => this.restart() }, strings.newChat), this.changeKey);
     const links = settings.links.map(({ label, url }) => link(url, strings.newTab, label));
     this.scroll = element("div", { class: "scroll" }, this.greeting, this.log, this.notices, this.spoken);
-    root.append(element("div", { class: "chat" }, header, element("main", {}, this.scroll, this.keyForm, this.form),
-      ...(links.length ? [element("footer", {}, ...links)] : [])));
-    document.documentElement.lang = this.lang;
+    this.box = element("div", { class: "chat" }, header, element(main, { class: "body" }, this.scroll, this.keyForm, this.form),
+      ...(links.length ? [element("footer", {}, ...links)] : []));
+    root.append(this.box);
+    this.host.lang = this.lang;
     if (settings.color) this.colour(settings.color);
-    addEventListener("keydown", (event) => event.key === "Escape" && this.stop());
+    this.box.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.running) return;
+      event.stopPropagation(); // the first Escape stops an answer, the next one closes a widget
+      this.stop();
+    });
   }
 
   context(reference = null) {
@@ -345,9 +357,8 @@ class Chat {
       return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
     });
     const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue; // relative luminance, WCAG 2.2
-    const style = document.documentElement.style;
-    style.setProperty("--accent", accent);
-    style.setProperty("--on-accent", light > 0.179 ? "#000" : "#fff");
+    this.host.style.setProperty("--accent", accent);
+    this.host.style.setProperty("--on-accent", light > 0.179 ? "#000" : "#fff");
   }
 
   // -- the key
@@ -356,9 +367,13 @@ class Chat {
     const missing = this.settings.key_required && !this.key;
     this.keyForm.hidden = !missing;
     this.form.hidden = missing;
-    this.changeKey.hidden = missing || !this.settings.key_required;
+    this.changeKey.hidden = missing || !this.settings.key_required || Boolean(this.settings.key);
     this.greeting.hidden = missing || this.turns.length > 0;
-    (missing ? this.keyInput : this.input).focus({ preventScroll: true });
+    if (this.settings.keep) this.focus();
+  }
+
+  focus() {
+    (this.keyForm.hidden ? this.input : this.keyInput).focus({ preventScroll: true });
   }
 
   onKeyGiven(event) {
@@ -440,7 +455,7 @@ class Chat {
     if (failure) this.fail(failure, message, answer, [asked, shown]);
     if (answer.content && !failure) {
       this.turns.push({ role: "user", content: message }, answer);
-      memory.set("turns", JSON.stringify(this.turns));
+      if (this.settings.keep) memory.set("turns", JSON.stringify(this.turns));
     }
     this.input.focus({ preventScroll: true });
   }
@@ -469,7 +484,11 @@ class Chat {
       this.input.value = message;
       this.grow();
     }
-    if (["invalid_api_key", "missing_api_key", "http_401"].includes(code)) {
+    if (["invalid_api_key", "http_401"].includes(code)) {
+      if (this.settings.key) {
+        this.notice(strings.trouble);
+        return;
+      }
       this.key = null;
       memory.set("key", null);
       this.notice(strings.wrongKey);
@@ -594,7 +613,7 @@ class Chat {
     this.running = null;
     this.busy(false);
     this.turns = [];
-    memory.set("turns", null);
+    if (this.settings.keep) memory.set("turns", null);
     this.log.replaceChildren();
     this.notices.replaceChildren();
     this.spoken.textContent = "";
@@ -602,6 +621,7 @@ class Chat {
   }
 
   restore() {
+    if (!this.settings.keep) return;
     try {
       this.turns = JSON.parse(memory.get("turns") ?? "[]");
     } catch {
@@ -615,6 +635,75 @@ class Chat {
   }
 }
 
-const settings = JSON.parse(document.getElementById("settings").textContent);
-settings.root = document.documentElement.dataset.root;
-new Chat(document.body, settings);
+// -- the widget -----------------------------------------------------------------------------------
+
+/** `<orbit-chat data-key="…">`: a button that opens a chat, or with `inline` the chat itself. */
+class OrbitChat extends HTMLElement {
+  static settings = {};
+  static style = null;
+
+  connectedCallback() {
+    if (this.shadowRoot) return; // moved within the page
+    const { key = null, title, color, language, greeting, position } = this.dataset;
+    const given = Object.fromEntries(Object.entries({ title, color, language, greeting }).filter(([, value]) => value));
+    if (given.color && !/^#[0-9a-f]{6}$/i.test(given.color)) delete given.color;
+    this.settings = { ...OrbitChat.settings, ...given, key, keep: false, logo: null };
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [OrbitChat.style];
+    this.panel = element("div", { class: "widget", role: "dialog", id: "panel", "aria-label": this.settings.title });
+    if (this.hasAttribute("inline")) {
+      this.panel.setAttribute("role", "group");
+      root.append(this.panel);
+      this.start();
+      return;
+    }
+    this.panel.hidden = true;
+    this.opener = element("button", {
+      type: "button", class: "main opener", "aria-expanded": "false", "aria-controls": "panel", onclick: () => this.toggle(),
+    }, this.settings.title);
+    const side = position === "left" ? "left" : "right";
+    const floating = element("div", { class: `floating ${side}` }, this.panel, this.opener);
+    floating.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || this.panel.hidden) return;
+      event.stopPropagation();
+      this.toggle();
+    });
+    root.append(floating);
+    if (this.settings.color) Chat.prototype.colour.call({ host: this }, this.settings.color);
+  }
+
+  disconnectedCallback() {
+    this.chat?.stop();
+  }
+
+  start() {
+    this.chat ??= new Chat(this.panel, this.settings, this);
+  }
+
+  toggle() {
+    const open = this.panel.hidden;
+    this.panel.hidden = !open;
+    this.opener.setAttribute("aria-expanded", String(open));
+    if (!open) {
+      this.opener.focus();
+      return;
+    }
+    this.start();
+    this.chat.focus();
+  }
+}
+
+/** Define `<orbit-chat>`, once for a page however often it is asked for. */
+export function defineWidget(settings, css) {
+  if (customElements.get("orbit-chat")) return;
+  OrbitChat.settings = settings;
+  OrbitChat.style = new CSSStyleSheet();
+  OrbitChat.style.replaceSync(css);
+  customElements.define("orbit-chat", OrbitChat);
+}
+
+const ownRoot = document.documentElement.dataset.orbitRoot;
+if (ownRoot !== undefined) {
+  const settings = JSON.parse(document.getElementById("orbit-settings").textContent);
+  new Chat(document.body, { ...settings, root: ownRoot, keep: true }, document.documentElement);
+}
