@@ -30,7 +30,7 @@ _PROBE_CHARS = 8192
 class _Phrase(NamedTuple):
     entry: str
     letters: str  # what a text must hold once everything but letters and digits is taken out
-    pattern: re.Pattern[str]
+    pattern: str  # compiled when it is needed: most phrases of a long list never are
 
 
 class _Expression(NamedTuple):
@@ -92,7 +92,7 @@ class Blocklist:
         letters = [(_letters(form), form) for form in forms]
         for phrase in self._phrases:
             for bare, form in letters:
-                if phrase.letters in bare and phrase.pattern.search(form):
+                if phrase.letters in bare and re.search(phrase.pattern, form):
                     return phrase.entry
         return None
 
@@ -127,7 +127,7 @@ def _phrases(entry: str) -> Iterator[_Phrase]:
         before = "" if _UNSPACED.match(words[0]) else r"(?<![^\W_])"
         after = "" if _UNSPACED.match(words[-1][-1]) else r"(?![^\W_])"
         pattern = _GAP.join(map(_word, words))
-        yield _Phrase(entry, _letters(phrase), re.compile(f"{before}{pattern}{after}"))
+        yield _Phrase(entry, _letters(phrase), f"{before}{pattern}{after}")
 
 
 def _word(word: str) -> str:

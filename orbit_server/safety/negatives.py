@@ -112,7 +112,9 @@ _MARKUP = re.compile("[*_`~\"'“”‘’„«»]")
 _TAKEN_BACK = re.compile(
     r"\W*(?:(?:but|if|unless|except|only|or|provided|assuming|though|although|not|nope|never"
     r"|however|actually|in fact|in truth|hm+|just|is|was|are|would|will|that would|which|yet|still"
-    r"|negative)\b"
+    r"|negative|maybe|perhaps|probably|possibly|presumably|mostly|mainly|largely|partly|partially"
+    r"|almost|nearly|hardly|barely|somewhat|sometimes|semi|isnt|wasnt|arent|0|un(?:clear|sure|certain)?"
+    r"|in (?:part|theory|doubt|most)|for (?:now|adults|some|most))\b|[^\w\n]*[≠¬~]"
     rf"|(?:f|no?|{'|'.join(map(fold, _NO_ELSEWHERE))})\W*(?:$|really|actually))"
 )
 

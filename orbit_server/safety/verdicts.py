@@ -20,12 +20,15 @@ Mode = Literal["strict", "fuzzy"]
 CATEGORIES = tuple(f"S{number}" for number in range(1, 15))
 
 _QUOTES = ('""', "''", "“”", "‘’")
-_MARKS = "*_`\"'“”‘’„‚«»‹›"
+_MARKS = "*_`\"'“”‘’„‟‚‛«»‹›〝〞〟❝❞❛❜′″"
 _BLANK = " \t\r\n\f\v\u3000\xa0\ufeff\u200b\u200e\u200f\u2060"
-_BEFORE = rf"[{_MARKS}(\[<【〔「『〈《⟨❨]{{0,6}}"
-_AFTER = rf"[{_MARKS})\]>】〕」』〉》⟩❩]{{0,6}}"
+_BEFORE = rf"[{_MARKS}(\[<【〔〖〘〚「『〈《⟨⟦❨]{{0,6}}"
+_AFTER = rf"[{_MARKS})\]>】〕〗〙〛」』〉》⟩⟧❩]{{0,6}}"
 # Signs of a yes, in colours of skin; any other sign makes a verdict unclear.
-_APPROVAL = r"(?:\s*[✅✔☑👍👌🆗🟢💚😊🙂😀😃😄😁☺🤗😇🎉🙌✨🌟⭐][\ufe0f\U0001f3fb-\U0001f3ff]?){1,4}"
+_APPROVAL = (
+    r"(?:\s*[✅✔☑👍👌👏🙌🙏💪🤝🆗🆒🟢💚💙💛❤💖💯😊🙂😀😃😄😁☺🤗😇🥳🤩🎉🎊✨🌟⭐🌈☀🌞🏆📚🕊]"
+    r"[\ufe0f\U0001f3fb-\U0001f3ff]?){1,4}"
+)
 
 _OPENING = r"(?:[>#*+-]{1,6}\s{1,9}){0,3}(?:```[a-z]{0,9}\s{1,9})?"
 _LABEL = re.compile(

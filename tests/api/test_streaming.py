@@ -185,6 +185,15 @@ async def test_lone_surrogates_arrive_as_escapes(
     )
 
 
+async def test_thoughts_are_not_shown(town: ChatServer) -> None:
+    """A think block in the model's own text reaches no reader, in no shape of answer."""
+    town.ollama.reply = ["<th", "ink>\nHm", ", nine?\n</", "think>\n\n", "At ", "nine.\n"]
+    for stream_format in ("delta", "cumulative"):
+        assert read(await town.ask(stream_format=stream_format), stream_format) == "At nine.\n"
+    assert (await town.ask(stream=False)).json()["response"] == "At nine.\n"
+    assert {record["response"] for record in town.exchanges()[-3:]} == {"At nine.\n"}
+
+
 async def test_line_of_600_kilobytes(town: ChatServer) -> None:
     """Longer than any line reader's usual limit."""
     town.ollama.long_line = 600_000
