@@ -8,19 +8,23 @@ questions best.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from ..errors import SearchError
+from ..errors import ModelError, SearchError
 from ..types import Passage, Question, Retrieved
 from .bm25 import NO_INDEX, Bm25Index, Hit
 from .chroma.protocol import Chroma, Collection, Record
 from .embedders import Embedder, check_embedder
 from .mending import IndexMender
+from .refused_texts import embedded as embedded_texts
 from .tokenizer import folded
+
+logger = logging.getLogger(__name__)
 
 THRESHOLD = "orbit_threshold"
 _COVERAGE_WEIGHT = 0.5
@@ -129,8 +133,18 @@ class Retrieval:
         stored = await self.chroma.collection(collection)
         check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
-        vector = await self.embedder.query(text)
+        vector, reason = await self._vector(text)
         embedded = time.perf_counter()
+        if vector is None:
+            logger.warning(
+                "the embedding model refuses a question, which words alone answer: %s",
+                reason,
+                extra={"request_id": request_id},
+            )
+            by_words = await self._by_words(stored, text, reason, request_id)
+            timings["embedding"] = _milliseconds(started, embedded)
+            timings["search"] = _milliseconds(embedded, time.perf_counter())
+            return by_words, stored
         records, hits = await asyncio.gather(
             self.chroma.query(
                 collection, vector, n=self.candidates, bare=True, request_id=request_id
@@ -150,6 +164,28 @@ class Retrieval:
         return [
             Scored(record.id, _cosine(record, searched), bm25.get(record.id)) for record in records
         ], searched
+
+    async def _vector(self, text: str) -> tuple[list[float] | None, str]:
+        """Embed a question, or its beginning where the model refuses the whole; None and why."""
+
+        async def query(texts: Sequence[str]) -> list[list[float]]:
+            return [await self.embedder.query(each) for each in texts]
+
+        [found] = await embedded_texts([text], query)
+        return found.vector, found.reason
+
+    async def _by_words(
+        self, stored: Collection, text: str, reason: str, request_id: str | None
+    ) -> list[Scored]:
+        """Search by words where there is no vector: their share stands for the cosine as well."""
+        hits = await self._hits(stored, text)
+        if not hits and not await self.mender.is_complete(stored):
+            raise ModelError(reason)  # neither search can tell that there is nothing
+        bare = [Scored(hit.id, 0.0, hit.score) for hit in hits]
+        return [
+            Scored(each.passage.id, each.passage.score / _COVERAGE_WEIGHT, each.bm25)
+            for each in await self._read(bare, text, stored, request_id)
+        ]
 
     async def _hits(self, stored: Collection, text: str) -> list[Hit]:
         """Search by words, where their index is complete; a part of it would mislead."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.ingest import ingest
 from orbit_server.documents.model import Chunk
-from orbit_server.errors import CollectionNotFound, EmbedderMismatch
+from orbit_server.errors import CollectionNotFound, EmbedderMismatch, ModelError
 from orbit_server.retrieval.bm25 import Bm25Index
 from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.embedders import embedder_metadata
@@ -412,3 +412,66 @@ async def test_equal_passages_count_once(town: ChatServer) -> None:
     found = (await retrieval(Question(message="pool"), town.name)).passages
     texts = [" ".join(passage.text.casefold().split()) for passage in found]
     assert sorted(texts) == sorted({same.casefold(), "it costs a lot.", "no dogs."})
+
+
+# -- questions that have no vector ------------------------------------------------------------
+
+
+class Refusing(LexicalEmbedder):
+    """An embedder that refuses questions with a word in it, or longer than some characters."""
+
+    def __init__(self, *, word: str = "zebra", longest: int = 1000) -> None:
+        super().__init__()
+        self.word, self.longest = word, longest
+        self.asked: list[str] = []
+
+    async def query(self, text: str) -> list[float]:
+        self.asked.append(text)
+        if self.word in text or len(text) > self.longest:
+            raise ModelError("unsupported value: NaN")
+        return await super().query(text)
+
+
+ZOO = {
+    "When is the library open?": "From nine.",
+    "May I keep a zebra in the garden?": "Only two.",
+    "What does the swimming pool cost?": "Four euros.",
+}
+
+
+async def test_a_refused_question_is_answered_by_words(
+    town: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its words find the passage, what shares none is not relevant, and the log says why."""
+    await town.load(ZOO)
+    embedder = Refusing()
+    assert await town.answers("Can I keep a zebra?", embedder=embedder) == ["Only two."]
+    assert "unsupported value: NaN" in caplog.text
+    assert await town.answers("zebra zodiac horoscope stars?", embedder=Refusing(word="z")) == []
+    assert await town.answers("When is the library open?", embedder=embedder) == ["From nine."]
+
+
+async def test_a_question_that_is_too_long_is_shortened(town: ChatServer) -> None:
+    """Its beginning has a vector."""
+    await town.load(ZOO)
+    embedder = Refusing(longest=60)
+    question = "When is the library open? " + "Please answer soon. " * 4
+    assert await town.answers(question, embedder=embedder, confidence=0.3) == ["From nine."]
+    assert len(embedder.asked[-1]) <= 60
+
+
+async def test_a_model_that_refuses_all_questions_fails(town: ChatServer) -> None:
+    """Words do not hide that the embedding model is broken."""
+    await town.load(ZOO)
+    with pytest.raises(ModelError, match="NaN"):
+        await town.answers("When is the library open?", embedder=Refusing(word=""))
+
+
+async def test_without_vector_and_words_nothing_is_claimed(
+    town: ChatServer, chroma: Chroma
+) -> None:
+    """Where the word index is not complete either, "not found" would be a guess."""
+    await town.load(ZOO)
+    await town.index.drop((await chroma.collection(town.name)).id)
+    with pytest.raises(ModelError, match="NaN"):
+        await town.answers("Can I keep a zebra?", embedder=Refusing())

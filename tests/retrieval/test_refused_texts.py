@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from orbit_server.documents.refused_texts import Embedded, embedded
 from orbit_server.errors import ModelError, ModelUnreachable
+from orbit_server.retrieval.refused_texts import Embedded, embedded
 
 pytestmark = pytest.mark.anyio
 
