@@ -102,7 +102,7 @@ class Services:
         )
         self.answers_check = AnswersCheck()
         self.collections_check = CollectionsCheck(
-            probe=partial(retrieval.probe, chroma=self.chroma, lexical=self.lexical),
+            probe=partial(retrieval.probe, chroma=self.chroma),
             names=self._collection_names,
         )
         self.configure(config, rules)
@@ -195,7 +195,10 @@ class Services:
 
     async def _test_chroma(self) -> Mapping[str, Any]:
         await self.chroma.heartbeat()
-        return await self.collections_check.test()
+        found = await self.collections_check.test()
+        if self.retrieval.mender.incomplete:
+            found = {"warning": "a collection is searched by meaning alone", **found}
+        return found
 
     def _note_verdict(self, verdict: Verdict) -> None:
         self.metrics.verdict(

@@ -76,6 +76,7 @@ async def _details(services: Services) -> dict[str, Any]:
         "models": models,
         "collections": sizes,
         "failing_collections": services.collections_check.failing,
+        "incomplete_word_indexes": services.retrieval.mender.incomplete,
         "chatlog": {
             "waiting": services.chatlog.waiting,
             "lost": services.chatlog.lost,

@@ -121,6 +121,23 @@ async def test_a_single_collection_that_cannot_be_searched(
         assert (await get(server, "/health"))[1]["status"] == "ok"
 
 
+async def test_a_word_index_that_is_damaged(tmp_path: Path) -> None:
+    """It is a warning until it is mended: questions are answered, in a worse order."""
+    async with running(lexical(tmp_path)) as server:
+        await server.pairs("town", {f"Question {number}?": "Answer." for number in range(50)})
+        mender = server.services.retrieval.mender
+        mender.incomplete["town"] = "20 of 50 passages"
+        _, said = await get(server, "/health/ready?verbose")
+        warning = "a collection is searched by meaning alone"
+        assert said["status"] == "ok"
+        assert said["components"]["chroma"] == {"status": "ok", "warning": warning}
+        _, said = await get(server, "/health?verbose", **ADMIN)
+        assert said["incomplete_word_indexes"] == {"town": "20 of 50 passages"}
+        while (await mender.reindex("town")).done < 50:
+            pass
+        assert "warning" not in (await get(server, "/health"))[1]["components"]["chroma"]
+
+
 async def test_a_model_that_fails_with_every_question(tmp_path: Path) -> None:
     """It is installed, and nobody gets an answer: an error, until somebody does."""
     async with town(tmp_path) as there, there.with_ollama():
