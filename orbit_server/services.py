@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self
 
 from . import __version__, llm, retrieval, safety
 from .answering import Pipeline
-from .auth.keys import Keys, database_file
+from .auth.database import database_file
+from .auth.keys import Keys
 from .auth.policy import Policy
 from .config.schema import Config
 from .documents.collection_store import CollectionStore

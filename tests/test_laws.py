@@ -29,7 +29,7 @@ OWNERS: dict[str, set[str]] = {
     "regex": {"safety.blocklist"},
     "rich": {"cli"},
     "snowballstemmer": {"retrieval.hashed_embedder"},
-    "sqlalchemy": {"auth.keys"},
+    "sqlalchemy": {"auth"},
     "sse_starlette": {"api.event_stream"},
     "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},
     "typer": {"cli"},

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from ..auth.keys import Key
+from ..auth.key import Key
 from ..config.schema import Config
 from ..errors import Unprocessable
 from ..services import Services

@@ -5,8 +5,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..answering import Answer
-from ..auth.keys import Key
-from ..errors import OrbitError
+from ..auth.key import Key
+from ..errors import KeysUnavailable, OrbitError
 from ..safety import Verdict
 from ..services import Services
 from ..types import NO_TOKENS, ExchangeResult, Passage, Question
@@ -16,7 +16,9 @@ logger = logging.getLogger(__name__)
 
 def report(services: Services, error: OrbitError, request_id: str | None) -> None:
     """Tell the operator why a request failed: in the server's log and in the chat log."""
-    logger.error("request %s: %s: %s", request_id, error.code, error)
+    # An outage of the key database is logged by itself, once: not for every request.
+    level = logging.DEBUG if isinstance(error, KeysUnavailable) else logging.ERROR
+    logger.log(level, "request %s: %s: %s", request_id, error.code, error)
     services.chatlog.write_nowait("error", request_id=request_id, code=error.code, cause=str(error))
 
 

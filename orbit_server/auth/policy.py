@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import SecretStr
 
 from ..errors import Forbidden
-from .keys import Key
+from .key import Key
 
 ADMIN = "admin"
 

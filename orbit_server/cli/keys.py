@@ -10,7 +10,8 @@ import typer
 from .options import Collection
 
 if TYPE_CHECKING:
-    from ..auth.keys import Key, Keys
+    from ..auth.key import Key
+    from ..auth.keys import Keys
     from ..types import StreamFormat
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ def _stream_format(text: str) -> str:
 
 
 def _expiry(text: str) -> datetime:
-    from ..auth.keys import parse_expiry
+    from ..auth.key import parse_expiry
 
     try:
         return parse_expiry(text)

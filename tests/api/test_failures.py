@@ -309,9 +309,7 @@ async def test_key_database_is_broken(tmp_path: Path) -> None:
         database = tmp_path / "orbit.db"
         assert (await town.ask()).status == 200
         other = await town.server.key("town")
-        engine = town.server.services.keys._engine
-        assert engine is not None
-        await engine.dispose()
+        await town.server.services.keys.database.disconnect()
         replace_by_folder(database)
         for headers in (other, {"X-API-Key": "api_" + "x" * 32}):
             reply = await town.ask(headers=headers)

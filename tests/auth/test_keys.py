@@ -17,8 +17,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from orbit_server.auth import keys as keys_module
-from orbit_server.auth.keys import Key, Keys, parse_expiry
+from orbit_server.auth.key import Key, parse_expiry
+from orbit_server.auth.keys import Keys
 from orbit_server.errors import Conflict, KeysUnavailable, NotStarted, Unprocessable
 
 pytestmark = pytest.mark.anyio
@@ -325,18 +325,18 @@ async def test_nothing_is_remembered_for_zero_seconds(url: str) -> None:
         assert await keys.verify(secret) is None
 
 
-async def test_the_memory_is_bounded(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_is_bounded(url: str) -> None:
     """The key that was not used for longest makes room."""
-    monkeypatch.setattr(keys_module, "_MOST_REMEMBERED", 2)
-    one, two, three = [(await keys.create("town", "Ann"))[1] for _ in range(3)]
-    for secret in (one, two, one, three):
-        await keys.verify(secret)
-    with statements() as seen:
-        assert await keys.verify(one)
-        assert await keys.verify(three)
-        reads = [statement for statement in seen if statement.startswith("SELECT")]
-        assert reads == []
-        assert await keys.verify(two)
+    async with Keys(url, most_remembered=2) as keys:
+        one, two, three = [(await keys.create("town", "Ann"))[1] for _ in range(3)]
+        for secret in (one, two, one, three):
+            await keys.verify(secret)
+        with statements() as seen:
+            assert await keys.verify(one)
+            assert await keys.verify(three)
+            reads = [statement for statement in seen if statement.startswith("SELECT")]
+            assert reads == []
+            assert await keys.verify(two)
         assert [statement for statement in seen if statement.startswith("SELECT")]
 
 
@@ -460,13 +460,11 @@ async def test_the_last_use_is_noted_once_a_minute(url: str, time: Time) -> None
 
 
 async def test_a_last_use_that_cannot_be_noted_harms_nobody(
-    sqlite_url: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While another process holds the file for writing, verify answers all the same."""
     caplog.set_level("DEBUG", logger="orbit_server.auth.keys")
-    monkeypatch.setattr(keys_module, "_TIMEOUT", 0.05)
-    async with Keys(sqlite_url) as keys:
-        monkeypatch.undo()  # its connections stay impatient for a lock, its closing is patient
+    async with Keys(sqlite_url, timeout=0.05) as keys:
         _, secret = await keys.create("town", "Ann")
         with closing(sqlite3.connect(path)) as writer:
             writer.execute("BEGIN IMMEDIATE")
@@ -656,12 +654,9 @@ async def test_a_damaged_row_is_an_outage(sqlite_url: str) -> None:
                 await call
 
 
-async def test_a_locked_database_is_an_outage(
-    sqlite_url: str, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_locked_database_is_an_outage(sqlite_url: str, path: Path) -> None:
     """When another process keeps the lock, a change fails as an outage and reading goes on."""
-    monkeypatch.setattr(keys_module, "_TIMEOUT", 0.05)
-    async with Keys(sqlite_url) as keys:
+    async with Keys(sqlite_url, timeout=0.05) as keys:
         key, secret = await keys.create("town", "Ann")
         with closing(sqlite3.connect(path)) as writer:
             writer.execute("BEGIN IMMEDIATE")

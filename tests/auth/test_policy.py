@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from orbit_server.auth.keys import Key
+from orbit_server.auth.key import Key
 from orbit_server.auth.policy import ADMIN, Policy
 from orbit_server.errors import Forbidden
 

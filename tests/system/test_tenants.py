@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orbit_server.auth.keys import Key, Keys
+from orbit_server.auth.key import Key
+from orbit_server.auth.keys import Keys
 from orbit_server.documents.model import Chunk
 from orbit_server.retrieval.bm25 import Bm25Index, Hit
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ... import __version__
-from ...auth.keys import database_file
+from ...auth.database import database_file
 from ...config.loader import Config
 from ...errors import ConfigError
 from .finding import Finding, fail, ok, warn

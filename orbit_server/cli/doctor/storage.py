@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import llm, retrieval
-from ...auth.keys import Key, Keys, database_file
+from ...auth.database import database_file
+from ...auth.key import Key
+from ...auth.keys import Keys
 from ...config.loader import Config
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma

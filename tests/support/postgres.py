@@ -1,0 +1,124 @@
+"""A real PostgreSQL, and PgBouncer before it, on free loopback ports.
+
+From Debian's packages ``postgresql`` and ``pgbouncer``; ``missing()`` says which is not there.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HOST = "127.0.0.1"
+START_SECONDS = 60.0
+
+
+def missing() -> str:
+    """Return the name of the package that is not installed; empty when all is there."""
+    if not _binaries():
+        return "postgresql"
+    return "" if shutil.which("pgbouncer") else "pgbouncer"
+
+
+@contextmanager
+def postgres() -> Iterator[int]:
+    """Run PostgreSQL with a database ``orbit`` for ``orbit`` (password ``secret``); its port."""
+    with _folder() as folder:
+        data, port, tools = folder / "data", _free_port(), _binaries() or folder
+        password = folder / "password"
+        password.write_text("secret\n")
+        options = ["-U", "orbit", "-A", "scram-sha-256", "--pwfile", str(password), "-N"]
+        _run([tools / "initdb", "-D", data, *options], folder)
+        settings = [
+            f"-cport={port}",
+            f"-clisten_addresses={HOST}",
+            f"-cunix_socket_directories={folder}",
+        ]
+        with _process([tools / "postgres", "-D", data, "-cfsync=off", *settings], folder, port):
+            _run([tools / "createdb", "-h", HOST, "-p", str(port), "-U", "orbit", "orbit"], folder)
+            yield port
+
+
+@contextmanager
+def pgbouncer(server: int) -> Iterator[int]:
+    """Run PgBouncer in transaction mode before the PostgreSQL at port ``server``; its port."""
+    with _folder() as folder:
+        port = _free_port()
+        users = folder / "users"
+        users.write_text('"orbit" "secret"\n')
+        configuration = folder / "pgbouncer.ini"
+        configuration.write_text(
+            f"[databases]\norbit = host={HOST} port={server} user=orbit password=secret\n"
+            f"[pgbouncer]\nlisten_addr = {HOST}\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {users}\n"
+            "pool_mode = transaction\ndefault_pool_size = 2\nserver_reset_query =\n"
+        )
+        with _process([Path("/usr/sbin/pgbouncer"), configuration], folder, port):
+            yield port
+
+
+def _binaries() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return found[-1] if found else None
+
+
+def _user() -> str | None:
+    # PostgreSQL refuses to run as root.
+    return "postgres" if os.getuid() == 0 else None
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="orbit-pg-") as name:
+        if user := _user():
+            shutil.chown(name, user)
+        yield Path(name)
+
+
+def _run(command: list[Path | str], folder: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PGPASSWORD": "secret", "LC_ALL": "C"}
+    subprocess.run(
+        command, check=True, capture_output=True, cwd=folder, user=_user(), env=environment
+    )
+
+
+@contextmanager
+def _process(command: list[Path | str], folder: Path, port: int) -> Iterator[None]:
+    user = _user()
+    group = pwd.getpwnam(user).pw_gid if user else None
+    with (folder.parent / f"{folder.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, user=user, group=group, stdout=log, stderr=log
+        )
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _listens(port):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"{command[0]} does not start, see {log.name}")
+            time.sleep(0.05)
+        yield
+    finally:
+        # PostgreSQL takes a SIGTERM for a wish: it waits until all clients are gone.
+        process.send_signal(
+            signal.SIGINT if Path(command[0]).name == "postgres" else signal.SIGTERM
+        )
+        process.wait(START_SECONDS)
+        Path(log.name).unlink()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
