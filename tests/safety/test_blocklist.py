@@ -1,6 +1,7 @@
 """The blocklist sees through disguise, and no entry of it can hold up the server."""
 
 import logging
+import pickle
 import re
 import time
 from collections.abc import Callable
@@ -240,3 +241,11 @@ def test_documented_list_works(listed: Callable[[str], Blocklist]) -> None:
         assert blocklist.match(f"How do I {text}?") == "build a bomb"
     assert blocklist.match("I want to kill him") == "/kill (?:him|her)/"
     assert blocklist.match("a phrase: whole words") is None
+
+
+def test_a_list_can_be_handed_to_another_process() -> None:
+    """Workers get the list that their parent has read and tried."""
+    blocklist = Blocklist([("here", "build a bomb"), ("here", "/kill (?:him|her)/")])
+    copy = pickle.loads(pickle.dumps(blocklist))
+    assert copy.match("Build a bomb!") == "build a bomb"
+    assert copy.match("kill her") == "/kill (?:him|her)/"
