@@ -97,21 +97,23 @@ def calibrate_threshold(
 
     config = load(context.obj)
     asked = evaluate.read_questions(questions) if questions else []
-    foreign = calibrate.out_of_domain_questions()
+    out_of_domain = calibrate.out_of_domain_questions()
 
     async def run(
         store: "Store", services: "Services"
     ) -> "tuple[SearchSettings, calibrate.Calibration]":
         settings = await _settings(store, collection)
-        own = [each.question for each in asked if each.answerable]
+        in_domain = [each.question for each in asked if each.answerable]
         unanswerable = [each.question for each in asked if not each.answerable]
         if not asked:
-            own = await _own_questions(store, services, collection)
-        with progress("Searching", len(own) + len(foreign) + len(unanswerable)) as advanced:
+            in_domain = await _in_domain_questions(store, services, collection)
+        with progress(
+            "Searching", len(in_domain) + len(out_of_domain) + len(unanswerable)
+        ) as advanced:
             measured = await calibrate.calibrate(
                 partial(store.candidates, collection),
-                own,
-                foreign,
+                in_domain,
+                out_of_domain,
                 settings,
                 unanswerable=unanswerable,
                 advanced=advanced,
@@ -153,7 +155,7 @@ def _threshold(settings: "SearchSettings") -> str:
     return f"{settings.threshold:g} ({_ORIGINS[settings.threshold_origin]})"
 
 
-async def _own_questions(store: "Store", services: "Services", collection: str) -> list[str]:
+async def _in_domain_questions(store: "Store", services: "Services", collection: str) -> list[str]:
     from ..retrieval import calibration as calibrate
     from .console import progress, say
 
@@ -161,7 +163,7 @@ async def _own_questions(store: "Store", services: "Services", collection: str) 
     complete, model = None, services.config.ollama.model
     if services.config.answer.provider == "ollama":
         complete = partial(services.ollama.complete, model=model)
-    with progress("Wording questions", len(passages)) as advanced:
+    with progress("Rewording questions", len(passages)) as advanced:
         own = await calibrate.in_domain_questions(passages, complete=complete, advanced=advanced)
     worded = f"{own.by_model} reworded by {model}" if own.by_model else "none worded by a model"
     say(f"{len(own.questions)} questions of the collection, {worded}.")

@@ -113,7 +113,7 @@ def _new_records(directory: Path, seen: dict[Path, int]) -> Iterator[dict[str, A
     for path in _files(directory):
         with suppress(FileNotFoundError), path.open("rb") as file:
             if seen.get(path, 0) > os.fstat(file.fileno()).st_size:
-                seen[path] = 0  # somebody has made it anew
+                seen[path] = 0  # it was replaced
             file.seek(seen.get(path, 0))
             for line in file:
                 if not line.endswith(b"\n"):

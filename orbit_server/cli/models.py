@@ -23,7 +23,7 @@ def wanted_models(config: Config) -> dict[str, str]:
 
 
 async def missing_models(config: Config) -> dict[str, str] | None:
-    """Return those of ``wanted_models`` that are not installed; ``None`` where nobody answers.
+    """Return those of ``wanted_models`` that are not installed; ``None`` without an answer.
 
     Takes two seconds at most.
     """
@@ -41,14 +41,14 @@ async def missing_models(config: Config) -> dict[str, str] | None:
 async def require_models(config: Config, *keys: str) -> None:
     """Raise the ``ModelError`` family unless the models that ``keys`` name are there to be used.
 
-    Before work that needs them: where nobody listens, each call would be tried again and again.
+    Before work that needs them: without an answer, each call would be tried again and again.
     """
     needed = {key: model for key, model in wanted_models(config).items() if key in keys}
     if not needed:
         return
     missing = await missing_models(config)
     if missing is None:
-        raise ModelUnreachable(f"nobody answers at {config.ollama.base_url}")
+        raise ModelUnreachable(f"no answer from {config.ollama.base_url}")
     for key in needed.keys() & missing.keys():
         model = missing[key]
         raise ModelNotFound(f"{key}: {model} is not installed. Install it: ollama pull {model}")
