@@ -239,6 +239,8 @@ class Services:
         if database := database_file(config.database.url):
             folders.append(database.parent)
         checks["disk"] = disk_check(folders)
+        if self.guard is not None:
+            checks["safety"] = model("ollama", config.safety.model)
         if self.uses_ollama:
             checks["ollama"] = Check(version_check(self.ollama), optional=True)
         return checks

@@ -138,6 +138,25 @@ async def test_a_word_index_that_is_damaged(tmp_path: Path) -> None:
         assert "warning" not in (await get(server, "/health"))[1]["components"]["chroma"]
 
 
+async def test_the_model_of_the_safety_check(tmp_path: Path) -> None:
+    """Where it is not installed, no question gets through: that is an error."""
+    async with OllamaStandIn() as ollama:
+        safety = {"safety__mode": "strict", "safety__model": "llama-guard3:8b"}
+        async with running(
+            configuration(tmp_path, ollama__base_url=ollama.url, **safety)
+        ) as server:
+            said = (await get(server, "/health"))[1]
+            assert said["status"] == "error"
+            assert said["components"]["safety"] == {
+                "provider": "ollama",
+                "model": "llama-guard3:8b",
+                "status": "error",
+                "error": "model not installed",
+            }
+            ollama.models["llama-guard3:8b"] = ["completion"]
+            assert (await get(server, "/health"))[1]["status"] == "ok"
+
+
 async def test_a_model_that_fails_with_every_question(tmp_path: Path) -> None:
     """It is installed, and nobody gets an answer: an error, until somebody does."""
     async with town(tmp_path) as there, there.with_ollama():

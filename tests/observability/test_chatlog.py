@@ -231,7 +231,7 @@ async def test_a_removed_file_is_made_anew(tmp_path: Path) -> None:
     assert [line["number"] for line in lines(tmp_path)] == [2]
 
 
-async def test_personal_data_is_blotted_out_before_it_is_written(tmp_path: Path) -> None:
+async def test_personal_data_is_redacted_before_it_is_written(tmp_path: Path) -> None:
     """Redaction reaches question and answer, and nothing else."""
     async with ChatLog(tmp_path, max_wait=30, redact=redactor(["email"])) as log:
         await log.write(
