@@ -14,6 +14,9 @@ _INVISIBLE = re.compile(f"[{INVISIBLE}\x1c-\x1f]")
 _FILLERS = re.compile(f"[{FILLERS}]")
 _REPEATED = re.compile(f"[{JOINERS}]{{2,}}|[{EMOJI_SELECTORS}](?=[{EMOJI_SELECTORS}])")
 _STRAY_JOINER = re.compile(f"(?<![^\x00-\x7f])[{JOINERS}]|[{JOINERS}](?![^\x00-\x7f])")
+# Chinese and Japanese have no blanks between words, so a line that ends there stands for none.
+_UNSPACED = "[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
+_WRAP = re.compile(rf"(?<={_UNSPACED})\s*\n\s*(?={_UNSPACED})")
 
 
 def clean(text: str) -> str:
@@ -30,3 +33,8 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Return ``text`` cleaned, each run of white space as one space, none at the ends."""
     return " ".join(clean(text).split())
+
+
+def unwrapped(text: str) -> str:
+    """Return ``text`` as one line: its line breaks are spaces, or nothing where words have none."""
+    return _WRAP.sub("", text).replace("\n", " ")

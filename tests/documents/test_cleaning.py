@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbit_server.documents.cleaning import clean
+from orbit_server.documents.cleaning import clean, unwrapped
 
 unhurried = settings(deadline=None, max_examples=150)
 
@@ -48,3 +48,19 @@ def test_clean_text_holds_no_invisible_character(text: str) -> None:
     assert not any("\ud800" <= character <= "\udfff" for character in result)
     assert not set(result) & set("\u200b\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufeff\xad")
     assert not any(unicodedata.category(c) == "Cc" for c in result if c not in "\n\t")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one\ntwo", "one two"),
+        ("窓口は九時に開きま\nす。電話は", "窓口は九時に開きます。電話は"),
+        ("平日\n  9時", "平日   9時"),
+        ("图书馆，\n开放", "图书馆，开放"),
+        ("한국어\n문장", "한국어 문장"),
+        ("日本\nJapan", "日本 Japan"),
+    ],
+)
+def test_a_line_that_wraps_is_a_space_where_words_have_one(text: str, expected: str) -> None:
+    """Chinese and Japanese go on without a gap; Korean has blanks."""
+    assert unwrapped(text) == expected

@@ -52,7 +52,7 @@ def read(data: bytes) -> Document:
             elif piece.type == "hardbreak":
                 page.handle_starttag("br", [])
             elif piece.type == "softbreak":
-                page.handle_data(" ")
+                page.handle_data("\n")
             elif piece.type in ("text", "code_inline"):
                 page.handle_data(piece.content)
     document = page.finished()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..cleaning import one_line
+from ..cleaning import one_line, unwrapped
 from ..model import MAX_HEADING_CHARS, Block, Document, heading_path, shortened
 
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
@@ -63,7 +63,7 @@ class Outline:
         self._path: list[tuple[int, str]] = []
         self._bare = False  # the last heading has nothing below it yet
         self._parts: list[str] = []  # the headings of level 1; "" for a first one that comes late
-        self._text: list[str] = []
+        self._text: list[str] = []  # a line feed is a break, a carriage return just wraps
         self._level = 0
         self._listings = 0
         self._lists: list[int | None] = []
@@ -82,8 +82,8 @@ class Outline:
         return self._document
 
     def text(self, data: str) -> None:
-        """Add text; outside of listings its line breaks are spaces."""
-        self._text.append(data if self._listings else data.replace("\n", " "))
+        """Add text; outside of listings its line breaks are no breaks for a reader."""
+        self._text.append(data if self._listings else data.replace("\n", "\r"))
 
     def break_line(self) -> None:
         """End a line that the author ended."""
@@ -146,7 +146,8 @@ class Outline:
         if self._listings:
             self._add(raw.strip("\n").rstrip(), verbatim=True)
             return
-        text = "\n".join(filter(None, map(one_line, raw.split("\n"))))
+        lines = (one_line(unwrapped(line.replace("\r", "\n"))) for line in raw.split("\n"))
+        text = "\n".join(filter(None, lines))
         table = self._tables[-1] if self._tables else None
         if not text:
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UnreadableDocument
-from ..cleaning import one_line
+from ..cleaning import one_line, unwrapped
 from ..model import Block, Document
 
 _WORKER = Path(__file__).with_name("pdf_worker.py")
@@ -39,7 +39,6 @@ _COMPOUNDING = re.compile(
     r"(?:open|well|self|non|high|low|long|short|real|full|half|hard|free|two|three|four|five|six|ten)"
     r"-(?!ing|er|ness|it|ful|ish|ly|ment|able|less)\w{5,}"
 )
-_CJK = re.compile("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
 def read(data: bytes, *, seconds: float = 60.0, megabytes: int = 1024) -> Document:
@@ -129,8 +128,7 @@ class _Lines:
         if hyphened and after.split()[0] not in _SUSPENDING:
             divided = before.endswith("\u00ad") or self._divided(before, after)
             return before[:-1] + ("" if divided else "-") + after
-        unspaced = _CJK.match(before[-1:]) and _CJK.match(after)
-        return before + ("" if unspaced else " ") + after
+        return before[:-1] + unwrapped(f"{before[-1:]}\n{after[:1]}") + after[1:]
 
     def _divided(self, before: str, after: str) -> bool:
         """Return whether the hyphen between the lines is the line's and not the word's."""

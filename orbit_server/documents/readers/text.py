@@ -1,6 +1,7 @@
 """Plain text: paragraphs between blank lines. And bytes to text, for all readers of text."""
 
 from ...errors import UnreadableDocument
+from ..cleaning import unwrapped
 from ..model import Block, Document
 
 
@@ -32,4 +33,4 @@ def read(data: bytes) -> Document:
             paragraphs[-1].append(line)
         elif paragraphs[-1]:
             paragraphs.append([])
-    return Document("", [Block(" ".join(lines)) for lines in paragraphs])
+    return Document("", [Block(unwrapped("\n".join(lines))) for lines in paragraphs])

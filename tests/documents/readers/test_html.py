@@ -184,3 +184,9 @@ def test_however_html_is_nested_its_words_come_out(folder: Path, body: str) -> N
     everything = " ".join(chunk.embed for chunk in load(folder, "any.html", body))
     assert "SECRET" not in everything
     assert all(word in everything for word in expected)
+
+
+def test_japanese_lines_are_joined_without_a_gap(tmp_path: Path) -> None:
+    """A line that ends in the middle of a word is no end of the word."""
+    chunks = load(tmp_path, "a.html", "窓口は九時に開きま\nす。\nOpen from\nnine.")
+    assert texts(chunks) == ["窓口は九時に開きます。 Open from nine."]

@@ -147,3 +147,9 @@ def test_html_shown_as_markdown_code_is_kept(tmp_path: Path) -> None:
     """Code is visible, whatever it would do elsewhere."""
     chunks = load(tmp_path, "a.md", "`<!-- shown -->`\n\n```html\n<p hidden>shown too</p>\n```\n")
     assert chunks[0].text == "<!-- shown -->\n\n<p hidden>shown too</p>"
+
+
+def test_japanese_lines_are_joined_without_a_gap(tmp_path: Path) -> None:
+    """A line that ends in the middle of a word is no end of the word."""
+    chunks = load(tmp_path, "a.md", "窓口は九時に開きま\nす。\nOpen from\nnine.")
+    assert texts(chunks) == ["窓口は九時に開きます。 Open from nine."]

@@ -20,3 +20,9 @@ def test_text_is_divided_at_blank_lines(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_not_text(tmp_path: Path) -> None:
     """Files from Windows begin with their text."""
     assert texts(load(tmp_path, "a.txt", b"\xef\xbb\xbfhello")) == ["hello"]
+
+
+def test_japanese_lines_are_joined_without_a_gap(tmp_path: Path) -> None:
+    """A line that ends in the middle of a word is no end of the word."""
+    chunks = load(tmp_path, "a.txt", "窓口は九時に開きま\nす。\nOpen from\nnine.")
+    assert texts(chunks) == ["窓口は九時に開きます。 Open from nine."]
