@@ -13,7 +13,7 @@ from .auth.database import database_file
 from .auth.keys import Keys
 from .auth.policy import Policy
 from .config.schema import Config
-from .documents.collection_store import CollectionStore
+from .documents import CollectionStore
 from .errors import NotStarted
 from .llm.installed import InstalledModels, model_check, version_check
 from .observability import Check, CollectionsCheck, Health, build_chatlog, build_shipper

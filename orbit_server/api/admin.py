@@ -113,7 +113,7 @@ async def list_documents(request: Request) -> Response:
 
 async def put_documents(request: Request) -> Response:
     """Embed and store a batch of chunks, then remove those that they replace."""
-    batch = validated(wire.Batch, await read_json(request, limit=_DOCUMENTS_LIMIT))
+    batch = validated(wire.ChunkBatch, await read_json(request, limit=_DOCUMENTS_LIMIT))
     store, name = _services(request).store, request.path_params["name"]
     stored = await store.put(name, batch.chunks(), batch.remove)
     count = len(batch.documents) - len(stored.left_out)

@@ -7,7 +7,7 @@ import typer
 from .options import Server
 
 if TYPE_CHECKING:
-    from ..documents.collection_store import Store
+    from ..documents import Store
     from ..documents.repair import Repaired
     from ..retrieval.mending import Reindexed
     from ..services import Services

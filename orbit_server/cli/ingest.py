@@ -8,7 +8,7 @@ import typer
 from .options import Collection, Server
 
 if TYPE_CHECKING:
-    from ..documents.collection_store import Store
+    from ..documents import Store
     from ..documents.ingest import FileResult, Report
     from ..services import Services
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from ..config.loader import Config
-from ..documents.collection_store import Store
+from ..documents import Store
 from ..documents.remote_store import RemoteStore, is_loopback
 from ..errors import CollectionNotFound, Forbidden, OrbitError
 from ..retrieval.chroma.lock import holder, holder_token

@@ -92,7 +92,7 @@ class RemoteStore:
         return set((await self._documents(collection, source=source))["ids"])
 
     async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
-        body = wire.Batch.of(chunks, remove).model_dump()
+        body = wire.ChunkBatch.of(chunks, remove).model_dump()
         reply = await self._call("POST", f"/{_segment(collection)}/documents", body=body)
         return Stored(reply.get("shortened", {}), reply.get("left_out", {}))
 
@@ -202,7 +202,7 @@ class RemoteStore:
 
 
 class _Pin(aiohttp.Fingerprint):
-    """A fingerprint that breaks a connection off: a farewell would outlive the command."""
+    """A fingerprint that aborts on mismatch instead of waiting for TLS to close."""
 
     def check(self, transport: asyncio.Transport) -> None:
         try:

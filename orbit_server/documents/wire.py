@@ -23,7 +23,7 @@ MetadataKey = Annotated[str, AfterValidator(_own_key)]
 MetadataValue = str | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool
 
 
-class Document(BaseModel):
+class WireChunk(BaseModel):
     """One chunk, as ``ingest`` cut it."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
@@ -32,17 +32,17 @@ class Document(BaseModel):
     metadata: dict[MetadataKey, MetadataValue]
 
 
-class Batch(BaseModel):
+class ChunkBatch(BaseModel):
     """The body of ``POST …/documents``: what to store, and then what to remove."""
 
-    documents: Annotated[list[Document], Field(max_length=1000)] = []
+    documents: Annotated[list[WireChunk], Field(max_length=1000)] = []
     remove: Annotated[list[str], Field(max_length=100_000)] = []
 
     @classmethod
     def of(cls, chunks: Iterable[Chunk], remove: Iterable[str]) -> Self:
         """Return the batch that stores ``chunks`` and removes the ids ``remove``."""
         # What cannot be stored is refused by the server, with its own words.
-        documents = [Document.model_construct(**asdict(chunk)) for chunk in chunks]
+        documents = [WireChunk.model_construct(**asdict(chunk)) for chunk in chunks]
         return cls.model_construct(documents=documents, remove=list(remove))
 
     def chunks(self) -> list[Chunk]:

@@ -67,20 +67,20 @@ def document(**fields: Any) -> dict[str, Any]:
         (wire.Reindex, {"start": 2**31}, "start must be less than 2147483648."),
         (wire.Sample, {"n": 1001}, "n must be at most 1000."),
         (wire.Threshold, {"threshold": "high"}, "threshold must be a number."),
-        (wire.Batch, {"documents": [{}] * 1001}, "documents must have at most 1000 entries."),
-        (wire.Batch, document(metadata=[]), "documents.0.metadata must be an object."),
+        (wire.ChunkBatch, {"documents": [{}] * 1001}, "documents must have at most 1000 entries."),
+        (wire.ChunkBatch, document(metadata=[]), "documents.0.metadata must be an object."),
         (
-            wire.Batch,
+            wire.ChunkBatch,
             document(metadata={"x": []}),
             f"{METADATA} must be text, a number, true or false.",
         ),
         (
-            wire.Batch,
+            wire.ChunkBatch,
             document(metadata={"x": None}),
             f"{METADATA} must be text, a number, true or false.",
         ),
         (
-            wire.Batch,
+            wire.ChunkBatch,
             document(metadata={"$or": 1}),
             "documents.0.metadata.$or: a key must not be empty or begin with chroma: or $.",
         ),
@@ -97,7 +97,7 @@ def test_sentences(model: type[BaseModel], body: Any, sentence: str) -> None:
 def test_a_field_of_any_length_makes_a_short_sentence() -> None:
     """A key of the body may be a megabyte."""
     with pytest.raises(Unprocessable) as raised:
-        validated(wire.Batch, document(metadata={"$" + "x" * 100_000: 1}))
+        validated(wire.ChunkBatch, document(metadata={"$" + "x" * 100_000: 1}))
     assert len(raised.value.detail) < 200
 
 

@@ -14,16 +14,18 @@ PASSAGE = Passage(id="a", text="At nine.", title="Hours", source="a.md", score=0
 
 def test_a_batch_there_and_back() -> None:
     """Chunks and ids to remove survive the way through JSON."""
-    sent = wire.Batch.of([CHUNK], {"b"}).model_dump()
-    read = wire.Batch.model_validate(sent)
+    sent = wire.ChunkBatch.of([CHUNK], {"b"}).model_dump()
+    read = wire.ChunkBatch.model_validate(sent)
     assert (read.chunks(), read.remove) == ([CHUNK], ["b"])
 
 
 def test_the_reader_refuses_what_the_writer_may_send() -> None:
     """The client does not judge: the server's words are the same for every client."""
-    sent = wire.Batch.of([Chunk(id="a", embed="", text="", metadata={"$or": 1})], []).model_dump()
+    sent = wire.ChunkBatch.of(
+        [Chunk(id="a", embed="", text="", metadata={"$or": 1})], []
+    ).model_dump()
     with pytest.raises(ValidationError):
-        wire.Batch.model_validate(sent)
+        wire.ChunkBatch.model_validate(sent)
 
 
 def test_replies_there_and_back() -> None:

@@ -18,7 +18,7 @@ _KEYS = ("question", "answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class QuestionAnswer:
     """A question, its answer, and the author's own fields beside them."""
 
     question: str
@@ -26,7 +26,7 @@ class Pair:
     extras: Mapping[str, Any]
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any], name: str) -> "Pair":
+    def of(cls, entry: Mapping[str, Any], name: str) -> "QuestionAnswer":
         texts = []
         for key in _KEYS:
             value = entry.get(key)
@@ -37,7 +37,7 @@ class Pair:
         return cls(one_line(texts[0]), texts[1], extras)
 
 
-def read_json(data: bytes) -> Iterator[Pair]:
+def read_json(data: bytes) -> Iterator[QuestionAnswer]:
     """Yield the pairs of a JSON list. Raises ``UnreadableDocument`` that names the entry."""
     expected = 'a list of objects with "question" and "answer"'
     try:
@@ -51,10 +51,10 @@ def read_json(data: bytes) -> Iterator[Pair]:
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise UnreadableDocument(f"Entry [{index}] is not an object; expected is {expected}.")
-        yield Pair.of(entry, f"Entry [{index}]")
+        yield QuestionAnswer.of(entry, f"Entry [{index}]")
 
 
-def read_csv(data: bytes) -> Iterator[Pair]:
+def read_csv(data: bytes) -> Iterator[QuestionAnswer]:
     """Yield the pairs of a CSV file. Raises ``UnreadableDocument`` that names the line."""
     text = decoded(data)
     try:
@@ -68,7 +68,7 @@ def read_csv(data: bytes) -> Iterator[Pair]:
             if cells := {
                 name: cell for name, cell in zip(columns, row, strict=False) if cell.strip()
             }:
-                yield Pair.of(cells, name)
+                yield QuestionAnswer.of(cells, name)
     except csv.Error as error:
         raise UnreadableDocument(f"The file is not valid CSV: {error}.") from error
 
@@ -85,7 +85,7 @@ def _header(text: str) -> tuple[str, list[str]]:
     raise UnreadableDocument("The CSV has no header with the columns question and answer.")
 
 
-def chunks(pairs: Iterable[Pair], source: str) -> list[Chunk]:
+def chunks(pairs: Iterable[QuestionAnswer], source: str) -> list[Chunk]:
     """Return one chunk a pair: the question is embedded, everything else is kept beside it."""
     made = []
     for position, pair in enumerate(pairs):

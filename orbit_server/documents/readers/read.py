@@ -16,7 +16,7 @@ from ..model import Chunk, Document, Scalar, heading_path, shortened
 from . import html, markdown, pairs, pdf, text
 
 MAX_BYTES = 50_000_000
-_PAIRS: dict[str, Callable[[bytes], Iterator[pairs.Pair]]] = {
+_PAIRS: dict[str, Callable[[bytes], Iterator[pairs.QuestionAnswer]]] = {
     ".json": pairs.read_json,
     ".csv": pairs.read_csv,
 }
