@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orbit_server.errors import NotStarted, SearchError, SearchUnavailable
-from orbit_server.retrieval import bm25 as lexical
 from orbit_server.retrieval.bm25 import Bm25Index
+from orbit_server.retrieval.bm25_files import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -144,7 +144,7 @@ async def test_reading_never_creates_a_file(index: Bm25Index) -> None:
     assert await index.search("town", "library", n=3) == []
     assert await index.coverage("town", "library", ["a library", "a pool"]) == [1.0, 0.0]
     assert await index.count("town") == 0
-    assert not await index.exists("town")
+    assert not bool(await index.count("town"))
     await index.remove("town", ["library"])
     await index.drop("town")
     assert not index.directory.exists()
@@ -153,10 +153,10 @@ async def test_reading_never_creates_a_file(index: Bm25Index) -> None:
 async def test_drop_deletes_the_files(index: Bm25Index) -> None:
     """A dropped index is gone from the disk and can be written anew."""
     await index.add("town", PASSAGES)
-    assert await index.exists("town")
+    assert bool(await index.count("town"))
     await index.drop("town")
     assert list(index.directory.iterdir()) == []
-    assert not await index.exists("town")
+    assert not bool(await index.count("town"))
     await index.add("town", PASSAGES[:1])
     assert await index.count("town") == 1
 
@@ -209,7 +209,6 @@ async def test_a_broken_file_is_named_with_the_remedy(index: Bm25Index, content:
         index.search("town", "library", n=3),
         index.coverage("town", "library", ["text"]),
         index.count("town"),
-        index.exists("town"),
         index.add("town", PASSAGES),
         index.remove("town", ["dog"]),
     ):
@@ -236,24 +235,22 @@ async def test_an_unfinished_file_counts_as_none(index: Bm25Index) -> None:
     """An empty file, left by a process that died while creating it, is no index and no error."""
     await ruined(index, b"")
     assert await index.search("town", "library", n=3) == []
-    assert not await index.exists("town")
+    assert not bool(await index.count("town"))
     await index.add("town", PASSAGES)
-    assert await index.exists("town")
+    assert bool(await index.count("town"))
 
 
-async def test_a_locked_file_is_unavailable(
-    index: Bm25Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
     """A writer that finds the file locked for too long says so; readers are not held up."""
-    await index.add("town", PASSAGES)
-    monkeypatch.setattr(lexical, "_PATIENCE", 0.05)
-    other = sqlite3.connect(index.directory / "town.sqlite3", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(SearchUnavailable, match="locked"):
+    async with Bm25Index(tmp_path, patience=0.05) as index:
+        await index.add("town", PASSAGES)
+        other = sqlite3.connect(index.directory / "town.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SearchUnavailable, match="locked"):
+            await index.add("town", [("new", "A new passage.")])
+        assert await found(index, "market") == ["market"]
+        other.close()
         await index.add("town", [("new", "A new passage.")])
-    assert await found(index, "market") == ["market"]
-    other.close()
-    await index.add("town", [("new", "A new passage.")])
 
 
 @pytest.mark.parametrize("collection_id", ["../town", "a/b", "", ".", "a\x00b"])
@@ -323,17 +320,14 @@ async def test_processes_share_a_file(index: Bm25Index) -> None:
     assert [hit.id[:4] for hit in await index.search("town", "blue", n=1)] == ["blue"]
 
 
-async def test_an_index_that_is_deleted_while_it_is_opened(
-    index: Bm25Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_index_that_is_deleted_while_it_is_opened(tmp_path: Path) -> None:
     """Between the look at the file and its opening it goes: that is no index, and no error."""
-    await index.add("town", [("a", "the library")])
-    open_really = lexical._connected
 
-    def open_too_late(path: Path | str, mode: str) -> sqlite3.Connection:
+    def connect_too_late(path: Path | str, mode: str, *, patience: float) -> sqlite3.Connection:
         if isinstance(path, Path) and mode == "rw":
             path.unlink(missing_ok=True)
-        return open_really(path, mode)
+        return connect(path, mode, patience=patience)
 
-    monkeypatch.setattr(lexical, "_connected", open_too_late)
-    assert await index.search("town", "library", n=5) == []
+    async with Bm25Index(tmp_path, connect=connect_too_late) as index:
+        await index.add("town", [("a", "the library")])
+        assert await index.search("town", "library", n=5) == []

@@ -27,15 +27,11 @@ REMEMBERED = 10_000
 
 
 class Client(ABC):
-    """Names, remembered UUIDs, batches and checks: everything but the way a call takes.
-
-    ``broken`` names the collections whose last call failed because of damage, with the reason.
-    """
+    """Names, remembered UUIDs, batches and checks: everything but the way a call takes."""
 
     batch_records = MAX_BATCH_RECORDS
 
     def __init__(self, *, batch_bytes: int = MAX_BATCH_BYTES) -> None:
-        self.broken: dict[str, str] = {}
         self._batch_bytes = batch_bytes
         self._remembered: TTLCache[str, Collection] = TTLCache(REMEMBERED, REMEMBER_SECONDS)
 
@@ -92,7 +88,6 @@ class Client(ABC):
     async def drop(self, name: str) -> None:
         await self._call("drop", checked_name(name))
         self.forget(name)
-        self.broken.pop(name, None)
 
     async def count(self, name: str) -> int:
         counted = await self._records("count", name)
@@ -177,19 +172,15 @@ class Client(ABC):
     ) -> Any:
         collection = await self.collection(name)
         try:
-            result = await self._call(operation, collection.id, body, request_id)
+            return await self._call(operation, collection.id, body, request_id)
         except SearchError as error:
             if type(error) not in (SearchError, DamagedCollection, CollectionNotFound):
                 raise
             self.forget(name)
             current = await self.collection(name)
-            if current.id == collection.id and isinstance(error, DamagedCollection):
-                self.broken[name] = str(error)
             if current.id == collection.id and not isinstance(error, CollectionNotFound):
                 raise
-            result = await self._call(operation, current.id, body, request_id)
-        self.broken.pop(name, None)
-        return result
+        return await self._call(operation, current.id, body, request_id)
 
     def _remember(self, found: dict[str, Any]) -> Collection:
         with expected_form():

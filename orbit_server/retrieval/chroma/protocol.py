@@ -40,8 +40,6 @@ class Chroma(Protocol):
     and :class:`Unprocessable` for a name that no collection can have.
     """
 
-    broken: dict[str, str]  # collections whose last call failed because of damage, and the reason
-
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
