@@ -566,6 +566,18 @@ async def test_elasticsearch_that_is_away_or_shut(tmp_path: Path) -> None:
     assert (await found(f"http://127.0.0.1:{free_port()}"))["status"] == "warn"
 
 
+async def test_records_that_elasticsearch_rejected(tmp_path: Path) -> None:
+    """They are counted for as long as they are put aside."""
+    async with ElasticsearchStandIn() as elastic:
+        configure(tmp_path, **free(elasticsearch={"enabled": True, "node": elastic.url}))
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / "rejected.log").write_text("{}\n{}\n")
+        rejected, answers = (await doctor(tmp_path))[1]["elasticsearch"]
+        assert (rejected["status"], answers["status"]) == ("warn", "ok")
+        assert rejected["message"].startswith("2 lines of the chat log were rejected")
+        assert "orbit logs resend" in rejected["remedy"]
+
+
 async def test_a_remedy_names_files_that_are_there(public: Path) -> None:
     """A shell hands on a pattern that nothing matches, and chown fails."""
     configure(public, **free(retrieval={"path": "words"}))

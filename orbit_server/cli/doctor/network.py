@@ -5,6 +5,7 @@ import errno
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from ...errors import ModelError
 from ...llm.installed import outdated, present
 from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
+from ...observability.rejected import RejectedLog
 from ...server.sockets import addresses, listen
 from ..models import wanted_models
 from . import storage
@@ -100,6 +102,10 @@ async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
     if settings.node.startswith("https:") and not settings.verify_certs:
         message = "elasticsearch.verify_certs is false: anybody could pretend to be it."
         yield warn("elasticsearch", message, "Set elasticsearch.ca_certs, and verify_certs: true.")
+    if rejected := RejectedLog(Path(config.logging.file.directory)).count():
+        message = f"{rejected} lines of the chat log were rejected; rejected.log has the reasons."
+        remedy = "Correct what it says, then send them again: orbit logs resend"
+        yield warn("elasticsearch", message, remedy)
     target, client = (
         settings.data_stream or f"{settings.index}-*",
         build_elasticsearch(settings),
