@@ -160,11 +160,14 @@ async def _in_domain_questions(store: "Store", services: "Services", collection:
     from .console import progress, say
 
     passages = await store.sample(collection, _SAMPLE)
-    complete, model = None, services.config.ollama.model
-    if services.config.answer.provider == "ollama":
-        complete = partial(services.ollama.complete, model=model)
+    provider, model = services.pipeline.backend
     with progress("Rewording questions", len(passages)) as advanced:
-        own = await calibrate.in_domain_questions(passages, complete=complete, advanced=advanced)
+        own = await calibrate.in_domain_questions(
+            passages,
+            complete=services.ollama.complete if provider == "ollama" else None,
+            model=model or "",
+            advanced=advanced,
+        )
     worded = f"{own.by_model} reworded by {model}" if own.by_model else "none worded by a model"
     say(f"{len(own.questions)} questions of the collection, {worded}.")
     return own.questions

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +12,10 @@ import orjson
 
 from ..errors import ModelError, OrbitError
 from ..llm.characters import CJK
+from ..llm.protocols import Complete
 from ..types import Passage
 from .evaluation import Search, mean
 from .retriever import SearchSettings, rank, relevance_score
-
-Complete = Callable[..., Awaitable[str]]
 
 FEWEST = 10
 _LONGEST_SENTENCE = 16
@@ -48,11 +47,12 @@ async def in_domain_questions(
     passages: Sequence[Passage],
     *,
     complete: Complete | None = None,
+    model: str = "",
     advanced: Callable[[], None] = lambda: None,
 ) -> InDomainQuestions:
     """Return one question for each passage, none of them the passage's own words again.
 
-    ``complete(messages, format=schema)`` is a model's whole reply; it rewords the question.
+    ``complete`` has ``model`` reword the question.
     Without a model, or from its first ModelError on, half of the content words (of the stored
     question, or of a heading and a sentence), the shorter ones, are replaced by unrelated words and
     the order is reversed: people share about half of their words with the passage that answers.
@@ -66,7 +66,7 @@ async def in_domain_questions(
         reworded = ""
         if complete is not None and plain:
             try:
-                reply = await complete(_request(stored, passage), format=_QUESTION)
+                reply = await complete(_request(stored, passage), model=model, format=_QUESTION)
                 reworded = _reworded(reply, stored)
             except ModelError:
                 complete = None

@@ -213,7 +213,7 @@ async def test_a_model_words_the_question_anew() -> None:
     """It gets the stored question, or the passage; what it only repeats is not used."""
     seen: list[str] = []
 
-    async def complete(messages: list[dict[str, str]], *, format: dict[str, Any]) -> str:
+    async def complete(messages: list[dict[str, str]], /, *, format: Any = None, **_: Any) -> str:
         seen.append(messages[-1]["content"])
         assert format["required"] == ["question"]
         return json.dumps({"question": ["Opening hours?", "When does it close?"][len(seen) - 1]})
@@ -229,7 +229,7 @@ async def test_a_model_words_the_question_anew() -> None:
 async def test_a_useless_reply_is_replaced(reply: str) -> None:
     """Without a usable reply the words themselves are changed."""
 
-    async def complete(messages: object, *, format: object) -> str:
+    async def complete(messages: object, /, *, format: Any = None, **_: Any) -> str:
         return reply
 
     own = await in_domain_questions([PAIR], complete=complete)
@@ -240,7 +240,7 @@ async def test_a_useless_reply_is_replaced(reply: str) -> None:
 async def test_a_model_that_repeats_is_replaced() -> None:
     """The stored question itself would match at 1.0 and prove nothing."""
 
-    async def complete(messages: list[dict[str, str]], *, format: object) -> str:
+    async def complete(messages: list[dict[str, str]], /, *, format: Any = None, **_: Any) -> str:
         return json.dumps({"question": messages[-1]["content"].upper()})
 
     assert (await in_domain_questions([PAIR], complete=complete)).by_model == 0
@@ -250,7 +250,7 @@ async def test_a_failing_model_is_asked_once() -> None:
     """Nobody waits for a timeout a hundred times."""
     calls: list[None] = []
 
-    async def complete(messages: object, *, format: object) -> str:
+    async def complete(messages: object, /, *, format: Any = None, **_: Any) -> str:
         calls.append(None)
         raise ModelUnreachable("nobody there")
 

@@ -239,7 +239,7 @@ async function* ask(settings, key, body, signal) {
   if (key) headers[settings.key_header] = key;
   const response = await fetch(`${settings.root}/chat`, { method: "POST", headers, body: JSON.stringify(body), signal });
   if (!response.ok || !response.body) {
-    const reply = await response.json().catch(() => ({}));
+    const reply = (await response.json().catch(() => null)) ?? {};
     throw new Refused(reply.code ?? `http_${response.status}`, reply.detail, response.headers.get("Retry-After"));
   }
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
