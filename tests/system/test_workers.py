@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from orbit_server.retrieval.chroma.lock import holder
+from orbit_server.server.signals import ECHO_SECONDS
 
 from ..support.certificates import Authority
 from ..support.ollama_standin import Hang, OllamaStandIn
@@ -155,9 +156,10 @@ async def test_who_has_just_come_may_still_ask(tmp_path: Path, number: int) -> N
         town.ollama.piece_delay = 1.5
         port = int(town.server.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.sleep(0.2)  # until somebody has accepted it
-        town.server.process.terminate()
-        await asyncio.sleep(0.3)
+        ours = writer.get_extra_info("sockname")[1]
+        serving = workers(town.server) or [town.server.process.pid]
+        await until(lambda: any(ours in served_by(pid) for pid in serving))
+        await stopped_listening(town.server)
         body = b'{"message": "When does the library open?"}'
         head = (
             "POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -180,7 +182,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, number: int) -> N
         streams = town.streams()
         await streams.open(6)
         await stopped_listening(town.server)
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(2 * ECHO_SECONDS)  # sooner, it would be taken for the same signal
         assert town.server.process.poll() is None
         assert await town.server.ended(signal.SIGTERM) == 128 + signal.SIGTERM
         assert await streams.ended() == ["shutting_down"] * 6
@@ -487,9 +489,30 @@ async def test_a_hangup_takes_up_what_can_change(tmp_path: Path, number: int) ->
 
 async def blocked_by_all(town: Set, times: int) -> None:
     """Ask so often, each time on a new connection; no process lets the question through."""
+    assert await all_block(town, times)
+
+
+async def all_block(town: Set, times: int) -> bool:
+    """Ask so often, each time on a new connection; tell whether each was blocked."""
     for _ in range(times):
         async with aiohttp.ClientSession() as http:
-            assert (await town.ask(http)).get("blocked") is True
+            if (await town.ask(http)).get("blocked") is not True:
+                return False
+    return True
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once ``condition`` holds."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def takes_hangups(pid: int) -> bool:
+    """Tell whether SIGHUP does not end the process by itself: it is caught or ignored."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigCgt", "SigIgn"))]
+    return any(mask >> (signal.SIGHUP - 1) & 1 for mask in masks)
 
 
 def reply(body: Any) -> list[str]:
@@ -580,8 +603,9 @@ async def test_the_last_of_many_hangups_counts(tmp_path: Path, number: int) -> N
             before = town.server.log.count("configuration reloaded")
             town.server.process.send_signal(signal.SIGHUP)
             await said(town.server, "configuration reloaded", before + number)
-            await asyncio.sleep(1)
-            await blocked_by_all(town, 2 * number)
+            async with asyncio.timeout(30):
+                while not await all_block(town, 2 * number):
+                    pass
 
 
 async def test_a_hangup_reaches_a_worker_that_starts(tmp_path: Path) -> None:
@@ -592,7 +616,6 @@ async def test_a_hangup_reaches_a_worker_that_starts(tmp_path: Path) -> None:
         town.ollama.reply = reply
         os.kill(workers(town.server)[0], signal.SIGKILL)
         await said(town.server, "is started again", 1)
-        await asyncio.sleep(0.3)
         (tmp_path / "blocked").write_text("library\n")
         town.server.process.send_signal(signal.SIGHUP)
         await said(town.server, "configuration reloaded", 2)
@@ -664,7 +687,7 @@ async def test_a_hangup_never_ends_a_server(tmp_path: Path, number: int) -> None
     process = start(tmp_path, f"--port={free_port()}", f"--workers={number}")
     running = Server("", tmp_path, process)
     try:
-        await asyncio.sleep(0.2)  # Python itself has to begin
+        await until(lambda: takes_hangups(process.pid))  # Python itself has to begin
         async with asyncio.timeout(60):
             while "answers at" not in running.log:
                 for pid in (*descendants(process.pid), process.pid):
