@@ -12,7 +12,7 @@ from .answering import Pipeline
 from .auth.database import database_file
 from .auth.keys import Keys
 from .auth.policy import Policy
-from .config.schema import Config
+from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted
 from .llm.installed import InstalledModels, model_check, version_check

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ..config.schema import Config
+from ..config import Config
 from ..errors import CollectionNotFound, Unprocessable
 from ..llm.pause import Pause
 from ..llm.protocols import Chat, Complete, TextStream

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from ..auth.key import Key
-from ..config.schema import Config
+from ..config import Config
 from ..errors import Unprocessable
 from ..services import Services
 from ..types import ExchangeResult, Question

@@ -10,7 +10,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from ..config.loader import Config
+from ..config import Config
 from ..errors import InvalidRequest
 from .acme import acme_route
 

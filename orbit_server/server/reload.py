@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any
 
-from ..config.loader import Config
-from ..config.section import Section
+from ..config import Config, Section
 from ..errors import ConfigError
 from ..observability import logging as logs
 from ..safety import read_rules
