@@ -114,7 +114,7 @@ def print_report(report: "Report", collection: str) -> None:
     if report.links:
         say(f"Links out of the folder, followed only with --follow-links: {_some(report.links)}")
     if left_out := sum(result.left_out for result in report.files):
-        say(f"{left_out} passages are left out, because the embedding model refuses them.")
+        say(f"{left_out} {'passage is' if left_out == 1 else 'passages are'} left out.")
     new = sum(result.stored for result in report.files)
     files = f"{len(loaded)} of {len(report.files)} files"
     say(f"{files} in collection {collection!r}, {new} chunks new.")
@@ -126,7 +126,7 @@ def _counts(result: "FileResult") -> tuple[str, str, str, str]:
 
 def _first(notes: list[str]) -> str:
     more = len(notes) - _MOST_NOTES
-    return " ".join(notes[:_MOST_NOTES]) + (f" And {more} passages more." if more > 0 else "")
+    return " ".join(notes[:_MOST_NOTES]) + (f" And {more} more." if more > 0 else "")
 
 
 def _some(names: list[str]) -> str:

@@ -112,7 +112,7 @@ async def ingest(
         try:
             if entry.outcome == "error":
                 raise UnreadableDocument(entry.problem)
-            chunks, notes = await asyncio.to_thread(
+            chunks, notes, left_out = await asyncio.to_thread(
                 read,
                 entry.path,
                 entry.source,
@@ -120,7 +120,8 @@ async def ingest(
                 chunk_overlap=chunk_overlap,
             )
             _refuse_giants(chunks)
-            result.notes += notes
+            result.notes += [*notes, *left_out]
+            result.left_out += len(left_out)
         except UnreadableDocument as error:
             result.error = str(error)
             advanced(sizes[entry.path], 0)

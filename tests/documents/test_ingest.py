@@ -289,6 +289,18 @@ async def test_broken_files_are_named_and_the_rest_is_loaded(
     assert (sources["town/animals.json"], sources["town/new.txt"]) == (2, 1)
 
 
+async def test_a_broken_row_is_named_and_the_others_are_loaded(
+    tmp_path: Path, services: Services, load: Load
+) -> None:
+    """A list with one entry that is no pair gives all the others, and is a failure."""
+    pairs = [{"question": "May I keep bees?", "answer": "Yes."}, {"question": "And then?"}]
+    (tmp_path / "qa.json").write_text(json.dumps(pairs))
+    report = await load("qa.json")
+    [result] = report.files
+    assert (report.failed, result.error, result.stored, result.left_out) == (True, "", 1, 1)
+    assert result.notes == ['Entry [1] has no text as "answer".']
+
+
 async def test_progress_covers_every_byte(tmp_path: Path, services: Services, load: Load) -> None:
     """What is reported as done adds up to the total, broken and unchanged files included."""
     town = documents(tmp_path)
@@ -542,7 +554,7 @@ async def test_the_command_names_refused_passages(tmp_path: Path, ollama: Embedd
         result = await command(tmp_path, "ingest", "qa.json", "--collection", "town")
         assert result.code == 1
         [row] = [line for line in result.out.splitlines() if "qa.json" in line]
-        assert "passage 1 is left out" in row and "And 2 passages more." in row
+        assert "passage 1 is left out" in row and "And 2 more." in row
         assert "5 passages are left out" in result.err
         assert f"1 of 1 files in collection 'town', {new} chunks new." in result.err
 

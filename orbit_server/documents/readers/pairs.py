@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,19 +26,23 @@ class QuestionAnswer:
     extras: Mapping[str, Any]
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any], name: str) -> "QuestionAnswer":
+    def of(cls, entry: Mapping[str, Any], name: str) -> "QuestionAnswer | str":
+        """Return the pair that ``entry`` is, or what is wrong with it, by ``name``."""
         texts = []
         for key in _KEYS:
             value = entry.get(key)
             texts.append(plain(value) if isinstance(value, str) else "")
             if not texts[-1]:
-                raise UnreadableDocument(f'{name} has no text as "{key}".')
+                return f'{name} has no text as "{key}".'
         extras = {key: value for key, value in entry.items() if key not in _KEYS}
         return cls(one_line(texts[0]), texts[1], extras)
 
 
-def read_json(data: bytes) -> Iterator[QuestionAnswer]:
-    """Yield the pairs of a JSON list. Raises ``UnreadableDocument`` that names the entry."""
+def read_json(data: bytes) -> Iterator[QuestionAnswer | str]:
+    """Yield the pairs of a JSON list; of an entry that is none, what is wrong with it.
+
+    Raises ``UnreadableDocument`` where it is no such list.
+    """
     expected = 'a list of objects with "question" and "answer"'
     try:
         entries = json.loads(decoded(data))
@@ -50,12 +54,16 @@ def read_json(data: bytes) -> Iterator[QuestionAnswer]:
         raise UnreadableDocument(f"The JSON is not {expected}.")
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise UnreadableDocument(f"Entry [{index}] is not an object; expected is {expected}.")
-        yield QuestionAnswer.of(entry, f"Entry [{index}]")
+            yield f"Entry [{index}] is not an object; expected is {expected}."
+        else:
+            yield QuestionAnswer.of(entry, f"Entry [{index}]")
 
 
-def read_csv(data: bytes) -> Iterator[QuestionAnswer]:
-    """Yield the pairs of a CSV file. Raises ``UnreadableDocument`` that names the line."""
+def read_csv(data: bytes) -> Iterator[QuestionAnswer | str]:
+    """Yield the pairs of a CSV file; of a row that is none, what is wrong with it.
+
+    Raises ``UnreadableDocument`` where the header or the quoting is wrong.
+    """
     text = decoded(data)
     try:
         delimiter, columns = _header(text)
@@ -64,8 +72,8 @@ def read_csv(data: bytes) -> Iterator[QuestionAnswer]:
         for row in rows:
             name = f"The row that ends in line {rows.line_num}"
             if any(cell.strip() for cell in row[len(columns) :]):
-                raise UnreadableDocument(f"{name} has more cells than the header.")
-            if cells := {
+                yield f"{name} has more cells than the header."
+            elif cells := {
                 name: cell for name, cell in zip(columns, row, strict=False) if cell.strip()
             }:
                 yield QuestionAnswer.of(cells, name)
@@ -85,10 +93,18 @@ def _header(text: str) -> tuple[str, list[str]]:
     raise UnreadableDocument("The CSV has no header with the columns question and answer.")
 
 
-def chunks(pairs: Iterable[QuestionAnswer], source: str) -> list[Chunk]:
-    """Return one chunk a pair: the question is embedded, everything else is kept beside it."""
-    made = []
+def chunks(pairs: Iterable[QuestionAnswer | str], source: str) -> tuple[list[Chunk], Sequence[str]]:
+    """Return one chunk a pair, and what is wrong with the others.
+
+    The question is embedded, everything else is kept beside it. Raises ``UnreadableDocument`` when
+    there is no pair.
+    """
+    made: list[Chunk] = []
+    problems: list[str] = []
     for position, pair in enumerate(pairs):
+        if isinstance(pair, str):
+            problems.append(pair)
+            continue
         metadata: dict[str, Scalar] = {
             "source": source,
             "title": pair.question,
@@ -105,8 +121,8 @@ def chunks(pairs: Iterable[QuestionAnswer], source: str) -> list[Chunk]:
                 metadata[name] = _scalar(value)
         made.append(Chunk.of(pair.question, pair.answer, metadata))
     if not made:
-        raise UnreadableDocument("The file holds no question/answer pairs.")
-    return made
+        raise UnreadableDocument(*problems[:1] or ["The file holds no question/answer pairs."])
+    return made, problems
 
 
 def _scalar(value: object) -> Scalar:

@@ -16,7 +16,7 @@ from ..model import Chunk, Document, Scalar, heading_path, shortened
 from . import html, markdown, pairs, pdf, text
 
 MAX_BYTES = 50_000_000
-_PAIRS: dict[str, Callable[[bytes], Iterator[pairs.QuestionAnswer]]] = {
+_PAIRS: dict[str, Callable[[bytes], Iterator[pairs.QuestionAnswer | str]]] = {
     ".json": pairs.read_json,
     ".csv": pairs.read_csv,
 }
@@ -32,10 +32,14 @@ SUFFIXES = (*_PAIRS, *_DOCUMENTS)
 
 
 class ReadFile(NamedTuple):
-    """The chunks of one file; ``notes`` say in a sentence each what of it could not be read."""
+    """The chunks of one file, and in a sentence each what could not be read.
+
+    ``notes`` are about what has no text; the ``left_out`` are entries that hold no pair.
+    """
 
     chunks: list[Chunk]
     notes: Sequence[str] = ()
+    left_out: Sequence[str] = ()
 
 
 def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> ReadFile:
@@ -60,7 +64,8 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> Re
     try:
         data = _bytes(path)
         if suffix in _PAIRS:
-            return ReadFile(pairs.chunks(_PAIRS[suffix](data), source))
+            chunks, problems = pairs.chunks(_PAIRS[suffix](data), source)
+            return ReadFile(chunks, left_out=problems)
         document = _DOCUMENTS[suffix](data)
         document.title = document.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
         return ReadFile(_divided(document, source, chunk_chars, chunk_overlap), document.notes)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from orbit_server.documents.readers.read import read
+
 from ...support.documents import load, texts
 
 
@@ -93,3 +95,32 @@ def test_csv_pairs(tmp_path: Path, delimiter: str) -> None:
     assert chunks[0].metadata["Category"] == "a"
     assert chunks[0].metadata["column 4"] == "note"
     assert "Category" not in chunks[1].metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.json", '[{"question": "q", "answer": "a"}, 5]', "Entry [1] is not an object"),
+        ("a.json", '[{"question": "q"}, {"question": "q", "answer": "a"}]', 'no text as "answer"'),
+        ("a.csv", 'question,answer\n"q\n2",a\nq,\n', 'in line 4 has no text as "answer"'),
+        ("a.csv", "question,answer\nq,a,b\nq,a\n", "line 2 has more cells than the header"),
+    ],
+)
+def test_what_is_no_pair_is_named_and_the_rest_is_read(
+    tmp_path: Path, name: str, content: str, problem: str
+) -> None:
+    """One broken row does not keep a hundred good ones out."""
+    path = tmp_path / name
+    path.write_text(content)
+    found = read(path, name, chunk_chars=100, chunk_overlap=0)
+    assert [chunk.metadata["answer"] for chunk in found.chunks] == ["a"]
+    [said] = found.left_out
+    assert problem in said and said.endswith(".")
+
+
+def test_the_ids_of_pairs_do_not_follow_from_broken_ones(tmp_path: Path) -> None:
+    """When a broken row is mended, the others stay what they are."""
+    pairs = [{"question": "q", "answer": ""}, {"question": "q2", "answer": "a2"}]
+    [broken] = load(tmp_path, "a.json", json.dumps(pairs))
+    pairs[0]["answer"] = "a"
+    assert load(tmp_path, "a.json", json.dumps(pairs))[1] == broken
