@@ -15,6 +15,8 @@ from ..support.server import ADMIN_TOKEN
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.process,
+    pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc"),
 ]
 
@@ -53,12 +55,6 @@ ENDLESS = {
     ),
     "tunnel": (b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", b"x" * 8000),
 }
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run the tests of this module in one loop, as their server does."""
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -315,6 +315,7 @@ async def test_what_follows_an_answer_does_not_cut_it(client: Client) -> None:
     assert reply.startswith(b"HTTP/1.1 200 ") and reply.endswith(b"<0>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [b"/large", b"/endless"])
 async def test_who_does_not_read_is_dropped(path: bytes) -> None:
     """Whether the answer was complete or given up: the socket ends, and nothing waits in it."""
@@ -332,6 +333,7 @@ async def test_who_does_not_read_is_dropped(path: bytes) -> None:
                 pass
 
 
+@pytest.mark.slow
 async def test_who_reads_slowly_is_waited_for() -> None:
     """An answer that takes longer than the time in which something must be taken."""
     async with (
