@@ -727,10 +727,14 @@ async def test_documents_are_loaded_while_the_server_answers(orbit: Server) -> N
     ids=["none", "wrong"],
 )
 async def test_without_the_token_nothing_changes(
-    orbit: Server, token: str | None, sentence: str
+    orbit: Server, tmp_path: Path, token: str | None, sentence: str
 ) -> None:
-    """While the server holds the folder, the command needs its token and says so, exit 1."""
-    (orbit.folder / "second.txt").write_text("The pool costs two euros.")
+    """Who may not read the server's folder needs its token, and is told so, exit 1."""
+    configure(tmp_path)
+    (tmp_path / "second.txt").write_text("The pool costs two euros.")
+    (orbit.folder / "hall.txt").write_text("The town hall is closed on Mondays.")
+    load = await command(orbit.folder, "ingest", "hall.txt", "--collection", "town")
+    assert load.code == 0, load.err
     for arguments in (
         ("ingest", "second.txt", "--collection", "fresh"),
         ("collections", "list"),
@@ -738,7 +742,7 @@ async def test_without_the_token_nothing_changes(
         ("collections", "delete", "town", "--yes"),
         ("ask", "pool?", "--collection", "town"),
     ):
-        result = await command(orbit.folder, *arguments, token=token)
+        result = await command(tmp_path, *arguments, "--server", orbit.url, token=token)
         assert result.code == 1
         [said] = [line for line in result.err.splitlines() if line.startswith("orbit: ")]
         assert sentence in said
