@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..documents import Store
     from ..retrieval import calibration as calibrate
     from ..retrieval import evaluation as evaluate
-    from ..retrieval.retriever import SearchSettings
+    from ..retrieval.ranking import SearchSettings
     from ..services import Services
 
 _SAMPLE = 100
@@ -145,7 +145,7 @@ def calibrate_threshold(
 
 
 async def _settings(store: "Store", collection: str) -> "SearchSettings":
-    from ..retrieval.retriever import SearchSettings
+    from ..retrieval.ranking import SearchSettings
 
     shown = await store.show(collection)
     return SearchSettings(*(shown[field] for field in SearchSettings._fields))

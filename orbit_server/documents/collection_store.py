@@ -11,8 +11,9 @@ from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.chroma.replies import DamagedCollection
 from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
 from ..retrieval.mending import Reindexed, joined_words
+from ..retrieval.ranking import Candidate
 from ..retrieval.refused_texts import embedded
-from ..retrieval.retriever import THRESHOLD, Candidate, Retrieval, passage
+from ..retrieval.retriever import THRESHOLD, Retrieval, passage
 from ..types import Passage, Question
 from .model import Chunk
 from .repair import Repaired, repair

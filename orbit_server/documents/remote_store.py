@@ -27,7 +27,7 @@ from ..errors import (
     SearchUnavailable,
 )
 from ..retrieval.mending import Reindexed
-from ..retrieval.retriever import Candidate
+from ..retrieval.ranking import Candidate
 from ..types import Passage
 from . import wire
 from .collection_store import Stored

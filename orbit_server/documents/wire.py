@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from ..retrieval.retriever import Candidate
+from ..retrieval.ranking import Candidate
 from ..types import Passage
 from .model import Chunk
 

@@ -15,7 +15,7 @@ from ..llm.characters import CJK
 from ..llm.protocols import Complete
 from ..types import Passage
 from .evaluation import Search, mean
-from .retriever import SearchSettings, rank, relevance_score
+from .ranking import SearchSettings, rank, relevance_score
 
 FEWEST = 10
 _LONGEST_SENTENCE = 16

@@ -20,7 +20,7 @@ from pydantic import (
 
 from ..errors import OrbitError
 from ..types import Passage
-from .retriever import Candidate, SearchSettings, rank, relevance_score
+from .ranking import Candidate, SearchSettings, rank, relevance_score
 
 Search = Callable[[str], Awaitable[Sequence[Candidate]]]
 

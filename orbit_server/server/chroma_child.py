@@ -19,6 +19,7 @@ from typing import BinaryIO, Self
 from ..config import make_private_folder
 from ..errors import SearchError
 from ..retrieval.chroma.lock import lock
+from ..retrieval.chroma.tables import remove_orphans
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class LocalChroma:
 
     def __enter__(self) -> Self:
         self._lock_fd = lock(self.path, self._address)
+        with contextlib.suppress(SearchError):  # whatever it is, Chroma meets it too
+            remove_orphans(self.path, starting=True)
         try:
             for _ in range(_ATTEMPTS):  # somebody else may take the free port before Chroma does
                 self.port = _free_port()

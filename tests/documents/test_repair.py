@@ -19,6 +19,7 @@ from orbit_server.retrieval.hashed_embedder import LexicalEmbedder
 from orbit_server.retrieval.retriever import Retrieval
 
 from ..support.chroma_run import RunningChroma
+from ..support.program import command, configure
 
 pytestmark = pytest.mark.anyio
 pytest_plugins = ["tests.support.chroma_fixtures"]
@@ -186,3 +187,26 @@ def test_what_was_embedded_follows_from_what_is_stored(
     assert chunk_of(Record(chunk.id, text, dict(metadata))) == chunk
     theirs = chunk_of(Record("their own id", text, dict(metadata)))
     assert (theirs.id, theirs.text) == ("their own id", text)
+
+
+async def test_the_commands(damaged: Path) -> None:
+    """``doctor`` and ``list`` name the damaged one; ``repair`` and ``clean`` do their work."""
+    paths = {"chroma": {"path": "chroma"}, "retrieval": {"path": "lexical"}}
+    configure(damaged, **paths)
+    checked = await command(damaged, "doctor")
+    assert "docs is damaged and cannot be searched" in checked.out + checked.err
+    listed = await command(damaged, "collections", "list")
+    assert listed.code == 0
+    assert "well" in listed.out
+    assert "orbit collections repair docs" in listed.err
+    mended = await command(damaged, "collections", "repair", "docs")
+    assert mended.code == 0, mended.err
+    assert "'docs' is repaired, 1030 passages" in mended.err
+    again = await command(damaged, "collections", "repair", "docs")
+    assert "is not damaged" in again.err
+    (damaged / "lexical" / "00000000-0000-4000-8000-000000000000.sqlite3").write_bytes(b"left")
+    cleaned = await command(damaged, "collections", "clean")
+    assert "MB freed" in cleaned.err
+    assert len(list((damaged / "lexical").glob("*.sqlite3"))) == 2
+    asked = await command(damaged, "collections", "list")
+    assert "1030" in asked.out

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from orbit_server.documents import wire
 from orbit_server.documents.model import Chunk
-from orbit_server.retrieval.retriever import Candidate
+from orbit_server.retrieval.ranking import Candidate
 from orbit_server.types import Passage
 
 CHUNK = Chunk(id="a", embed="When? At nine.", text="At nine.", metadata={"source": "a.md"})

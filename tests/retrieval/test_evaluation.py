@@ -30,7 +30,8 @@ from orbit_server.retrieval.calibration import (
 from orbit_server.retrieval.evaluation import EvaluationQuestion, evaluate, read_questions
 from orbit_server.retrieval.hashed_embedder import hashed_words
 from orbit_server.retrieval.mending import Reindexed
-from orbit_server.retrieval.retriever import THRESHOLD, Candidate, SearchSettings
+from orbit_server.retrieval.ranking import Candidate, SearchSettings
+from orbit_server.retrieval.retriever import THRESHOLD
 from orbit_server.types import Passage
 
 from ..support.ollama_standin import OllamaStandIn

@@ -19,14 +19,8 @@ from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.embedders import embedder_metadata
 from orbit_server.retrieval.evaluation import evaluate, read_questions
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder, hashed_words
-from orbit_server.retrieval.retriever import (
-    THRESHOLD,
-    Candidate,
-    Retrieval,
-    rank,
-    relevance_score,
-    similarity,
-)
+from orbit_server.retrieval.ranking import Candidate, rank, relevance_score, similarity
+from orbit_server.retrieval.retriever import THRESHOLD, Retrieval
 from orbit_server.services import Services
 from orbit_server.types import Passage, Question
 

@@ -190,7 +190,7 @@ class ChromaEmbedded(Client):
             self._lock_fd = lock(self._path, self._address)
         self._open()
         with suppress(SearchError):  # whatever it is, the next call meets it too
-            tables.remove_orphans(self._path)
+            tables.remove_orphans(self._path, starting=True)
 
     def _open(self) -> None:
         with _translated_chromadb(self._path):

@@ -32,11 +32,15 @@ def orphans(folder: Path) -> list[Path]:
     return sorted(each for each in folders if each.name not in known)
 
 
-def remove_orphans(folder: Path) -> int:
+def remove_orphans(folder: Path, *, starting: bool = False) -> int:
     """Delete the folders that ``orphans`` names; the number of bytes that they held.
 
-    Chroma may still have their files open, so they are emptied before they are unlinked.
+    Chroma may still have their files open, so they are emptied before they are unlinked. When
+    ``starting``, nothing is deleted where there is no collection at all: perhaps the database was
+    lost, and will be restored.
     """
+    if starting and not _any_segment(folder):
+        return 0
     freed = 0
     for orphan in orphans(folder):
         for file in orphan.iterdir():
@@ -45,6 +49,11 @@ def remove_orphans(folder: Path) -> int:
                 file.write_bytes(b"")
         shutil.rmtree(orphan, ignore_errors=True)
     return freed
+
+
+def _any_segment(folder: Path) -> bool:
+    with _reading(folder) as tables:
+        return tables.execute("SELECT 1 FROM segments LIMIT 1").fetchone() is not None
 
 
 def free_bytes(folder: Path) -> int:

@@ -122,6 +122,19 @@ async def test_folders_left_by_another_program_go_when_opening(tmp_path: Path) -
         assert await chroma.count("kept") == 3
 
 
+async def test_a_lost_database_loses_no_vectors(tmp_path: Path) -> None:
+    """Where there is no collection at all, what lies there may belong to a backup."""
+    async with ChromaEmbedded(tmp_path) as chroma:
+        await fill(chroma, "docs")
+    before = entries(tmp_path)
+    database = tmp_path / "chroma.sqlite3"
+    database.rename(tmp_path / "backup")
+    for _ in range(2):
+        async with ChromaEmbedded(tmp_path) as chroma:
+            assert await chroma.collections() == []
+    assert before <= entries(tmp_path)
+
+
 async def test_clean_leaves_no_copy_of_a_deleted_text(tmp_path: Path) -> None:
     """After ``clean`` no file holds a text that was dropped or deleted; the rest answers."""
     async with ChromaEmbedded(tmp_path) as chroma:
