@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from orbit_server.documents.collection_store import CollectionStore, Store
+from orbit_server.documents.collection_store import CollectionStore, Store, Stored
 from orbit_server.documents.model import Chunk
 from orbit_server.documents.remote_store import RemoteStore
 from orbit_server.errors import (
@@ -168,6 +168,40 @@ async def test_collections_are_listed_by_name(store: Store, name: str) -> None:
     names = [found["name"] for found in await store.collections()]
     assert names == sorted(names)
     assert {name + "-a", name + "-b", name + "-c"} <= set(names)
+
+
+class Refusing(LexicalEmbedder):
+    """An embedder that refuses zebras, and texts of more than 200 characters."""
+
+    async def documents(self, texts: Sequence[str]) -> list[list[float]]:
+        if any("zebra" in text or len(text) > 200 for text in texts):
+            raise ModelError("unsupported value: NaN")
+        return await super().documents(texts)
+
+
+async def test_what_the_model_refuses_is_reported(
+    store: Store, server: Running, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By id: of how much the vector is, and why there is none; the rest is stored."""
+    monkeypatch.setattr(server.services.store, "embedder", Refusing())
+    fine, zebra, long = chunk("library hours"), chunk("a zebra"), chunk("pool " * 50)
+    result = await store.put(name, [fine, zebra, long], [])
+    assert result.shortened == {long.id: 125}
+    assert result.left_out == {zebra.id: "unsupported value: NaN"}
+    assert await store.ids(name, "a.md") == {fine.id, long.id}
+    assert await store.put(name, [chunk("another zebra")], []) == Stored(
+        {}, {chunk("another zebra").id: "unsupported value: NaN"}
+    )
+
+
+async def test_a_collection_of_refused_texts_is_not_made(
+    store: Store, server: Running, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any vector its dimension is not known."""
+    monkeypatch.setattr(server.services.store, "embedder", Refusing())
+    result = await store.put(name, [chunk("a zebra")], [])
+    assert list(result.left_out.values()) == ["unsupported value: NaN"]
+    assert name not in [found["name"] for found in await store.collections()]
 
 
 # -- in this process --------------------------------------------------------------------------
