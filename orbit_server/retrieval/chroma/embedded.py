@@ -96,6 +96,8 @@ class ChromaEmbedded(Client):
     async def __aexit__(self, *exc: object) -> None:
         threads, self._threads = self._threads, None
         if threads is not None:
+            if self._reopening is not None:
+                await asyncio.wait([self._reopening])
             # Shielded: a second cancellation must not leave the folder open or its lock held.
             closing = asyncio.get_running_loop().run_in_executor(None, self._end, threads)
             await asyncio.shield(closing)
@@ -130,7 +132,7 @@ class ChromaEmbedded(Client):
         while True:
             if self._reopening is not None:
                 await asyncio.shield(self._reopening)
-            elif operation in _LOADING and self._is_full_for(key):
+            elif self._client is None or (operation in _LOADING and self._is_full_for(key)):
                 await self._reopen(lambda: None)
             else:
                 break

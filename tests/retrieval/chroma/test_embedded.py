@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orbit_server.errors import SearchError
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +92,41 @@ async def test_a_cancelled_call_does_not_stop_the_reopening(tmp_path: Path) -> N
         await asyncio.sleep(0)
         call.cancel()
         assert await chroma.count("second") == 3
+        assert await chroma.count("first") == 3
+
+
+class Unlucky(ChromaEmbedded):
+    """A Chroma that finds no open file left when it is opened for the second time."""
+
+    opened = 0
+
+    def _open(self) -> None:
+        self.opened += 1
+        if self.opened == 2:
+            raise SearchError("no file left")
+        super()._open()
+
+
+async def test_reopening_that_fails_is_tried_again(tmp_path: Path) -> None:
+    """The call that needed it fails, and the next one opens Chroma."""
+    async with Unlucky(tmp_path, most_loaded=1) as chroma:
+        await fill(chroma, "first")
+        with pytest.raises(SearchError, match="no file left"):
+            await fill(chroma, "second")
+        assert await chroma.count("first") == 3
+        await fill(chroma, "second")
+        assert await chroma.count("second") == 3
+
+
+async def test_closing_while_it_is_reopened(tmp_path: Path) -> None:
+    """The folder is free afterwards, and nothing of Chroma is left open."""
+    async with ChromaEmbedded(tmp_path, most_loaded=1) as chroma:
+        await fill(chroma, "first")
+        await fill(chroma, "second")
+        call = asyncio.create_task(chroma.count("first"))
+        await asyncio.sleep(0)
+    await asyncio.gather(call, return_exceptions=True)
+    async with ChromaEmbedded(tmp_path) as chroma:
         assert await chroma.count("first") == 3
 
 
