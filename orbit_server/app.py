@@ -27,7 +27,7 @@ from .api.metrics import metrics
 from .api.openai_request import completion_reader
 from .api.responses import Refusal
 from .api.shutdown import Shutdown
-from .auth.key import Key
+from .auth import Key
 from .config import ConfigSource
 from .config.guest import named_errors, resolve
 from .observability.metrics import Metrics

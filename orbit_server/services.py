@@ -9,9 +9,9 @@ from typing import Any, Protocol, Self
 
 from . import __version__, llm, retrieval, safety
 from .answering import Pipeline
+from .auth import Policy
 from .auth.database import database_file
 from .auth.keys import Keys
-from .auth.policy import Policy
 from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted

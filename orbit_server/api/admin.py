@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..auth.key import Key, parse_expiry
+from ..auth import Key, parse_expiry
 from ..documents import wire
 from ..errors import Unprocessable
 from ..retrieval.chroma.validation import checked_name

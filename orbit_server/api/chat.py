@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from ..auth.key import Key
+from ..auth import Key
 from ..config import Config
 from ..errors import Unprocessable
 from ..services import Services

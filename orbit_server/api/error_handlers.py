@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from ..auth.policy import ADMIN
+from ..auth import ADMIN
 from ..errors import CollectionNotFound, OrbitError
 from ..services import Services
 from .exchange_log import report

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..answering import Answer
-from ..auth.key import Key
+from ..auth import Key
 from ..errors import KeysUnavailable, OrbitError
 from ..safety import Verdict
 from ..services import Services

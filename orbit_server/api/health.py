@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
-from ..auth.policy import ADMIN
+from ..auth import ADMIN
 from ..errors import OrbitError
 from ..observability import can_answer
 from ..services import Services

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from ..auth.key import Key
+from ..auth import Key
 from ..errors import OrbitError
 from ..services import Services
 from ..types import NO_TOKENS, Question

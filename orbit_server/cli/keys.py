@@ -10,7 +10,7 @@ import typer
 from .options import Collection
 
 if TYPE_CHECKING:
-    from ..auth.key import Key
+    from ..auth import Key
     from ..auth.keys import Keys
     from ..types import StreamFormat
 
@@ -32,7 +32,7 @@ def _stream_format(text: str) -> str:
 
 
 def _expiry(text: str) -> datetime:
-    from ..auth.key import parse_expiry
+    from ..auth import parse_expiry
 
     try:
         return parse_expiry(text)

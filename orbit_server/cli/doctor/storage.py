@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import llm, retrieval
+from ...auth import Key
 from ...auth.database import database_file
-from ...auth.key import Key
 from ...auth.keys import Keys
 from ...config.loader import Config
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
