@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from ..support.program import Server, configure, server
@@ -28,6 +29,7 @@ SEED = 20250101
 
 POST = b"POST /chat HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+ADMIN = f"Authorization: Bearer {ADMIN_TOKEN}\r\n"
 PIPELINED = b"GET / HTTP/1.1\r\n\r\n"
 
 ENDLESS = {
@@ -65,6 +67,17 @@ async def orbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
     async with server(folder) as running:
         await asyncio.gather(*(exchange(running, PIPELINED) for _ in range(MANY)))
         yield running
+
+
+async def user_key(running: Server) -> str:
+    """Return the header with a new API key."""
+    body = {"collection_name": "town", "client_name": "Ann"}
+    admin = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    async with (
+        aiohttp.ClientSession(running.url) as http,
+        http.post("/admin/api-keys", json=body, headers=admin) as response,
+    ):
+        return f"X-API-Key: {(await response.json())['api_key']}\r\n"
 
 
 def resident(running: Server) -> int:
@@ -129,10 +142,11 @@ async def test_a_trailer_lets_nobody_in(orbit: Server, name: str) -> None:
     assert (await exchange(orbit, as_trailer)).startswith(b"HTTP/1.1 401 ")
 
 
-@pytest.mark.parametrize("key", ["", f"Authorization: Bearer {ADMIN_TOKEN}\r\n"], ids=["", "admin"])
-async def test_no_request_is_a_500(orbit: Server, key: str) -> None:
+@pytest.mark.parametrize("who", ["stranger", "user", "admin"])
+async def test_no_request_is_a_500(orbit: Server, who: str) -> None:
     """Thousands of damaged requests: none unexpected, none with more than a line in the log."""
     chance = random.Random(SEED)
+    key = {"stranger": "", "admin": ADMIN, "user": await user_key(orbit)}[who]
     log, memory = len(orbit.log), resident(orbit)
     statuses: Counter[bytes] = Counter()
     requests = 0
@@ -165,6 +179,7 @@ ROUTES = [
     *("/admin/collections/x/reindex", "/.well-known/acme-challenge/x", "/v1/chat/completions"),
     *("/v1/models", "/feedback", "*", "http://h/health", "//health", "http://", "h:1"),
 ]
+ASKING = ["/chat", "/v1/chat/completions", "/v1/models", "/feedback"]
 JUNK = [
     *(b"%ff", b"%00", b"%", b"%zz", b"%c3%28", b"%ed%a0%80", b"%F4%90%80%80", b"=", b"&&&;;"),
     *(b"&verbose&%ff=%fe", b"verbose=%ff", b"../..", b"%2f", b"%0d%0a", b"#", b"[]", b"'\"", b"+"),
@@ -188,6 +203,16 @@ BODIES = [
     *(b'{"message": "\\ud800"}', b'{"message": "x", "history": [[]]}', b'"\\u0000"', b"1e999"),
     *(b'{"query": "\\u0000", "limit": 1e400}', b'{"message": "\\u0000", "stream": "maybe"}'),
     *(b'{"client_name": "\\u0000", "collection_name": "x\\u0000"}', b'{"api_key": "\\u0000"}'),
+    *(b'{"message": "hello"}', b'{"message": "hello", "stream": false, "history": [{}]}'),
+    *(b'{"messages": []}', b'{"messages": [{"role": "user", "content": "\\u0000"}], "n": 1e9}'),
+    *(
+        b'{"messages": [{"role": "user", "content": [{"type": "text", "text": 1}]}]}',
+        b"\xef\xbb\xbf{}",
+    ),
+    *(
+        b'{"messages": [{"role": "user", "content": "hello"}], "model": []}',
+        b'{"rating": "\\u0000"}',
+    ),
     *(b'{"threshold": NaN}', b'{"threshold": 1e308}', b'{"chunks": [{}]}', b'{"a": ' * 2000),
 ]
 METHODS = [b"GET", b"POST"] * 4 + [b"DELETE", b"OPTIONS", b"HEAD", b"PUT", b"TRACE", b"get"]
@@ -195,8 +220,8 @@ METHODS = [b"GET", b"POST"] * 4 + [b"DELETE", b"OPTIONS", b"HEAD", b"PUT", b"TRA
 
 def damaged(chance: random.Random, key: bytes) -> bytes:
     """Return a request with something wrong in path, query, fields, framing or body."""
-    path = chance.choice(ROUTES).encode()
-    if chance.random() < 0.5:
+    path = chance.choice(ROUTES if chance.random() < 0.7 else ASKING).encode()
+    if chance.random() < 0.3:
         at = chance.randrange(len(path) + 1)
         path = path[:at] + chance.choice(JUNK) + path[at:]
     if chance.random() < 0.5:
@@ -204,7 +229,7 @@ def damaged(chance: random.Random, key: bytes) -> bytes:
     fields = [b"Host: h\r\n", key]
     for _ in range(chance.randrange(3)):
         fields.append(chance.choice(FIELDS) + b": " + chance.choice(VALUES) + b"\r\n")
-    if chance.random() < 0.6:
+    if chance.random() < 0.9:
         fields.append(b"Content-Type: application/json\r\n")
     body = chance.choice(BODIES)
     if chance.random() < 0.5:
