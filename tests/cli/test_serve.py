@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ..support.program import command, configure, serve_options, server
+from ..support.program import ROOT, command, configure, serve_options, server
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +57,34 @@ async def test_a_folder_that_is_not_there_is_2(tmp_path: Path) -> None:
 async def listed(folder: Path) -> list[Path]:
     """Return what lies in ``folder``."""
     return await asyncio.to_thread(lambda: list(folder.iterdir()))
+
+
+# Prints what a hangup does in the moment when the program begins to load its commands.
+PROBE = """
+import signal, sys
+
+class Probe:
+    def find_spec(self, name, *rest):
+        if name == "orbit_server.cli":
+            signals = (signal.SIGHUP, signal.SIGCHLD)
+            print(*(signal.getsignal(each) is signal.SIG_DFL for each in signals))
+            sys.exit()
+
+sys.meta_path.insert(0, Probe())
+from orbit_server.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("name", "ends"), [("serve", False), ("ingest", True)])
+def test_signals_are_in_order_before_anything_is_loaded(name: str, ends: bool) -> None:
+    """Loading takes a second, in which a hangup must not end a server; other commands end."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        check=True,
+    )
+    assert done.stdout == f"{ends} True\n"

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from ..support.certificates import Authority
-from ..support.chroma_run import chroma_run
-from ..support.elasticsearch_standin import ElasticsearchStandIn
-from ..support.ollama_standin import OllamaStandIn
-from ..support.program import (
+from ...support.certificates import Authority
+from ...support.chroma_run import chroma_run
+from ...support.elasticsearch_standin import ElasticsearchStandIn
+from ...support.ollama_standin import OllamaStandIn
+from ...support.program import (
     ROOT,
     Result,
     command,
@@ -34,7 +34,7 @@ from ..support.program import (
     server,
     start,
 )
-from ..support.server import ADMIN_TOKEN
+from ...support.server import ADMIN_TOKEN
 
 pytestmark = pytest.mark.anyio
 
