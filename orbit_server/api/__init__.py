@@ -1,0 +1,1 @@
+"""The HTTP interface: requests in, answers out. ``app.py`` lists the routes."""
