@@ -18,9 +18,15 @@ def ask(
     """Show the passages for a question with their scores, and stream the answer."""
     from ..config.loader import load
     from ..types import Question
+    from .models import require_models
     from .store import with_store
 
+    config = load(context.obj)
+
     async def run(store: "Store", services: "Services") -> None:
+        here = ["ollama.embed_model"] if store is services.store else []
+        await require_models(config, "ollama.model", *here)
+
         async def search(question: "Question", collection: str) -> "Retrieved":
             return await _passages(store, question, collection)
 
@@ -30,7 +36,7 @@ def ask(
                 print("".join(pieces), end="", flush=True)
         print()
 
-    with_store(load(context.obj), server, run)
+    with_store(config, server, run)
 
 
 async def _passages(store: "Store", question: "Question", collection: str) -> "Retrieved":

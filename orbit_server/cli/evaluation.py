@@ -41,6 +41,7 @@ def evaluate_search(
     from ..config.loader import load
     from ..retrieval import evaluation as evaluate
     from .console import print_table, progress, say
+    from .models import require_models
     from .store import with_store
 
     config = load(context.obj)
@@ -49,6 +50,8 @@ def evaluate_search(
     async def run(
         store: "Store", services: "Services"
     ) -> "tuple[SearchSettings, list[evaluate.Metrics]]":
+        if store is services.store:
+            await require_models(config, "ollama.embed_model")
         settings = await _settings(store, collection)
         search = partial(store.candidates, collection)
         with progress("Searching", len(asked)) as advanced:
@@ -93,6 +96,7 @@ def calibrate_threshold(
     from ..retrieval import calibration as calibrate
     from ..retrieval import evaluation as evaluate
     from .console import out, print_table, progress, say
+    from .models import require_models
     from .store import with_store
 
     config = load(context.obj)
@@ -102,6 +106,8 @@ def calibrate_threshold(
     async def run(
         store: "Store", services: "Services"
     ) -> "tuple[SearchSettings, calibrate.Calibration]":
+        if store is services.store:
+            await require_models(config, "ollama.embed_model")
         settings = await _settings(store, collection)
         in_domain = [each.question for each in asked if each.answerable]
         unanswerable = [each.question for each in asked if not each.answerable]

@@ -22,7 +22,7 @@ async def test_ask_shows_passages_and_the_answer(folder: Path, orbit: Server) ->
         assert result.code == 0, result.err
         quoted = "Quoted from “Library [/x] [bold]”: The library opens at nine.\n"
         assert result.out.startswith(quoted)
-        assert re.search(r"│ \d\.\d\d\d │ Library", result.err)
+        assert re.search(r"│ \d\.\d\d\d +│ Library", result.err)
         assert "town.md" in result.err
     assert f"going through {orbit.url}" in result.err
 

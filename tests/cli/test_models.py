@@ -12,7 +12,17 @@ from ..support.town import write_town
 pytestmark = pytest.mark.anyio
 
 
-async def test_without_ollama_ingest_says_so_at_once(tmp_path: Path) -> None:
+COMMANDS = (
+    ("ingest", "town.md", "--collection", "town"),
+    ("ask", "When does the library open?", "--collection", "town"),
+    ("calibrate", "--collection", "town"),
+)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+async def test_without_ollama_a_command_says_so_at_once(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     """Within two seconds instead of after all retries, with the whole remedy; likewise a model."""
     configure(
         tmp_path,
@@ -20,9 +30,8 @@ async def test_without_ollama_ingest_says_so_at_once(tmp_path: Path) -> None:
         embedding={"provider": "ollama"},
     )
     write_town(tmp_path)
-    ingest = ("ingest", "town.md", "--collection", "town")
     started = time.monotonic()
-    result = await command(tmp_path, *ingest)
+    result = await command(tmp_path, *arguments)
     assert time.monotonic() - started < 5
     assert result.code == 1
     for part in ("ollama serve", "embedding.provider: lexical", "answer.provider: extractive"):
@@ -30,6 +39,6 @@ async def test_without_ollama_ingest_says_so_at_once(tmp_path: Path) -> None:
     async with OllamaStandIn() as ollama:
         ollama.models = {"gemma3:4b": ["completion"]}
         configure(tmp_path, ollama={"base_url": ollama.url}, embedding={"provider": "ollama"})
-        result = await command(tmp_path, *ingest)
+        result = await command(tmp_path, *arguments)
         assert (result.code, "ollama pull bge-m3" in result.sentence) == (1, True)
         assert not ollama.bodies("/api/embed")
