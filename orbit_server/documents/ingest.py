@@ -16,7 +16,6 @@ from .readers.read import read
 # Both together stay below what a server takes in one request, 8 MiB of JSON.
 _BATCH_BYTES = 2 * 1024 * 1024
 _LONGEST_CHUNK = 5 * 1024 * 1024
-# The first batches are small: they tell how long the rest will take.
 _FIRST_BATCH = 16
 
 
@@ -54,13 +53,60 @@ class Report:
         return any(result.error or result.left_out for result in self.files)
 
 
-@dataclass(slots=True)
-class _Pending:
-    chunks: list[Chunk] = field(default_factory=list)
-    results: dict[str, FileResult] = field(default_factory=dict)  # by id of the chunk
-    remove: list[str] = field(default_factory=list)
-    size: int = 0
-    weight: int = 0
+class _Batches:
+    """The chunks of many files on their way into a collection.
+
+    The first batches are small, because they tell how long the rest will take.
+    """
+
+    def __init__(
+        self, store: Store, collection: str, batch: int, advanced: Callable[[int, int], None]
+    ) -> None:
+        self._store = store
+        self._collection = collection
+        self._batch = batch
+        self._limit = min(batch, _FIRST_BATCH)
+        self._advanced = advanced
+        self._begin()
+
+    def _begin(self) -> None:
+        self._chunks: list[Chunk] = []
+        self._results: list[FileResult] = []  # one a chunk
+        self._remove: list[str] = []
+        self._size = 0  # of the chunks, as JSON
+        self._weight = 0  # of their files, as far as they are in
+
+    async def add(self, chunks: Sequence[Chunk], result: FileResult, weight: int) -> None:
+        """Store what of a file the collection lacks, and then remove what the file lacks.
+
+        ``weight`` are the bytes of the file.
+        """
+        known = await self._store.ids(self._collection, result.source)
+        result.chunks = count = len(chunks)
+        for number, chunk in enumerate(chunks, start=1):
+            self._weight += weight * number // count - weight * (number - 1) // count
+            if chunk.id not in known:
+                self._chunks.append(chunk)
+                self._results.append(result)
+                self._size += _size(chunk)
+                result.stored += 1
+                if len(self._chunks) >= self._limit or self._size >= _BATCH_BYTES:
+                    await self.flush()
+        stale = known - {chunk.id for chunk in chunks}
+        result.removed = len(stale)
+        self._remove += sorted(stale)
+        if not self._chunks and not self._remove:
+            self._advanced(self._weight, 0)
+            self._weight = 0
+
+    async def flush(self) -> None:
+        """Store what is waiting."""
+        stored = await self._store.put(self._collection, self._chunks, self._remove)
+        for chunk, result in zip(self._chunks, self._results, strict=True):
+            _take_note(chunk, stored, result)
+        self._advanced(self._weight, len(self._chunks))
+        self._limit = min(self._batch, 2 * self._limit)
+        self._begin()
 
 
 async def ingest(
@@ -79,12 +125,11 @@ async def ingest(
     """Load the files at ``paths`` into ``collection`` and say what happened to each.
 
     Only chunks that the collection does not hold are embedded, so a second run changes nothing and
-    an interrupted one goes on where it stopped. Old chunks of an edited file go when its new ones
+    an interrupted one continues where it stopped. Old chunks of an edited file go when its new ones
     are in. ``prune`` also removes the sources under ``paths`` whose file is gone. Links that lead
-    out of a folder are followed with ``follow_links`` only. A file that
-    cannot be read is reported and left as it was. ``started(bytes)`` tells the total,
-    ``advanced(bytes, chunks)`` what of it is done. Raises what ``store`` raises: no later file
-    would fare better.
+    out of a folder are followed with ``follow_links`` only. A file that cannot be read is reported
+    and left as it was. ``started(bytes)`` tells the total, ``advanced(bytes, chunks)`` what of it
+    is done. Raises what ``store`` raises: no later file would fare better.
     """
     report = Report()
     found = list(discover(paths, follow_links=follow_links))
@@ -92,64 +137,38 @@ async def ingest(
     report.ignored = [entry.source for entry in found if entry.outcome == "ignored"]
     report.links = [entry.source for entry in found if entry.outcome == "link"]
     started(sum(sizes.values()))
-    pending = _Pending()
-    limit = min(batch, _FIRST_BATCH)
-
-    async def flush() -> None:
-        nonlocal pending, limit
-        stored = await store.put(collection, pending.chunks, pending.remove)
-        for chunk in pending.chunks:
-            _take_note(chunk, stored, pending.results[chunk.id])
-        advanced(pending.weight, len(pending.chunks))
-        pending = _Pending()
-        limit = min(batch, 2 * limit)
-
+    batches = _Batches(store, collection, batch, advanced)
     for entry in found:
         if entry.outcome in ("ignored", "link"):
             continue
         result = FileResult(entry.source)
         report.files.append(result)
         try:
-            if entry.outcome == "error":
-                raise UnreadableDocument(entry.problem)
-            chunks, notes, left_out = await asyncio.to_thread(
-                read,
-                entry.path,
-                entry.source,
-                chunk_chars=chunk_chars,
-                chunk_overlap=chunk_overlap,
-            )
-            _refuse_giants(chunks)
-            result.notes += [*notes, *left_out]
-            result.left_out += len(left_out)
+            chunks = await _read(entry, result, chunk_chars, chunk_overlap)
         except UnreadableDocument as error:
             result.error = str(error)
             advanced(sizes[entry.path], 0)
-            continue
-        known = await store.ids(collection, entry.source)
-        result.chunks = len(chunks)
-        size = sizes[entry.path]
-        for number, chunk in enumerate(chunks, start=1):
-            pending.weight += size * number // len(chunks) - size * (number - 1) // len(chunks)
-            if chunk.id in known:
-                continue
-            pending.chunks.append(chunk)
-            pending.results[chunk.id] = result
-            pending.size += _size(chunk)
-            result.stored += 1
-            if len(pending.chunks) >= limit or pending.size >= _BATCH_BYTES:
-                await flush()
-        stale = known - {chunk.id for chunk in chunks}
-        result.removed = len(stale)
-        pending.remove += sorted(stale)
-        if not pending.chunks and not pending.remove:
-            advanced(pending.weight, 0)
-            pending.weight = 0
-    await flush()
-    await store.put(collection, [], [])
+        else:
+            await batches.add(chunks, result, sizes[entry.path])
+    await batches.flush()
+    await store.put(collection, [], [])  # writes what the word index lacks
     if prune:
         report.pruned = await _prune(paths, collection, store, found)
     return report
+
+
+async def _read(
+    entry: File, result: FileResult, chunk_chars: int, chunk_overlap: int
+) -> list[Chunk]:
+    if entry.outcome == "error":
+        raise UnreadableDocument(entry.problem)
+    found = await asyncio.to_thread(
+        read, entry.path, entry.source, chunk_chars=chunk_chars, chunk_overlap=chunk_overlap
+    )
+    _refuse_giants(found.chunks)
+    result.notes += [*found.notes, *found.left_out]
+    result.left_out += len(found.left_out)
+    return found.chunks
 
 
 def _take_note(chunk: Chunk, stored: Stored, result: FileResult) -> None:
