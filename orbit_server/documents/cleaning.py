@@ -16,7 +16,7 @@ _REPEATED = re.compile(f"[{JOINERS}]{{2,}}|[{EMOJI_SELECTORS}](?=[{EMOJI_SELECTO
 _STRAY_JOINER = re.compile(f"(?<![^\x00-\x7f])[{JOINERS}]|[{JOINERS}](?![^\x00-\x7f])")
 # Chinese and Japanese have no blanks between words, so a line that ends there stands for none.
 _UNSPACED = "[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
-_WRAP = re.compile(rf"(?<={_UNSPACED})\s*\n\s*(?={_UNSPACED})")
+_WRAP = re.compile(rf"(?<={_UNSPACED})[ \t]?\r?\n\s*(?={_UNSPACED})")
 
 
 def clean(text: str) -> str:
@@ -35,6 +35,11 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def without_wraps(text: str) -> str:
+    """Return ``text`` without the line breaks that just end a line between words without blanks."""
+    return _WRAP.sub("", text)
+
+
 def unwrapped(text: str) -> str:
     """Return ``text`` as one line: its line breaks are spaces, or nothing where words have none."""
-    return _WRAP.sub("", text).replace("\n", " ")
+    return without_wraps(text).replace("\n", " ")

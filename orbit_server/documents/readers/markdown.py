@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ...errors import UnreadableDocument
-from ..cleaning import one_line
+from ..cleaning import one_line, without_wraps
 from ..model import Document
 from .html import Attributes, Page
 from .text import decoded
@@ -31,7 +31,7 @@ def read(data: bytes) -> Document:
             title = one_line(named[2])
     page = Page()
     parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable("table")
-    parser.core.ruler.before("inline", "brackets", _brackets_as_text)
+    parser.core.ruler.before("inline", "prepared", _prepare)
     for token in parser.parse(text):
         if token.level >= 99:
             raise UnreadableDocument("The document is nested too deeply.")
@@ -52,7 +52,7 @@ def read(data: bytes) -> Document:
             elif piece.type == "hardbreak":
                 page.handle_starttag("br", [])
             elif piece.type == "softbreak":
-                page.handle_data("\n")
+                page.handle_data(" ")
             elif piece.type in ("text", "code_inline"):
                 page.handle_data(piece.content)
     document = page.finished()
@@ -60,8 +60,11 @@ def read(data: bytes) -> Document:
     return document
 
 
-def _brackets_as_text(state: "StateCore") -> None:
-    # The end of a link is looked for from every bracket on: the square of their number.
+def _prepare(state: "StateCore") -> None:
     for token in state.tokens:
-        if token.type == "inline" and token.content.count("[") > _MOST_BRACKETS:
+        if token.type != "inline":
+            continue
+        token.content = without_wraps(token.content)
+        # The end of a link is looked for from every bracket on: the square of their number.
+        if token.content.count("[") > _MOST_BRACKETS:
             token.content = re.sub(r"\\?\[", "&#91;", token.content)

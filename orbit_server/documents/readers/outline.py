@@ -63,7 +63,7 @@ class Outline:
         self._path: list[tuple[int, str]] = []
         self._bare = False  # the last heading has nothing below it yet
         self._parts: list[str] = []  # the headings of level 1; "" for a first one that comes late
-        self._text: list[str] = []  # a line feed is a break, a carriage return just wraps
+        self._text: list[str] = []
         self._level = 0
         self._listings = 0
         self._lists: list[int | None] = []
@@ -83,7 +83,7 @@ class Outline:
 
     def text(self, data: str) -> None:
         """Add text; outside of listings its line breaks are no breaks for a reader."""
-        self._text.append(data if self._listings else data.replace("\n", "\r"))
+        self._text.append(data if self._listings else unwrapped(data))
 
     def break_line(self) -> None:
         """End a line that the author ended."""
@@ -146,8 +146,7 @@ class Outline:
         if self._listings:
             self._add(raw.strip("\n").rstrip(), verbatim=True)
             return
-        lines = (one_line(unwrapped(line.replace("\r", "\n"))) for line in raw.split("\n"))
-        text = "\n".join(filter(None, lines))
+        text = "\n".join(filter(None, map(one_line, raw.split("\n"))))
         table = self._tables[-1] if self._tables else None
         if not text:
             return

@@ -30,7 +30,7 @@ def read(data: bytes) -> Document:
     paragraphs: list[list[str]] = [[]]
     for line in without_comments(decoded(data)).splitlines():
         if line.strip():
-            paragraphs[-1].append(line)
+            paragraphs[-1].append(line.strip())
         elif paragraphs[-1]:
             paragraphs.append([])
     return Document("", [Block(unwrapped("\n".join(lines))) for lines in paragraphs])

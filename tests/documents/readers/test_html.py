@@ -190,3 +190,8 @@ def test_japanese_lines_are_joined_without_a_gap(tmp_path: Path) -> None:
     """A line that ends in the middle of a word is no end of the word."""
     chunks = load(tmp_path, "a.html", "窓口は九時に開きま\nす。\nOpen from\nnine.")
     assert texts(chunks) == ["窓口は九時に開きます。 Open from nine."]
+
+
+def test_japanese_links_stay_apart(tmp_path: Path) -> None:
+    """A line between two elements is a blank, as a browser shows it."""
+    assert page(tmp_path, "<a>動漫</a>\n<a>読書</a>") == "動漫 読書"

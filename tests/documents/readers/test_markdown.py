@@ -153,3 +153,9 @@ def test_japanese_lines_are_joined_without_a_gap(tmp_path: Path) -> None:
     """A line that ends in the middle of a word is no end of the word."""
     chunks = load(tmp_path, "a.md", "窓口は九時に開きま\nす。\nOpen from\nnine.")
     assert texts(chunks) == ["窓口は九時に開きます。 Open from nine."]
+
+
+def test_japanese_hard_breaks_stay(tmp_path: Path) -> None:
+    """Two blanks or a backslash at the end of a line break it in any script."""
+    chunks = load(tmp_path, "a.md", "住所  \n電話\\\n時間\n割引")
+    assert texts(chunks) == ["住所\n電話\n時間割引"]
