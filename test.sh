@@ -20,7 +20,10 @@ case "${1:-}" in
 esac
 
 # What some tests need beside Python. Without it they are skipped; in CI they must run.
-declare -A packages=([nginx]=nginx-light [systemd-analyze]=systemd [chromium]=chromium)
+declare -A packages=(
+    [chromium]=chromium [nginx]=nginx-light [pg_ctlcluster]=postgresql [pgbouncer]=pgbouncer
+    [systemd-analyze]=systemd
+)
 install_for_ci() {
     local program missing=() policy=/usr/sbin/policy-rc.d
     for program in "${!packages[@]}"; do
