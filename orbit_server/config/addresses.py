@@ -83,11 +83,19 @@ def header_map(value: Any) -> dict[str, SecretStr]:
     return headers
 
 
+def _web_address(value: Any) -> str:
+    address = plain_text(value).strip()
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"\s", address):
+        raise ValueError
+    return address
+
+
 def link_map(value: Any) -> dict[str, str]:
     """Read labels with the http(s) addresses that they lead to."""
     if not isinstance(value, Mapping | None):
         raise TypeError
-    return {plain_text(label): http_url_without_user(url) for label, url in (value or {}).items()}
+    return {plain_text(label): _web_address(url) for label, url in (value or {}).items()}
 
 
 ROOT_PATH = Allowed("a path such as /orbit", root_path)

@@ -399,7 +399,7 @@ async def test_settings(context: BrowserContext, tmp_path: Path) -> None:
         web__examples=["Who are you?"],
         web__color="#ffe08a",
         web__logo_file=str(tmp_path / "logo.svg"),
-        web__links={"Imprint": "https://town.example/imprint"},
+        web__links={"Imprint": "https://town.example/imprint?lang=de#top"},
         web__language="de",
         api_keys__allow_default=True,
         chroma__collection="town",
@@ -411,7 +411,7 @@ async def test_settings(context: BrowserContext, tmp_path: Path) -> None:
         await expect(page.get_by_role("heading")).to_have_text("Town </script><b>Hall</b>")
         await expect(page.locator(".greeting strong")).to_have_text("town")
         await expect(page.get_by_role("link", name="Imprint")).to_have_attribute(
-            "href", "https://town.example/imprint"
+            "href", "https://town.example/imprint?lang=de#top"
         )
         button = page.get_by_role("button", name="Senden")
         assert await button.evaluate("it => getComputedStyle(it).color") == "rgb(0, 0, 0)"
