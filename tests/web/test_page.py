@@ -237,6 +237,29 @@ async def test_a_long_answer_with_hostile_marks_stays_quick(
     await expect(answer(page)).to_contain_text("end")
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "[](" * 20_000,
+        "[a](b" * 12_000,
+        "a|\n|--" + " " * 60_000 + "x",
+        "|" * 20_000 + "\n|--|\n" + "|\n" * 13_000,
+        "- " + " " * 60_000 + "a\u2028b",
+        "# a" + " " * 60_000 + "b",
+    ],
+    ids=["links", "links with a label", "rule of a table", "rows of a table", "item", "heading"],
+)
+async def test_no_text_costs_the_square_of_its_length(
+    context: BrowserContext, chat: ChatServer, hostile: str
+) -> None:
+    """Sixty thousand characters that nearly match, or ask for a cell per row and column."""
+    chat.ollama.reply = [hostile, "\n\nend"]
+    page = await opened(context, chat)
+    await ask(page)
+    await expect(page.get_by_role("button", name="Copy")).to_be_visible()
+    await expect(answer(page)).to_contain_text("end")
+
+
 async def test_a_cut_answer_can_be_asked_again(context: BrowserContext, chat: ChatServer) -> None:
     """The part that came stays, the reader is told, and one click asks the same again."""
     page = await opened(context, chat)

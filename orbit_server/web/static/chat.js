@@ -87,7 +87,7 @@ const INLINE = new RegExp(
     "(`+)([^`\\n]{1,500})\\1", // 1, 2: code
     "\\*\\*([^\\n]{1,500}?)\\*\\*", // 3: bold
     "\\*([^\\s*][^*\\n]{0,300})\\*", // 4: italic
-    "(!?)\\[([^\\]\\n]{0,300})\\]\\(\\s*([^\\s)]{1,2000})[^)\\n]{0,200}\\)", // 5, 6, 7: image or link
+    "(!?)\\[([^\\]\\n]{0,300})\\]\\(\\s*([^\\s)[]{1,2000})(?:\\s[^)\\n]{0,200})?\\)", // 5, 6, 7: image or link
     "\\[(\\d{1,2})\\]", // 8: reference to a source
     "(https?://[^\\s<>\"')\\]]{3,2000})", // 9: bare address
   ].join("|"),
@@ -140,15 +140,20 @@ function inline(text, context, depth = 0) {
   return nodes.filter((node) => node !== "");
 }
 
-const ITEM = /^(\s{0,8})(?:[-*+]|(\d{1,4})[.)])\s+(.*)$/;
+const ITEM = /^(\s{0,8})(?:[-*+]|(\d{1,4})[.)])\s+([^]*)$/;
 const FENCE = /^\s{0,3}(```+|~~~+)/;
-const TABLE_RULE = /^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$/;
+const WIDEST_TABLE = 50; // a browser lays out every column of every row, cell or not
+const RULE_CELL = /^:?-{2,}:?$/;
 
 function cells(line) {
   return line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
 }
 
-/** Return the nodes of a text in a small Markdown. */
+function isTableRule(line) {
+  return line.includes("|") && cells(line).every((cell) => RULE_CELL.test(cell));
+}
+
+/** Return the nodes of a text in a small Markdown, in a time that grows with its length alone. */
 function markdown(text, context) {
   return blocks(text.replace(/\r\n?/g, "\n").split("\n"), context, 0);
 }
@@ -167,17 +172,17 @@ function blocks(lines, context, depth) {
     } else if (!line.trim()) {
       at++;
     } else if (/^\s{0,3}#{1,6}\s/.test(line)) {
-      nodes.push(element("p", {}, element("strong", {}, ...inline(line.replace(/^\s*#+\s+|\s+#+\s*$/g, ""), context))));
+      nodes.push(element("p", {}, element("strong", {}, ...inline(line.replace(/^\s*#+\s+|\s#+\s*$/g, ""), context))));
       at++;
     } else if (/^\s{0,3}([-*_])(\s*\1){2,}\s*$/.test(line)) {
       nodes.push(element("hr"));
       at++;
-    } else if (line.includes("|") && TABLE_RULE.test(lines[at + 1] ?? "") && lines[at + 1].includes("|")) {
+    } else if (line.includes("|") && line.split("|").length <= WIDEST_TABLE && isTableRule(lines[at + 1] ?? "")) {
       const head = cells(line);
       let end = at + 2;
       while (end < lines.length && lines[end].includes("|")) end++;
       const row = (kind) => (values) =>
-        element("tr", {}, ...head.map((_, n) => element(kind, {}, ...inline(values[n] ?? "", context))));
+        element("tr", {}, ...values.slice(0, head.length).map((value) => element(kind, {}, ...inline(value, context))));
       const body = lines.slice(at + 2, end).map((each) => row("td")(cells(each)));
       const table = element("table", {}, element("thead", {}, row("th")(head)), element("tbody", {}, ...body));
       nodes.push(element("div", { class: "table", tabindex: "0" }, table));
