@@ -33,7 +33,11 @@ def citations(sources: Sequence[dict[str, Any]]) -> list[str]:
 
 def _named(source: dict[str, Any]) -> str:
     address = source["source"]
-    title = " ".join((source["title"] or address).split()).translate(_MARKUP)
+    title, name = _escaped(source["title"] or address), _escaped(address)
     if re.fullmatch(r"https?://[^\s<>()]+", address):
         return f"[{title}]({address})"
-    return title if title == address else f"{title} ({' '.join(address.split())})"
+    return title if title == name else f"{title} ({name})"
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).translate(_MARKUP)

@@ -32,6 +32,14 @@ def test_titles_cannot_break_out_of_the_list() -> None:
     assert "a\\](javascript:x) # \\<b\\> (x y)" in listed
 
 
+def test_names_cannot_break_out_of_the_list() -> None:
+    """What shows Markdown would load an image, and tell its server who reads which answer."""
+    evil = source(1, title="a", source="![x](https://evil.example/p.png) <img src=//evil.example>")
+    listed = sources_list([evil], [])
+    assert "(!\\[x\\](https://evil.example/p.png) \\<img src" in listed
+    assert sources_list([source(2, title="x_y.md", source="x_y.md")], []).count("x") == 1
+
+
 titles = st.text(max_size=30)
 
 
