@@ -26,7 +26,7 @@ class Cors(CORSMiddleware):
             allow_origins=allow_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),
-            expose_headers=("X-Request-ID",),
+            expose_headers=("X-Request-ID", "Retry-After", "X-Should-Retry"),
         )
         self._logged: set[str] = set()
 

@@ -36,6 +36,13 @@ async def test_a_preflight_may_ask_for_any_header(wanted: str) -> None:
     assert "Access-Control-Allow-Credentials" not in result.headers
 
 
+async def test_a_page_may_read_when_to_try_again() -> None:
+    """Clients of OpenAI's API obey both headers, and browsers show no others."""
+    result = await asgi.call(server("*"), "GET", "/", [("Origin", "https://a.example")])
+    exposed = str(result.headers["Access-Control-Expose-Headers"]).lower()
+    assert {"x-request-id", "retry-after", "x-should-retry"} <= set(exposed.split(", "))
+
+
 @pytest.mark.parametrize("method", ["OPTIONS", "POST"])
 async def test_a_refused_origin_is_named_in_the_log(
     method: str, caplog: pytest.LogCaptureFixture
