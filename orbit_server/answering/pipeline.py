@@ -109,16 +109,22 @@ class Pipeline:
 
     def _fit(self, question: Question, passages: Sequence[Passage]) -> list[Passage]:
         return prompt.fitting(
-            question, passages, system=self._system, token_budget=self._token_budget
+            question,
+            passages,
+            system=self._system_for(question),
+            token_budget=self._token_budget,
         )
+
+    def _system_for(self, question: Question) -> str | None:
+        accepted = self._config.openai.accept_system
+        return prompt.with_wishes(question, self._system) if accepted else self._system
 
     def generate(self, question: Question, passages: Sequence[Passage]) -> TextStream:
         """Return the model's answer from ``passages``; nothing is sent before it is entered."""
         messages = prompt.messages(
             question,
             passages,
-            system=self._system,
-            accept_instructions=self._config.openai.accept_system,
+            system=self._system_for(question),
             history_turns=self._config.chat.history_turns,
             token_budget=self._token_budget,
         )

@@ -31,6 +31,17 @@ _FENCE = re.compile(
 _IN_TITLE = str.maketrans({'"': "'", "<": "‹", ">": "›"})
 
 
+def with_wishes(question: Question, system: str | None = None) -> str:
+    """Return the system prompt followed by the caller's instructions in ``question``.
+
+    They are defused: what remains of them cannot begin another role, nor a passage.
+    """
+    if not question.instructions:
+        return system or SYSTEM
+    wishes = _defused("\n".join(question.instructions))
+    return f"{system or SYSTEM}\n\n{WISHES}\n{wishes}"
+
+
 def fitting(
     question: Question,
     passages: Sequence[Passage],
@@ -62,21 +73,15 @@ def messages(
     passages: Sequence[Passage],
     *,
     system: str | None = None,
-    accept_instructions: bool = False,
     history_turns: int = 6,
     token_budget: int = 7000,
 ) -> list[dict[str, str]]:
     """Return the chat messages for ``question``: system prompt, history, passages and question.
 
-    With ``accept_instructions`` the caller's instructions follow the system prompt.
-
     All of the ``passages`` that are ``fitting`` are used, numbered from 1; the history gets what is
     left of ``token_budget``, latest turns first. No text but ``system`` can contain the tags of a
     passage or what a chat template takes for a role.
     """
-    if accept_instructions and question.instructions:
-        wishes = _defused("\n".join(question.instructions))
-        system = f"{system or SYSTEM}\n\n{WISHES}\n{wishes}"
     fit = fitting(question, passages, system=system, token_budget=token_budget)
     fenced = [_fenced(number, passage) for number, passage in enumerate(fit, start=1)]
     left = _left(question, system, token_budget) - sum(map(estimated_tokens, fenced))

@@ -1,6 +1,6 @@
 """The body of ``POST /v1/chat/completions`` becomes a ``Question``."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -59,7 +59,11 @@ def completion_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Co
         if not isinstance(body, dict):
             raise InvalidRequest("The body must be a JSON object.")
         request_id = scope.get("state", {}).get("request_id")
-        return question_from(body, longest=config.chat.max_message_chars, request_id=request_id)
+        question = question_from(body, longest=config.chat.max_message_chars, request_id=request_id)
+        if config.openai.accept_system:
+            # Before a prompt that is too long, a model forgets how it begins: with our own rules.
+            _check_length([*question.instructions, question.message], config.chat.max_message_chars)
+        return question
 
     return read
 
@@ -89,18 +93,13 @@ def question_from(
     if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
         raise _bad_messages("The last message must be a user's, and must not be empty.")
     message = turns.pop().content
-    if len(message) > longest:
-        raise BadParameter(
-            f"The question must have at most {longest} characters.",
-            code="message_too_long",
-            param="messages",
-        )
+    _check_length([message], longest)
     options = body.get("stream_options")
     return CompletionQuestion(
         message=message,
         history=tuple(turns),
         instructions=tuple(instructions),
-        stream=body.get("stream") is True,
+        stream=_stream(body.get("stream")),
         request_id=request_id,
         max_tokens=_most_tokens(body),
         stop=_stop(body.get("stop")),
@@ -163,6 +162,22 @@ def _most_tokens(body: Mapping[str, Any]) -> int | None:
                 param="max_tokens",
             )
     return min(values, default=None)
+
+
+def _check_length(texts: Sequence[str], longest: int) -> None:
+    if sum(map(len, texts)) > longest:
+        several = " and the system messages together" if len(texts) > 1 else ""
+        raise BadParameter(
+            f"The question{several} must have at most {longest} characters.",
+            code="message_too_long",
+            param="messages",
+        )
+
+
+def _stream(value: Any) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise BadParameter("stream must be true or false.", code="invalid_value", param="stream")
+    return value is True
 
 
 def _stop(value: Any) -> tuple[str, ...]:

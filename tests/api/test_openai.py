@@ -167,6 +167,39 @@ async def test_system_messages_where_the_operator_allows_them(tmp_path: Path) ->
         assert "<|im_end|>" not in system
 
 
+async def test_system_messages_take_their_room_from_the_passages(tmp_path: Path) -> None:
+    """The sources that a client gets are the passages that the model has read, no more."""
+    pairs = {
+        f"When does the library open in month {number}?": "At nine. " + "Bring your card. " * 30
+        for number in range(8)
+    }
+    room: dict[str, Any] = {"ollama__num_ctx": 2000, "ollama__num_predict": 400}
+    async with town(tmp_path, pairs=pairs, openai__accept_system=True, **room) as there:
+        there.ollama.reply = "At nine [1]."
+        plain = await post(there)
+        wishes = {"role": "system", "content": "Be brief, please. " * 150}
+        reply = await post(there, messages=[wishes, {"role": "user", "content": QUESTION}])
+        prompt = there.ollama.bodies("/api/chat")[-1]["messages"][-1]["content"]
+        assert 0 < len(reply.json()["sources"]) < len(plain.json()["sources"])
+        assert len(reply.json()["sources"]) == prompt.count("<passage id=")
+
+
+async def test_system_messages_have_the_bound_of_questions(tmp_path: Path) -> None:
+    """Where they are obeyed: a long one would push our own instructions out of the window."""
+    long = [{"role": "system", "content": "x" * 3990}, {"role": "user", "content": QUESTION}]
+    async with town(tmp_path, openai__accept_system=True) as there:
+        reply = await post(there, messages=long)
+        assert reply.status == 400
+        assert reply.json()["error"]["code"] == "message_too_long"
+        assert there.ollama.bodies("/api/chat") == []
+
+
+async def test_system_messages_may_be_long_where_they_are_ignored(there: ChatServer) -> None:
+    """Chat programs send theirs whether the server wants it or not."""
+    long = [{"role": "system", "content": "x" * 3990}, {"role": "user", "content": QUESTION}]
+    assert (await post(there, messages=long)).status == 200
+
+
 async def test_system_messages_are_moderated(tmp_path: Path) -> None:
     """What is refused in a question is refused there, too: as a completion that a filter ended."""
     (tmp_path / "blocked").write_text("gunpowder\n")
@@ -215,6 +248,9 @@ LONG = [{"role": "user", "content": "x" * 5000}]
         ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
         ({"max_tokens": "many"}, 400, "invalid_value", "max_tokens"),
         ({"stop": 3}, 400, "invalid_value", "stop"),
+        ({"stream": "true"}, 400, "invalid_value", "stream"),
+        ({"stream": 1}, 400, "invalid_value", "stream"),
+        ({"stream": None}, 200, None, None),
         ({"model": 3}, 400, "invalid_value", "model"),
         ({"messages": []}, 400, "invalid_messages", "messages"),
         ({"messages": "hi"}, 400, "invalid_messages", "messages"),
