@@ -17,7 +17,7 @@ from orbit_server.services import Services
 from orbit_server.web import page_routes
 
 from ..support.browser import needs_chromium
-from ..support.chat_server import QUESTION, ChatServer
+from ..support.chat_server import QUESTION, ChatServer, town
 from ..support.ollama_standin import Abort, NotPulled
 from ..support.server import lexical, running, serving
 
@@ -118,6 +118,53 @@ async def test_asks_for_the_key_once(context: BrowserContext, chat: ChatServer) 
     await expect(page.get_by_label("Your question")).to_have_value(QUESTION)
     await page.get_by_role("button", name="Send").click()
     await expect(answer(page)).to_contain_text("nine")
+
+
+async def test_a_link_that_is_broken_is_a_wrong_key(
+    context: BrowserContext, chat: ChatServer
+) -> None:
+    """Half an escape, or letters that no header can carry: the reader is told which part it is."""
+    for broken in ("%", "%E2%82%AC", "api_%00"):
+        page = await context.new_page()
+        await page.goto(f"{chat.server.url}/#key={broken}")
+        await ask(page)
+        await expect(page.get_by_role("alert")).to_contain_text("This API key is not valid")
+        await expect(page.get_by_label("API key")).to_be_visible()
+
+
+async def test_a_link_for_a_page_that_is_open(context: BrowserContext, chat: ChatServer) -> None:
+    """The new key is taken and leaves the address; what was said with the old one is forgotten."""
+    page = await opened(context, chat)
+    await ask(page)
+    await expect(page.locator(".turn")).to_have_count(2)
+    key = (await chat.server.key("town"))["X-API-Key"]
+    await page.goto(f"{chat.server.url}/#key={key}")
+    await expect(page.locator(".turn")).to_have_count(0)
+    assert key not in page.url
+    async with page.expect_request("**/chat") as sent:
+        await ask(page)
+    assert (await sent.value).headers["x-api-key"] == key
+
+
+async def test_servers_below_one_address_know_nothing_of_each_other(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    """One for everybody and one for the staff: what is kept of one is not sent to the other."""
+    async with running(lexical(tmp_path)) as server:
+        await server.pairs("town", {QUESTION: "At nine."})
+        key = (await server.key("town"))["X-API-Key"]
+        chat = create_app(services=server.services)
+        app = Starlette(routes=[Mount("/staff", app=chat), Mount("/public", app=chat)])
+        async with serving(app) as url:
+            page = await context.new_page()
+            await page.goto(f"{url}/staff#key={key}")
+            await ask(page)
+            await expect(answer(page)).to_contain_text("At nine.")
+            await page.goto(f"{url}/public")
+            await expect(page.get_by_label("API key")).to_be_visible()
+            await expect(page.locator(".turn")).to_have_count(0)
+            await page.goto(f"{url}/staff")
+            await expect(answer(page)).to_contain_text("At nine.")
 
 
 async def test_needs_no_key_where_none_is_needed(
@@ -290,6 +337,35 @@ async def test_a_server_that_dies_in_mid_answer(context: BrowserContext, chat: C
     await ask(page)
     await expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached.")
     await expect(page.get_by_label("Your question")).to_have_value(QUESTION)
+
+
+async def test_a_failure_leaves_the_next_question_alone(
+    context: BrowserContext, chat: ChatServer
+) -> None:
+    """What the reader has begun to type meanwhile is not replaced by what failed."""
+    page = await opened(context, chat)
+    held: list[Any] = []
+    await page.route("**/chat", lambda route: held.append(route))
+    async with page.expect_request("**/chat"):
+        await ask(page)
+    await page.get_by_label("Your question").fill("And on Sundays?")
+    await held[0].abort()
+    await expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    await expect(page.get_by_label("Your question")).to_have_value("And on Sundays?")
+
+
+async def test_a_conversation_fits_into_a_request(
+    browser: Browser, context: BrowserContext, tmp_path: Path
+) -> None:
+    """Its bytes count, not its characters: earlier turns stay away where there is no room."""
+    async with town(tmp_path, chat__max_message_chars=20_000) as chat:
+        chat.ollama.reply = lambda body: "図" * 9000 if body["stream"] else QUESTION
+        page = await opened(context, chat)
+        await ask(page)
+        await expect(page.get_by_role("button", name="Copy")).to_have_count(1)
+        async with page.expect_response("**/chat") as received:
+            await ask(page, QUESTION + "館" * 19_000)
+        assert (await received.value).status == 200
 
 
 async def test_errors_in_words(context: BrowserContext, chat: ChatServer) -> None:

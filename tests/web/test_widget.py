@@ -120,6 +120,24 @@ async def test_inline_element(context: BrowserContext, chat: ChatServer) -> None
         await expect(page.locator(".turn.assistant")).to_contain_text("nine")
 
 
+async def test_without_a_key_it_touches_nothing_of_the_site(
+    context: BrowserContext, chat: ChatServer
+) -> None:
+    """A visitor's key lives as long as the page, and the site's own address stays as it is."""
+    markup = (
+        f'<orbit-chat inline></orbit-chat><script src="{chat.server.url}/widget.js" async></script>'
+    )
+    async with site(chat, markup) as url:
+        page = await context.new_page()
+        await page.goto(f"{url}/#key=of-the-site")
+        await page.get_by_label("API key").fill(chat.headers["X-API-Key"])
+        await page.get_by_role("button", name="Open").click()
+        await ask(page)
+        await expect(page.locator(".turn.assistant")).to_contain_text("nine")
+        assert page.url == f"{url}/#key=of-the-site"
+        assert await page.evaluate("sessionStorage.length + localStorage.length") == 0
+
+
 async def test_styles_of_the_site_do_not_reach_it(
     context: BrowserContext, chat: ChatServer
 ) -> None:

@@ -62,6 +62,7 @@ const STRINGS = {
 
 const RENDER_MS = 80;
 const HISTORY_CHARACTERS = 12000;
+const BODY_BYTES = 64000; // the server takes 65,536
 const SENTENCE_END = /[.!?。！？؟][)"”’»]*(?=\s|$)|\n/g;
 
 function element(tag, attributes = {}, ...children) {
@@ -241,6 +242,7 @@ class Refused extends Error {
 /** Yield the events of one answer; throw `Refused` for a status that is no answer. */
 async function* ask(settings, key, body, signal) {
   const headers = { "Content-Type": "application/json", Accept: "text/event-stream" };
+  if (key && !/^[\x20-\x7e]+$/.test(key)) throw new Refused("invalid_api_key"); // no header can carry it
   if (key) headers[settings.key_header] = key;
   const response = await fetch(`${settings.root}/chat`, { method: "POST", headers, body: JSON.stringify(body), signal });
   if (!response.ok || !response.body) {
@@ -249,36 +251,48 @@ async function* ask(settings, key, body, signal) {
   }
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const events = (waiting + value).split("\n\n");
-    waiting = events.pop();
-    for (const event of events) {
-      if (event.startsWith("data: ")) yield JSON.parse(event.slice(6));
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const events = (waiting + value).split("\n\n");
+      waiting = events.pop();
+      for (const event of events) {
+        if (event.startsWith("data: ")) yield JSON.parse(event.slice(6));
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // or the model would go on for nobody
   }
 }
 
 // -- the page -------------------------------------------------------------------------------------
 
-const memory = {
+/** What the page keeps until its tab is closed, apart from that of other servers on this site. */
+class Memory {
+  constructor(root) {
+    this.prefix = `orbit${root}-`;
+  }
+
   get(name) {
     try {
-      return sessionStorage.getItem(`orbit-${name}`);
+      return sessionStorage.getItem(this.prefix + name);
     } catch {
       return null;
     }
-  },
+  }
+
   set(name, value) {
     try {
-      if (value == null) sessionStorage.removeItem(`orbit-${name}`);
-      else sessionStorage.setItem(`orbit-${name}`, value);
+      if (value == null) sessionStorage.removeItem(this.prefix + name);
+      else sessionStorage.setItem(this.prefix + name, value);
     } catch {
       // A browser that keeps nothing: the chat works, and is forgotten on reload.
     }
-  },
-};
+  }
+}
+
+const NO_MEMORY = { get: () => null, set() {} };
 
 /**
  * A chat inside of `root`. `host` is the element whose language and colours are set. On a site of
@@ -291,11 +305,14 @@ class Chat {
     this.lang = language(settings.language);
     this.strings = STRINGS[this.lang];
     this.turns = [];
-    this.key = settings.key ?? this.keyFromAddress() ?? memory.get("key");
+    this.memory = settings.keep ? new Memory(settings.root) : NO_MEMORY;
+    const given = settings.keep ? this.keyFromAddress() : settings.key;
+    this.key = given ?? this.memory.get("key");
     this.build(root);
     this.restore();
     this.showForm();
     this.checkHealth();
+    if (settings.keep) addEventListener("hashchange", () => this.onLink());
   }
 
   // A link may bring the key behind "#key=", which browsers send to nobody.
@@ -303,9 +320,22 @@ class Chat {
     const found = /^#key=([^&]+)$/.exec(location.hash);
     if (!found) return null;
     history.replaceState(null, "", location.pathname + location.search);
-    const key = decodeURIComponent(found[1]);
-    memory.set("key", key);
+    let key = found[1];
+    try {
+      key = decodeURIComponent(key);
+    } catch {
+      // Half an escape: a wrong key like any other.
+    }
+    this.memory.set("key", key);
     return key;
+  }
+
+  // A link to the page that is open changes the address, and loads nothing.
+  onLink() {
+    const key = this.keyFromAddress();
+    if (key === null || key === this.key) return;
+    this.key = key;
+    this.restart();
   }
 
   build(root) {
@@ -385,7 +415,7 @@ class Chat {
     event.preventDefault();
     this.key = this.keyInput.value.trim();
     if (!this.key) return;
-    memory.set("key", this.key);
+    this.memory.set("key", this.key);
     this.keyInput.value = "";
     this.notices.replaceChildren();
     this.showForm();
@@ -394,7 +424,7 @@ class Chat {
   forgetKey() {
     this.stop();
     this.key = null;
-    memory.set("key", null);
+    this.memory.set("key", null);
     this.restart();
   }
 
@@ -430,7 +460,7 @@ class Chat {
     this.input.value = "";
     this.grow();
     this.greeting.hidden = true;
-    const history = this.history();
+    const history = this.history(message);
     const asked = this.show({ role: "user", content: message });
     const answer = { role: "assistant", content: "", sources: [] };
     const shown = this.show(answer);
@@ -460,17 +490,20 @@ class Chat {
     if (failure) this.fail(failure, message, answer, [asked, shown]);
     if (answer.content && !failure) {
       this.turns.push({ role: "user", content: message }, answer);
-      if (this.settings.keep) memory.set("turns", JSON.stringify(this.turns));
+      this.memory.set("turns", JSON.stringify(this.turns));
     }
     this.input.focus({ preventScroll: true });
   }
 
-  history() {
+  history(message) {
+    const bytes = (value) => new TextEncoder().encode(JSON.stringify(value)).length + 1;
     const kept = [];
     let left = HISTORY_CHARACTERS;
+    let room = BODY_BYTES - bytes(message);
     for (const { role, content } of [...this.turns].reverse()) {
       left -= content.length;
-      if (left < 0) break;
+      room -= bytes({ role, content });
+      if (left < 0 || room < 0) break;
       kept.unshift({ role, content });
     }
     return kept[0]?.role === "assistant" ? kept.slice(1) : kept;
@@ -486,7 +519,7 @@ class Chat {
     const { strings } = this;
     if (!answer.content) {
       for (const each of [asked, shown]) each.item.remove();
-      this.input.value = message;
+      this.input.value ||= message; // unless the next question has been begun
       this.grow();
     }
     if (["invalid_api_key", "http_401"].includes(code)) {
@@ -495,7 +528,7 @@ class Chat {
         return;
       }
       this.key = null;
-      memory.set("key", null);
+      this.memory.set("key", null);
       this.notice(strings.wrongKey);
       this.showForm();
       return;
@@ -557,11 +590,11 @@ class Chat {
     if (!last && now < shown.due) {
       shown.timer ??= setTimeout(() => {
         shown.timer = null;
-        if (this.running) this.render(shown, answer);
+        if (this.running && shown.item.isConnected) this.render(shown, answer);
       }, shown.due - now);
       return;
     }
-    clearTimeout(shown.timer);
+    shown.timer = clearTimeout(shown.timer);
     const nearEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 80;
     const details = last && answer.sources?.length ? this.sourceList(answer.sources) : null;
     const reference = (number) => details && number >= 1 && number <= answer.sources.length
@@ -618,7 +651,7 @@ class Chat {
     this.running = null;
     this.busy(false);
     this.turns = [];
-    if (this.settings.keep) memory.set("turns", null);
+    this.memory.set("turns", null);
     this.log.replaceChildren();
     this.notices.replaceChildren();
     this.spoken.textContent = "";
@@ -626,9 +659,8 @@ class Chat {
   }
 
   restore() {
-    if (!this.settings.keep) return;
     try {
-      this.turns = JSON.parse(memory.get("turns") ?? "[]");
+      this.turns = JSON.parse(this.memory.get("turns") ?? "[]");
     } catch {
       this.turns = [];
     }
