@@ -1,6 +1,9 @@
 """The chat page, in a real browser."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Mount, Route
 
 from orbit_server.app import create_app
 from orbit_server.errors import ConfigError
@@ -366,6 +371,83 @@ async def test_a_conversation_fits_into_a_request(
         async with page.expect_response("**/chat") as received:
             await ask(page, QUESTION + "館" * 19_000)
         assert (await received.value).status == 200
+
+
+@asynccontextmanager
+async def scripted(
+    tmp_path: Path, events: Callable[[], AsyncIterator[bytes]]
+) -> AsyncIterator[str]:
+    """Serve the page with a ``/chat`` that sends what ``events`` yields, as it is."""
+    config = lexical(tmp_path, api_keys__allow_default=True, chroma__collection="town")
+
+    async def chat(request: Request) -> StreamingResponse:
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    routes = [Route("/chat", chat, methods=["POST"]), *page_routes(config)]
+    async with serving(Starlette(routes=routes)) as url:
+        yield url
+
+
+async def test_a_stream_in_pieces_of_one_byte(context: BrowserContext, tmp_path: Path) -> None:
+    """Letters and events may be cut anywhere, and comments stand before and between them."""
+    stream = (
+        ": ping\n\n" + 'data: {"text": "Grüße 図", "done": false}\n\n: ping\n\n'
+        'data: {"text": "書館", "done": false}\n\n: ping\n\ndata: {"text": "", "done": true}\n\n'
+    ).encode()
+
+    async def events() -> AsyncIterator[bytes]:
+        for byte in stream:
+            yield bytes([byte])
+            await asyncio.sleep(0.001)
+
+    async with scripted(tmp_path, events) as url:
+        page = await context.new_page()
+        await page.goto(url)
+        await ask(page)
+        await expect(page.get_by_role("button", name="Copy")).to_be_visible()
+        await expect(answer(page)).to_have_text("Grüße 図書館")
+        await expect(page.get_by_role("alert")).to_be_empty()
+
+
+async def test_a_pause_hides_no_words(context: BrowserContext, tmp_path: Path) -> None:
+    """A model that stops to think has said what it has said."""
+    shown = asyncio.Event()
+
+    async def events() -> AsyncIterator[bytes]:
+        for _ in range(400):
+            yield b'data: {"text": "word ", "done": false}\n\n'
+            await asyncio.sleep(0.002)
+        yield b'data: {"text": "pause", "done": false}\n\n'
+        await shown.wait()
+        yield b'data: {"text": "", "done": true}\n\n'
+
+    async with scripted(tmp_path, events) as url:
+        page = await context.new_page()
+        await page.goto(url)
+        await ask(page)
+        await expect(answer(page)).to_contain_text("pause")
+        shown.set()
+        await expect(page.get_by_role("button", name="Copy")).to_be_visible()
+
+
+async def test_a_stream_that_is_no_answer_is_left(context: BrowserContext, tmp_path: Path) -> None:
+    """What nobody can read any more is not generated any longer."""
+    left = asyncio.Event()
+
+    async def events() -> AsyncIterator[bytes]:
+        yield b'data: {"text": "It opens", "done": false}\n\ndata: {"text"\n\n'
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.set()
+
+    async with scripted(tmp_path, events) as url:
+        page = await context.new_page()
+        await page.goto(url)
+        await ask(page)
+        await expect(page.get_by_role("alert")).to_contain_text("The answer was cut off.")
+        async with asyncio.timeout(5):
+            await left.wait()
 
 
 async def test_errors_in_words(context: BrowserContext, chat: ChatServer) -> None:
