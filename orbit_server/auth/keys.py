@@ -149,6 +149,7 @@ class Keys:
 
         Raises ``Conflict`` when several keys begin with that prefix.
         """
+        ref = ref.removesuffix("…")  # as the prefix is displayed
         if not _could_be_key(ref):
             return None
         table = API_KEYS.c

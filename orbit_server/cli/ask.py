@@ -50,5 +50,6 @@ async def _passages(store: "Store", question: "Question", collection: str) -> "R
     for passage in passages:
         excerpt = passage.public()["excerpt"]
         table.add_row(f"{passage.score:.3f}", passage.title, passage.source, excerpt)
-    notes.print(table)
+    if table.row_count:
+        notes.print(table)
     return Retrieved(passages)

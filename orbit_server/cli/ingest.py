@@ -93,7 +93,7 @@ def print_report(report: "Report", collection: str) -> None:
     noted = [result for result in loaded if result.notes]
     changed = [each for each in loaded if (each.stored or each.removed) and not each.notes]
     failed = [result for result in report.files if result.error]
-    table = Table("source", "chunks", "new", "removed", "")
+    table = Table("source", "chunks", "new", "removed", "note")
     for result in changed[:_MOST_ROWS]:
         table.add_row(*_counts(result), "")
     for source in report.pruned[:_MOST_ROWS]:

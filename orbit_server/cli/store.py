@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from ..config.loader import Config
 from ..documents import Store
@@ -33,7 +34,8 @@ async def open_store(
         if server is None:
             raise OrbitError(
                 f"{config.chroma.path} is in use by process {held.get('pid')}, which has not said "
-                "where it answers. Name it with --server URL, or stop it first."
+                "where it answers, as an application that mounts the server has not. Name it with "
+                "--server URL, for which ADMIN_TOKEN must be set, or stop it first."
             )
         say(f"A server holds {config.chroma.path}; going through {server}.")
     if server is None:
@@ -58,16 +60,25 @@ def remote_store(config: Config, server: str, *, ours: bool) -> RemoteStore:
 def _token(config: Config, server: str) -> str:
     if config.chroma.host is None:
         held = holder(config.chroma.path)
-        if held is not None and held["address"] == server.rstrip("/"):
+        if held is not None and _same_server(held["address"], server):
             token = holder_token(config.chroma.path)
             if token is not None:
                 return token
     if config.admin_token is None:
         raise Forbidden(
             cause=f"going through the server at {server} needs its admin token: set ADMIN_TOKEN in "
-            "the environment or in .env, or run this as the server's user. Nothing was changed."
+            "the environment or in .env, or run this in the server's folder, as its user."
         )
     return config.admin_token.get_secret_value()
+
+
+def _same_server(held: str | None, server: str) -> bool:
+    """Tell whether both URLs lead to one server: this machine has several names for itself."""
+    if held is None:
+        return False
+    ours, theirs = urlsplit(held.rstrip("/")), urlsplit(server.rstrip("/"))
+    same_host = ours.hostname == theirs.hostname or (is_loopback(held) and is_loopback(server))
+    return same_host and (ours.port, ours.path) == (theirs.port, theirs.path)
 
 
 def with_store(

@@ -4,6 +4,7 @@ import contextlib
 import resource
 import socket
 from collections.abc import Iterator
+from errno import EADDRINUSE
 from urllib.parse import urlsplit
 
 from ..config.loader import Config
@@ -46,7 +47,8 @@ def listening(config: Config, *, redirecting: bool = True) -> Iterator[list[sock
             try:
                 sockets.append(stack.enter_context(listen(host, port)))
             except OSError as error:
-                fail(f"cannot listen on {host}:{port}: {error.strerror or error}", 1)
+                remedy = "; choose another with --port" if error.errno == EADDRINUSE else ""
+                fail(f"cannot listen on {host}:{port}: {error.strerror or error}{remedy}", 1)
         yield sockets
 
 

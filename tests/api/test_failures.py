@@ -29,7 +29,8 @@ from tests.support.ollama_standin import (
 )
 from tests.support.server import events
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
 
 SHAPES: dict[str, dict[str, Any]] = {
     "delta": {"stream_format": "delta"},

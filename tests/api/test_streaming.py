@@ -26,7 +26,8 @@ from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import Hang, OllamaStandIn
 from tests.support.server import ADMIN_TOKEN, configuration, records_in, running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
 
 FORMATS = pytest.mark.parametrize("stream_format", ["delta", "cumulative"])
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,8 @@ from ..support.certificates import Authority
 from ..support.program import Result, command, configure, environment
 from ..support.server import ADMIN_TOKEN, lexical, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
 
 AUTHORITY = Authority()
 LIST = ("collections", "list")

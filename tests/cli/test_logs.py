@@ -18,7 +18,8 @@ from orbit_server.observability import build_shipper
 from ..support.elasticsearch_standin import ElasticsearchStandIn, Refuse
 from ..support.program import command, configure, environment, free_port
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
 
 DAY = "2026-03-01"
 TORN = f'{{"timestamp":"{DAY}T12:00:00.000Z","id":"torn","query":"half a que'

@@ -11,7 +11,8 @@ from ..support.program import command, server
 from ..support.server import ADMIN_TOKEN
 from ..support.town import write_town
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
 
 LIST = ("collections", "list")
 
@@ -30,6 +31,8 @@ async def test_who_may_read_the_folder_needs_no_admin_token(folder: Path, worker
         assert f"going through {running.url}" in listed.err
         named = await command(folder, *LIST, "--server", running.url, token=None)
         assert named.cells == listed.cells
+        by_name = running.url.replace("127.0.0.1", "localhost") + "/"
+        assert (await command(folder, *LIST, "--server", by_name, token=None)).cells == named.cells
         token = file.read_text()
         for given, status in ((token, 200), (token + "x", 403), ("", 403), (ADMIN_TOKEN, 403)):
             assert await admin_status(running.url, given) == status

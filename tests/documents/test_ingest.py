@@ -25,7 +25,8 @@ from ..support.ollama_standin import NotPulled, OllamaStandIn, Status
 from ..support.program import Server, command, configure, environment, free_port, server
 from ..support.server import configuration, events, lexical, text
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
 
 QUESTIONS = {
     "What does the fishing licence cost?": "town/licences.pdf",

@@ -21,7 +21,9 @@ from orbit_server.retrieval.retriever import Retrieval
 from ..support.chroma_run import RunningChroma
 from ..support.program import command, configure
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
 pytest_plugins = ["tests.support.chroma_fixtures"]
 
 PAIRS = [

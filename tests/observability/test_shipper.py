@@ -40,7 +40,8 @@ from ..support.elasticsearch_standin import (
 )
 from .test_ecs import EXCHANGE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
 
 ROOT = Path(__file__).parents[2]
 DAY = "2026-03-01"

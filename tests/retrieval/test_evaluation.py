@@ -38,7 +38,8 @@ from ..support.ollama_standin import OllamaStandIn
 from ..support.program import ROOT, command, configure
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
 
 NUMBERS = count()
 QUESTIONS = ROOT / "tests" / "questions.json"

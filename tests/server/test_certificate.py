@@ -33,7 +33,8 @@ from ..support.ollama_standin import OllamaStandIn
 from ..support.program import START_SECONDS, configure, free_port, start
 from ..support.server import ADMIN_TOKEN, Running, configuration, lexical, running, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
 
 AUTHORITY = Authority()
 RSA = rsa.generate_private_key(65537, 2048)

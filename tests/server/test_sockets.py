@@ -52,4 +52,5 @@ def test_listening(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             pass
     assert end.value.code == 1
     said = capsys.readouterr().err
-    assert said == f"orbit: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    place = f"orbit: cannot listen on 127.0.0.1:{port}"
+    assert said == f"{place}: Address already in use; choose another with --port\n"

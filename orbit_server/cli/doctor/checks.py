@@ -93,8 +93,12 @@ def _configuration(path: Path | None, file: Path) -> tuple[Config | None, list[F
     ]
     if config.admin_token is None:
         message = "no ADMIN_TOKEN: keys and collections cannot be managed over the network."
-        token = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105
-        findings.append(warn("configuration", message, f'echo "ADMIN_TOKEN=$({token})" >> .env'))
+        token = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105
+        findings.append(
+            warn(
+                "configuration", message, f'echo "ADMIN_TOKEN=$({token})" >> .env && chmod 600 .env'
+            )
+        )
     name = str(file) if file.exists() else "all defaults"
     return config, findings or [ok("configuration", f"{name}, without a mistake.")]
 

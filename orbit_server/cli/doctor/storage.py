@@ -112,7 +112,7 @@ def bindings(context: CheckContext) -> Iterator[Finding]:
         if key.usable(now) and key.collection not in there:
             message = f"{key.id} opens collection {key.collection!r}, which is not there."
             remedy = f"{_PROGRAM} ingest FOLDER --collection {key.collection}"
-            yield warn("keys", message, f"{remedy}, or keys delete {key.id}")
+            yield warn("keys", message, f"{remedy}, or {_PROGRAM} keys delete {key.id}")
 
 
 async def _server(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
@@ -226,7 +226,7 @@ async def _collections(client: Chroma) -> list[Stored]:
 
 async def _from_holder(config: Config, address: str | None) -> list[Stored]:
     if address is None:
-        raise SearchError("it is at work, and no server.")
+        raise SearchError("a command is at work on it, or an application that mounts the server.")
     async with asyncio.timeout(_ASK_SECONDS), remote_store(config, address, ours=True) as store:
         listed = await store.collections()
     return [

@@ -517,6 +517,7 @@ class Chat {
 
   fail({ code, detail, retryAfter }, message, answer, [asked, shown]) {
     const { strings } = this;
+    this.spoken.textContent = "";
     if (!answer.content) {
       for (const each of [asked, shown]) each.item.remove();
       this.input.value ||= message; // unless the next question has been begun

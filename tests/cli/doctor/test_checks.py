@@ -36,7 +36,8 @@ from ...support.program import (
 )
 from ...support.server import ADMIN_TOKEN
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
 
 NOBODY = 65534
 USER, PASSWORD = "orbit-writer", "es-Pa55word-7391"

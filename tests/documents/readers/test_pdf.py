@@ -16,6 +16,8 @@ from orbit_server.errors import UnreadableDocument
 
 from ...support.documents import complaint, load, texts
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

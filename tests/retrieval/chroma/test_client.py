@@ -42,7 +42,9 @@ from orbit_server.retrieval.chroma.validation import MAX_BATCH_RECORDS
 
 from ...support.chroma_run import RunningChroma, chroma_run
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+
 pytest_plugins = ["tests.support.chroma_fixtures"]
 
 ROOT = Path(__file__).parents[3]

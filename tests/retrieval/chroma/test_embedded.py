@@ -11,7 +11,7 @@ import pytest
 from orbit_server.errors import SearchError
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def fill(chroma: ChromaEmbedded, name: str, records: int = 3, text: str = "text") -> None:
