@@ -12,7 +12,8 @@ usage: ./test.sh [--fast | --coverage] [pytest options]
 USAGE
 }
 
-options=(-n logical --dist worksteal)
+# Half as many again as there are cores: many tests wait for a process.
+options=(-n $(($(getconf _NPROCESSORS_ONLN) * 3 / 2)) --dist worksteal)
 case "${1:-}" in
     --help | -h) usage; exit 0 ;;
     --fast) shift; options+=(-m "not system and not process and not slow and not live") ;;

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "rejected.log"
 _RESENDING = "rejected.resending.log"
+_PATIENCE_SECONDS = 0.5
 
 
 class Rejected(NamedTuple):
@@ -75,10 +77,8 @@ class RejectedLog:
             yield iter(())
             return
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OSError("another program sends the rejected lines already") from None
+            if not _lock_within(file, _PATIENCE_SECONDS):
+                raise OSError("another program sends the rejected lines already")
             yield _batches(file, batch_lines)
             self._taken.unlink(missing_ok=True)
 
@@ -102,6 +102,20 @@ class RejectedLog:
                 raise OSError(f"the disk took only a part of what belongs into {self.path}")
 
 
+def _lock_within(file: BinaryIO, seconds: float) -> bool:
+    """Tell whether the lock was had; who waited for it to append keeps it for a moment only."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        else:
+            return True
+
+
 def _batches(entries: BinaryIO, batch_lines: int) -> Iterator[tuple[str, list[bytes]]]:
     for name, of_file in groupby(_entries(entries), key=itemgetter(0)):
         while batch := [line for _, line in islice(of_file, batch_lines)]:
@@ -123,7 +137,13 @@ def _locked(path: Path, *, create: bool) -> Iterator[BinaryIO]:
     while True:
         if create:
             path.touch(mode=0o640)  # it holds people's questions, as the log does
-        with path.open("r+b", buffering=0) as file:
+        try:
+            opened = path.open("r+b", buffering=0)
+        except FileNotFoundError:
+            if create:  # renamed since it was created
+                continue
+            raise
+        with opened as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(file.fileno()).st_ino:

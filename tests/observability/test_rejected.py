@@ -75,10 +75,12 @@ for number in range(300):
 
 def test_nothing_is_lost_between_two_processes(tmp_path: Path) -> None:
     """Whatever another process appends while lines are taken out is found, once."""
-    process = subprocess.Popen([sys.executable, "-c", APPEND, tmp_path], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", APPEND, str(tmp_path)]
     found: list[bytes] = []
-    while (running := process.poll() is None) or RejectedLog(tmp_path).count():
-        with RejectedLog(tmp_path).taken(7) as batches:
-            found += [line for _, lines in batches for line in lines]
-        assert running or process.returncode == 0
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while (running := process.poll() is None) or RejectedLog(tmp_path).count():
+            with RejectedLog(tmp_path).taken(7) as batches:
+                found += [line for _, lines in batches for line in lines]
+            assert running or process.returncode == 0
+    assert process.returncode == 0
     assert sorted(map(int, found)) == list(range(300))
