@@ -8,11 +8,15 @@ remembers who embedded it (``embedder_metadata``), and a question embedded other
 import asyncio
 import math
 import re
+from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+from cachetools import LRUCache
+
 from ..errors import EmbedderMismatch, ModelError
+from .refused_texts import Embedded, embedded
 
 _SEARCH_TASK = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
@@ -126,6 +130,41 @@ class OllamaEmbedder:
         if len(lengths) > 1 or 0 in lengths:
             raise ModelError(f"{self.model} gave vectors of {lengths} dimensions, not of one")
         return vectors
+
+
+class QuestionVectors:
+    """The vectors of questions, of which the latest are remembered with single precision.
+
+    That is the precision of Chroma and of the models. Memory is bounded: by ``most_bytes`` for the
+    vectors, and questions above ``longest`` characters are not remembered.
+    """
+
+    def __init__(
+        self, embedder: Embedder, *, most_bytes: int = 4 * 1024 * 1024, longest: int = 500
+    ) -> None:
+        self._embedder, self._longest = embedder, longest
+        self._remembered: LRUCache[str, array[float]] = LRUCache(
+            most_bytes, getsizeof=lambda vector: vector.itemsize * len(vector)
+        )
+
+    async def __call__(self, text: str) -> Embedded:
+        """Embed a question, or its beginning where the model refuses the whole of it.
+
+        Raises what the embedder raises when the model is at fault.
+        """
+        if (known := self._remembered.get(text)) is not None:
+            return Embedded(known.tolist(), len(text))
+        [found] = await embedded([text], self._queries)
+        if found.vector is None:
+            return found
+        single = array("f", found.vector)
+        fits = single.itemsize * len(single) <= self._remembered.maxsize
+        if fits and found.chars == len(text) <= self._longest:
+            self._remembered[text] = single
+        return found._replace(vector=single.tolist())
+
+    async def _queries(self, texts: Sequence[str]) -> list[list[float]]:
+        return [await self._embedder.query(text) for text in texts]
 
 
 def embedder_metadata(embedder: Embedder, dimension: int) -> dict[str, str | int]:

@@ -15,6 +15,7 @@ DIMENSION = 1024
 _NGRAM = 4
 _SLICE = 16
 _LONGEST_KEPT = 40
+_SHORT = 150
 _STOP_WORDS = frozenset(
     """a an the this that these those some any each every all both either neither such
     i me my mine myself we us our ours ourselves you your yours yourself he him his she her hers
@@ -54,7 +55,9 @@ class LexicalEmbedder:
         return vectors
 
     async def query(self, text: str) -> list[float]:
-        """Return the vector of a question, computed in a thread."""
+        """Return the vector of a question; only that of a long one is worth a thread."""
+        if len(text) <= _SHORT:  # a millisecond at most, when none of its words is known yet
+            return self._embed(text)
         return await asyncio.to_thread(self._embed, text)
 
 

@@ -19,7 +19,7 @@ from ..errors import ModelError, SearchError
 from ..types import Passage, Question, Retrieved
 from .bm25 import NO_INDEX, Bm25Index, Hit
 from .chroma.protocol import Chroma, Collection, Record
-from .embedders import Embedder, check_embedder
+from .embedders import Embedder, QuestionVectors, check_embedder
 from .mending import IndexMender
 from .ranking import (
     Candidate,
@@ -31,7 +31,6 @@ from .ranking import (
     relevance_score,
     similarity,
 )
-from .refused_texts import embedded as embedded_texts
 from .tokenizer import folded
 
 logger = logging.getLogger(__name__)
@@ -70,6 +69,7 @@ class Retrieval:
         self.chroma = chroma
         self.lexical = lexical
         self.embedder = embedder
+        self._question_vector = QuestionVectors(embedder)
         self.mender = IndexMender(chroma, lexical)
         self.top_k = top_k
         self.candidates = max(candidates, top_k)
@@ -114,7 +114,7 @@ class Retrieval:
         stored = await self.chroma.collection(collection)
         check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
-        vector, reason = await self._vector(text)
+        vector, _, reason = await self._question_vector(text)
         embedded = time.perf_counter()
         if vector is None:
             logger.warning(
@@ -145,15 +145,6 @@ class Retrieval:
         return [
             Scored(record.id, _cosine(record, searched), bm25.get(record.id)) for record in records
         ], searched
-
-    async def _vector(self, text: str) -> tuple[list[float] | None, str]:
-        """Embed a question, or its beginning where the model refuses the whole; None and why."""
-
-        async def query(texts: Sequence[str]) -> list[list[float]]:
-            return [await self.embedder.query(each) for each in texts]
-
-        [found] = await embedded_texts([text], query)
-        return found.vector, found.reason
 
     async def _by_words(
         self, stored: Collection, text: str, reason: str, request_id: str | None

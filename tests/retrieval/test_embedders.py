@@ -10,6 +10,7 @@ import pytest
 from orbit_server.errors import EmbedderMismatch, ModelError, ModelUnreachable
 from orbit_server.retrieval.embedders import (
     OllamaEmbedder,
+    QuestionVectors,
     check_embedder,
     embedder_metadata,
     prefixes,
@@ -232,3 +233,52 @@ def test_a_mismatch_names_both_and_the_remedy() -> None:
     assert "collections delete faq" in cause
     assert "ingest PATH… --collection faq" in cause
     assert "nomic" not in refused.value.detail
+
+
+# -- questions that were asked before ----------------------------------------------------------
+
+
+async def test_a_question_is_embedded_once() -> None:
+    """The same vector comes back, a new list each time, with the precision of Chroma."""
+    embed = FakeEmbed()
+    vectors = QuestionVectors(ollama(embed))
+    first = await vectors("price 0.1")
+    assert first.vector is not None
+    first.vector.append(7.0)
+    second = await vectors("price 0.1")
+    assert second.vector == [pytest.approx(0.1, rel=1e-7), 1.0]
+    assert second.chars == len("price 0.1")
+    assert second == await vectors("price 0.1")
+    assert embed.calls == [["price 0.1"]]
+
+
+async def test_what_is_remembered_of_questions_is_bounded() -> None:
+    """The latest few stay, a vector that is too large and a long text never do."""
+    embed = FakeEmbed()
+    vectors = QuestionVectors(ollama(embed), most_bytes=16, longest=20)
+    for number in (1, 2, 1, 3, 1, 2):  # two fit; 2 was forgotten when 3 came
+        await vectors(f"text {number}")
+    assert embed.calls == [["text 1"], ["text 2"], ["text 3"], ["text 2"]]
+    embed.calls.clear()
+    for _ in range(2):
+        await vectors(f"{'long ' * 4}4")
+        await QuestionVectors(ollama(embed), most_bytes=4)("text 5")
+    assert len(embed.calls) == 4
+
+
+async def test_failures_and_shortened_questions_are_asked_again() -> None:
+    """A model that works again is used again, and why a question was shortened is always told."""
+    embed = FakeEmbed()
+    vectors = QuestionVectors(ollama(embed))
+    embed.failing["text 5"] = ModelUnreachable("no route")
+    for _ in range(2):
+        with pytest.raises(ModelUnreachable):
+            await vectors("text 5")
+    embed.failing.clear()
+    assert (await vectors("text 5")).vector == [5.0, 1.0]
+
+    text = "0" * 79 + "7"
+    embed.failing[text] = ModelError("too long")
+    for _ in range(2):
+        found = await vectors(text)
+        assert (found.vector, found.chars, found.reason) == ([0.0, 1.0], 40, "too long")

@@ -130,8 +130,8 @@ def test_long_words_are_not_kept_in_memory() -> None:
     assert hashed_embedder._features.cache_info().currsize == 0
 
 
-async def test_lexical_vectors_are_made_in_threads() -> None:
-    """The event loop's thread computes no vector, and the order is kept."""
+async def test_lexical_vectors_of_much_text_are_made_in_threads() -> None:
+    """The event loop's thread computes the vector of a short question only; the order is kept."""
     threads: set[int] = set()
 
     def watched(text: str) -> list[float]:
@@ -141,5 +141,9 @@ async def test_lexical_vectors_are_made_in_threads() -> None:
     embedder: Embedder = LexicalEmbedder(watched)
     texts = [f"text number {i}" for i in range(50)]
     assert await embedder.documents(texts) == [hashed_words(text) for text in texts]
-    assert await embedder.query(texts[0]) == hashed_words(texts[0])
+    long = " ".join(texts)
+    assert await embedder.query(long) == hashed_words(long)
     assert threading.get_ident() not in threads
+    threads.clear()
+    assert await embedder.query(texts[0]) == hashed_words(texts[0])
+    assert threads == {threading.get_ident()}
