@@ -24,7 +24,7 @@ OWNERS: dict[str, set[str]] = {
     "elasticsearch": {"observability.elasticsearch"},
     "markdown_it": {"documents.readers"},
     "prometheus_client": {"observability.metrics"},
-    "pypdfium2": {"documents.readers.pdf_worker"},
+    "pypdfium2": {"documents.readers.pdf"},
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
     "regex": {"safety.blocklist"},
     "rich": {"cli"},

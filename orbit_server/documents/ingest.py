@@ -1,9 +1,12 @@
 """Files become chunks, and chunks become what a collection holds; resumable, in batches."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -11,11 +14,10 @@ from ..errors import UnreadableDocument
 from .collection_store import Store, Stored
 from .discovery import File, discover, source_name
 from .model import Chunk
-from .readers.read import read
+from .reading import Chunks, ReadFile, Reading
 
-# Both together stay below what a server takes in one request, 8 MiB of JSON.
+# With the longest chunk it stays below what a server takes in one request, 8 MiB of JSON.
 _BATCH_BYTES = 2 * 1024 * 1024
-_LONGEST_CHUNK = 5 * 1024 * 1024
 _FIRST_BATCH = 16
 
 
@@ -76,14 +78,16 @@ class _Batches:
         self._size = 0  # of the chunks, as JSON
         self._weight = 0  # of their files, as far as they are in
 
-    async def add(self, chunks: Sequence[Chunk], result: FileResult, weight: int) -> None:
+    async def add(self, chunks: Chunks, result: FileResult, weight: int) -> None:
         """Store what of a file the collection lacks, and then remove what the file lacks.
 
         ``weight`` are the bytes of the file.
         """
         known = await self._store.ids(self._collection, result.source)
         result.chunks = count = len(chunks)
+        stale = set(known)
         for number, chunk in enumerate(chunks, start=1):
+            stale.discard(chunk.id)
             self._weight += weight * number // count - weight * (number - 1) // count
             if chunk.id not in known:
                 self._chunks.append(chunk)
@@ -92,7 +96,6 @@ class _Batches:
                 result.stored += 1
                 if len(self._chunks) >= self._limit or self._size >= _BATCH_BYTES:
                     await self.flush()
-        stale = known - {chunk.id for chunk in chunks}
         result.removed = len(stale)
         self._remove += sorted(stale)
         if not self._chunks and not self._remove:
@@ -138,17 +141,20 @@ async def ingest(
     report.links = [entry.source for entry in found if entry.outcome == "link"]
     started(sum(sizes.values()))
     batches = _Batches(store, collection, batch, advanced)
-    for entry in found:
-        if entry.outcome in ("ignored", "link"):
-            continue
-        result = FileResult(entry.source)
-        report.files.append(result)
-        try:
-            chunks = await _read(entry, result, chunk_chars, chunk_overlap)
-        except UnreadableDocument as error:
-            result.error = str(error)
-            advanced(sizes[entry.path], 0)
-        else:
+    options = {"chunk_chars": chunk_chars, "chunk_overlap": chunk_overlap}
+    documents = [entry for entry in found if entry.outcome in ("document", "error")]
+    async with Reading() as reading, aclosing(_read(documents, reading, options)) as files:
+        async for entry, file in files:
+            result = FileResult(entry.source)
+            report.files.append(result)
+            try:
+                chunks, notes, left_out = await file
+            except UnreadableDocument as error:
+                result.error = str(error)
+                advanced(sizes[entry.path], 0)
+                continue
+            result.notes += [*notes, *left_out]
+            result.left_out += len(left_out)
             await batches.add(chunks, result, sizes[entry.path])
     await batches.flush()
     await store.put(collection, [], [])  # writes what the word index lacks
@@ -158,17 +164,28 @@ async def ingest(
 
 
 async def _read(
-    entry: File, result: FileResult, chunk_chars: int, chunk_overlap: int
-) -> list[Chunk]:
-    if entry.outcome == "error":
-        raise UnreadableDocument(entry.problem)
-    found = await asyncio.to_thread(
-        read, entry.path, entry.source, chunk_chars=chunk_chars, chunk_overlap=chunk_overlap
-    )
-    _refuse_giants(found.chunks)
-    result.notes += [*found.notes, *found.left_out]
-    result.left_out += len(found.left_out)
-    return found.chunks
+    entries: Sequence[File], reading: Reading, options: dict[str, Any]
+) -> AsyncGenerator[tuple[File, "asyncio.Task[ReadFile]"]]:
+    """Yield the files in order, each being read, and read the next ones meanwhile."""
+
+    async def read(entry: File) -> ReadFile:
+        if entry.outcome == "error":
+            raise UnreadableDocument(entry.problem)
+        return await reading.read(entry.path, entry.source, **options)
+
+    ahead: deque[tuple[File, asyncio.Task[ReadFile]]] = deque()
+    try:
+        for entry in entries:
+            ahead.append((entry, asyncio.create_task(read(entry))))
+            if len(ahead) > reading.processes:
+                yield ahead.popleft()
+        while ahead:
+            yield ahead.popleft()
+    finally:
+        tasks = [task for _, task in ahead]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _take_note(chunk: Chunk, stored: Stored, result: FileResult) -> None:
@@ -183,12 +200,6 @@ def _take_note(chunk: Chunk, stored: Stored, result: FileResult) -> None:
             f"{where} is too much for the embedding model: it is found by the meaning of its first"
             f" {chars} of {len(chunk.embed)} characters, and by all of its words."
         )
-
-
-def _refuse_giants(chunks: Iterable[Chunk]) -> None:
-    for chunk in chunks:
-        if _size(chunk) > _LONGEST_CHUNK:
-            raise UnreadableDocument(f"one answer is longer than {_LONGEST_CHUNK >> 20} MiB")
 
 
 def _size_of_file(entry: File) -> int:

@@ -1,24 +1,14 @@
 """PDF: the text of its pages, lines joined to paragraphs and divided words mended."""
 
-import json
-import math
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from ...errors import UnreadableDocument
 from ..cleaning import one_line, unwrapped
 from ..model import Block, Document
 
-_WORKER = Path(__file__).with_name("pdf_worker.py")
-_REFUSED = {
-    "password": "The PDF is protected by a password.",
-    "broken": "The PDF is broken.",
-    "long": "The PDF holds more than 20 million characters; divide it.",
-}
+_MOST_CHARS = 20_000_000
+_WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 # Names that programs make up: "Microsoft Word - x.doc", a file or a path, numbers.
 _JUNK_TITLE = re.compile(
     r"microsoft \w+ - .*|(?:[a-z]:|file:|[\\/]).*|[\W\d_]*"
@@ -41,19 +31,19 @@ _COMPOUNDING = re.compile(
 )
 
 
-def read(data: bytes, *, seconds: float = 60.0, megabytes: int = 1024) -> Document:
-    """Read the pages of a PDF in a process that may take so long and so much memory.
+def read(data: bytes) -> Document:
+    """Read the pages of a PDF.
 
-    Raises ``UnreadableDocument`` for one that is locked, broken, too costly or without any text.
+    Raises ``UnreadableDocument`` for one that is locked, broken, too long or without any text.
     """
-    found = _extracted(data, seconds, megabytes)
-    pages = [_SYMBOL_BULLETS.sub("•", _BROKEN_WORD.sub("-\n", text)) for text in found["pages"]]
+    title, texts, unread = _pages(data)
+    pages = [_SYMBOL_BULLETS.sub("•", _BROKEN_WORD.sub("-\n", text)) for text in texts]
     if not any(text.strip() for text in pages):
         raise UnreadableDocument("The PDF holds only images; run text recognition on it first.")
-    title = one_line(found["title"])
+    title = one_line(title)
     document = Document("" if _JUNK_TITLE.fullmatch(title) else title)
-    if found["unread"]:
-        document.notes.append(f"{found['unread']} of {len(pages)} pages hold no text; scanned?")
+    if unread:
+        document.notes.append(f"{unread} of {len(pages)} pages hold no text; scanned?")
     lines = _Lines(pages)
     for number, text in enumerate(pages, start=1):
         for paragraph in lines.paragraphs(text):
@@ -69,28 +59,29 @@ def read(data: bytes, *, seconds: float = 60.0, megabytes: int = 1024) -> Docume
     return document
 
 
-def _extracted(data: bytes, seconds: float, megabytes: int) -> dict[str, Any]:
-    limits = (str(megabytes), str(math.ceil(seconds)))
+def _pages(data: bytes) -> tuple[str, list[str], int]:
+    """Return the title, the text of each page, and how many pages have pictures only."""
+    # Here for the time of its import: most who know this module never read a PDF.
+    import pypdfium2  # type: ignore[import-untyped]
+
     try:
-        done = subprocess.run(  # noqa: S603 - our own script and numbers
-            [sys.executable, "-P", str(_WORKER), *limits],
-            input=data,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise UnreadableDocument(
-            f"Reading the PDF took longer than {seconds:g} seconds; divide it."
-        ) from None
-    if done.returncode != 0:
-        raise UnreadableDocument(
-            f"The PDF is broken, or reading it needs more than {megabytes} MB of memory."
-        )
-    found: dict[str, Any] = json.loads(done.stdout)
-    if refused := found.get("refused"):
-        raise UnreadableDocument(_REFUSED[refused])
-    return found
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == _WRONG_PASSWORD:
+            raise UnreadableDocument("The PDF is protected by a password.") from error
+        raise UnreadableDocument("The PDF is broken.") from error
+    pages: list[str] = []
+    unread = size = 0
+    for page in document:
+        text = page.get_textpage().get_text_range()
+        size += len(text)
+        if size > _MOST_CHARS:
+            raise UnreadableDocument("The PDF holds more than 20 million characters; divide it.")
+        if not text.strip() and next(page.get_objects(max_depth=1), None) is not None:
+            unread += 1
+        pages.append(text)
+        page.close()
+    return document.get_metadata_value("Title"), pages, unread
 
 
 class _Lines:

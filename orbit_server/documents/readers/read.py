@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
+
 from ...errors import UnreadableDocument
 from ..chunking import split
 from ..cleaning import one_line
@@ -16,6 +18,7 @@ from ..model import Chunk, Document, Scalar, heading_path, shortened
 from . import html, markdown, pairs, pdf, text
 
 MAX_BYTES = 50_000_000
+_LONGEST_CHUNK = 5 * 1024 * 1024  # as JSON, on its way to a server
 _PAIRS: dict[str, Callable[[bytes], Iterator[pairs.QuestionAnswer | str]]] = {
     ".json": pairs.read_json,
     ".csv": pairs.read_csv,
@@ -65,6 +68,8 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> Re
         data = _bytes(path)
         if suffix in _PAIRS:
             chunks, problems = pairs.chunks(_PAIRS[suffix](data), source)
+            if any(len(orjson.dumps(chunk)) > _LONGEST_CHUNK for chunk in chunks):
+                raise UnreadableDocument(f"One answer is longer than {_LONGEST_CHUNK >> 20} MiB.")
             return ReadFile(chunks, left_out=problems)
         document = _DOCUMENTS[suffix](data)
         document.title = document.title or one_line(re.sub("[_-]+", " ", path.stem)) or source

@@ -1,18 +1,13 @@
 """PDF: pages, lines joined to paragraphs, and complaints that say why."""
 
 import io
-import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from reportlab.lib.pdfencrypt import StandardEncryption  # type: ignore[import-untyped]
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
-from orbit_server.documents.readers import pdf as pdf_reader
 from orbit_server.documents.readers.read import read
-from orbit_server.errors import UnreadableDocument
 
 from ...support.documents import complaint, load, texts
 
@@ -228,30 +223,6 @@ def test_pages_without_text_are_said(tmp_path: Path) -> None:
     assert list(found.notes) == ["2 of 4 pages hold no text; scanned?"]
 
 
-def bomb(megabytes: int) -> bytes:
-    """Return a small PDF whose page is ``megabytes`` long when it is unpacked."""
-    packer = zlib.compressobj(9)
-    packed = packer.compress(b"BT /F 12 Tf 72 700 Td (x) Tj ET\n")
-    packed += b"".join(packer.compress(b"q Q " * (1 << 18)) for _ in range(megabytes))
-    packed += packer.flush()
-    head = (
-        "%PDF-1.7\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
-        "2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
-        "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 5 0 R>>endobj\n"
-        f"5 0 obj<</Length {len(packed)}/Filter/FlateDecode>>stream\n"
-    )
-    return head.encode() + packed + b"\nendstream endobj\ntrailer<</Root 1 0 R/Size 6>>\n%%EOF"
-
-
-def test_a_pdf_may_not_cost_what_it_likes() -> None:
-    """Too much time or memory ends its own process and is one sentence."""
-    with pytest.raises(UnreadableDocument, match=r"longer than 0\.01 seconds"):
-        pdf_reader.read(pdf(["Text."]), seconds=0.01)
-    with pytest.raises(UnreadableDocument, match="more than 200 MB of memory"):
-        pdf_reader.read(bomb(300), megabytes=200)
-    assert pdf_reader.read(pdf(["Text."]), megabytes=200).blocks
-
-
 def test_pdfs_that_cannot_be_read_say_why(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,21 +237,3 @@ def test_pdfs_that_cannot_be_read_say_why(
     assert "broken" in complaint(tmp_path, "d.pdf", b"not a PDF at all")
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
-
-
-def test_damaged_pdfs_are_chunks_or_a_complaint(folder: Path) -> None:
-    """A PDF with bytes changed anywhere still ends in passages or in one sentence."""
-    whole = pdf(["Some text on a page."], ["And another."], title="T")
-
-    @settings(deadline=None, max_examples=30)
-    @given(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=12))
-    def check(changes: list[tuple[int, int]]) -> None:
-        content = bytearray(whole)
-        for index, value in changes:
-            content[index] = value
-        try:
-            assert load(folder, "damaged.pdf", bytes(content))
-        except UnreadableDocument as error:
-            assert str(error).endswith(".")
-
-    check()
