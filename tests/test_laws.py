@@ -13,6 +13,7 @@ PACKAGE = "orbit_server"
 
 # Who may import a foreign package: modules, or rooms with all that is in them.
 OWNERS: dict[str, set[str]] = {
+    "Stemmer": {"retrieval.hashed_embedder", "retrieval.words.analyzer"},
     "aiohttp": {"llm.ollama", "retrieval.chroma.rest", "documents.remote_store"}
     | {"cli.doctor.network"},
     "cachetools": {"auth", "observability.collections_check", "retrieval", "safety"},
@@ -28,7 +29,6 @@ OWNERS: dict[str, set[str]] = {
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
     "regex": {"safety.blocklist"},
     "rich": {"cli"},
-    "snowballstemmer": {"retrieval.hashed_embedder"},
     "sqlalchemy": {"auth"},
     "sse_starlette": {"api.event_stream"},
     "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import make_private_folder
-from .tokenizer import folded, words
+from .words.tokenizer import folded, words
 
 _TOKENIZER = "porter unicode61 remove_diacritics 2 categories 'L* N* M* Co'"
 _VERSION = 1

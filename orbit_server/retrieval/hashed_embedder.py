@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
-from .tokenizer import folded, is_cjk, words
+import Stemmer  # type: ignore[import-not-found]
+
+from .words.tokenizer import folded, is_cjk, words
 
 DIMENSION = 1024
 _NGRAM = 4
@@ -29,6 +31,7 @@ _STOP_WORDS = frozenset(
     s t d m ll re ve don doesn didn isn aren wasn weren won wouldn couldn shouldn cannot
     please get got let want like need one ones""".split()  # noqa: SIM905 - easier to read as words
 )
+_english = Stemmer.Stemmer("english", 0).stemWord
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 
 
@@ -92,17 +95,13 @@ def _features(word: str) -> tuple[tuple[int, float], ...]:
     """Return (bucket, value) of the stem, and of the n-grams, which together weigh as much."""
     if is_cjk(word):
         return (_hashed("w" + word),)
-    # Here for the time of its import; this module, because the package prefers a C library where
-    # one is installed; one object a call, because a stemmer keeps its word in itself.
-    from snowballstemmer.english_stemmer import EnglishStemmer  # type: ignore[import-untyped]
-
     marked = f"<{word}>"
     grams = [marked[i : i + _NGRAM] for i in range(len(marked) - _NGRAM + 1)]
     share = 1 / math.sqrt(len(grams) or 1)
     hashed_grams = (
         (bucket, sign * share) for bucket, sign in map(_hashed, ["g" + g for g in grams])
     )
-    return (_hashed("w" + EnglishStemmer().stemWord(word)), *hashed_grams)
+    return (_hashed("w" + _english(word)), *hashed_grams)
 
 
 def _hashed(feature: str) -> tuple[int, float]:

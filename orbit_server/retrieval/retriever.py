@@ -31,7 +31,7 @@ from .ranking import (
     relevance_score,
     similarity,
 )
-from .tokenizer import folded
+from .words.tokenizer import folded
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Everything about words: how a text becomes terms, in which language, and where they are found."""
