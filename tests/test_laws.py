@@ -16,6 +16,7 @@ OWNERS: dict[str, set[str]] = {
     "Stemmer": {"retrieval.hashed_embedder", "retrieval.words.analyzer"},
     "aiohttp": {"llm.ollama", "retrieval.chroma.rest", "documents.remote_store"}
     | {"cli.doctor.network"},
+    "charset_normalizer": {"documents.readers.encoding"},
     "cachetools": {"auth", "observability.collections_check", "retrieval", "safety"},
     "chromadb": {"retrieval.chroma.embedded"},
     "chromadb_rust_bindings": {"server.chroma_main"},
@@ -34,6 +35,7 @@ OWNERS: dict[str, set[str]] = {
     "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},
     "typer": {"cli"},
     "uvicorn": {"server"},
+    "webencodings": {"documents.readers.encoding"},
     "yaml": {"config.tree"},
 }
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}

@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from ...errors import UnreadableDocument
 from ..model import Document
 from .outline import BLOCKS, CELLS, Outline
-from .text import decoded
 
 MAX_NESTING = 1000
 # fmt: off
@@ -153,22 +152,10 @@ class Page(HTMLParser):
                 self._hidden_at = None
 
 
-def read(data: bytes) -> Document:
-    """Read a page in UTF-8 or the character set that it declares.
-
-    Raises ``UnreadableDocument``.
-    """
-    declared = _CHARSET.search(data[:2048])
-    try:
-        text = decoded(data)
-    except UnreadableDocument:
-        if declared is None:
-            raise
-        try:
-            text = decoded(data, declared[1].decode())
-        except LookupError:
-            raise UnreadableDocument("The page declares an unknown character set.") from None
-    return parse(text)
+def declared_encoding(data: bytes) -> str | None:
+    """Return the label of the character set that a page declares, if any."""
+    found = _CHARSET.search(data[:2048])
+    return found and found[1].decode()
 
 
 def parse(markup: str) -> Document:

@@ -1,13 +1,14 @@
 """Markdown, with the HTML in it: the title, and blocks of text under headings."""
 
 import re
+import tomllib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import UnreadableDocument
 from ..cleaning import one_line, without_wraps
 from ..model import Document
 from .html import Attributes, Page
-from .text import decoded
 
 if TYPE_CHECKING:
     from markdown_it.rules_core import StateCore
@@ -15,20 +16,16 @@ if TYPE_CHECKING:
 _FRONT_MATTER = re.compile(
     r"---[ \t]*\r?\n(?=[\w-]+[ \t]*:)(.*?\n)(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S
 )
+_TOML_FRONT_MATTER = re.compile(r"\+\+\+[ \t]*\r?\n(.*?\n)\+\+\+[ \t]*(?:\r?\n|\Z)", re.S)
 _FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(\"?'?)(.*?)\1[ \t\r]*$", re.M | re.I)
 _MOST_BRACKETS = 2000
 
 
-def read(data: bytes) -> Document:
+def read(text: str) -> Document:
     """Read CommonMark with tables and front matter. Raises ``UnreadableDocument``."""
     from markdown_it import MarkdownIt
 
-    text = decoded(data)
-    title = ""
-    if front := _FRONT_MATTER.match(text):
-        text = text[front.end() :]
-        if named := _FRONT_TITLE.search(front[1]):
-            title = one_line(named[2])
+    title, text = _without_front_matter(text)
     page = Page()
     parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable("table")
     parser.core.ruler.before("inline", "prepared", _prepare)
@@ -58,6 +55,18 @@ def read(data: bytes) -> Document:
     document = page.finished()
     document.title = title or document.title
     return document
+
+
+def _without_front_matter(text: str) -> tuple[str, str]:
+    """Return the title that YAML or TOML in front of the text names, and the rest."""
+    if front := _FRONT_MATTER.match(text):
+        named = _FRONT_TITLE.search(front[1])
+        return one_line(named[2]) if named else "", text[front.end() :]
+    if front := _TOML_FRONT_MATTER.match(text):
+        with suppress(tomllib.TOMLDecodeError):  # then it was no front matter
+            title = tomllib.loads(front[1].replace("\r\n", "\n")).get("title")
+            return one_line(title) if isinstance(title, str) else "", text[front.end() :]
+    return "", text
 
 
 def _prepare(state: "StateCore") -> None:

@@ -12,7 +12,6 @@ from ...errors import UnreadableDocument
 from ..cleaning import clean, one_line
 from ..model import Chunk, Scalar
 from .pair_text import plain
-from .text import decoded
 
 _KEYS = ("question", "answer")
 
@@ -38,14 +37,14 @@ class QuestionAnswer:
         return cls(one_line(texts[0]), texts[1], extras)
 
 
-def read_json(data: bytes) -> Iterator[QuestionAnswer | str]:
+def read_json(text: str) -> Iterator[QuestionAnswer | str]:
     """Yield the pairs of a JSON list; of an entry that is none, what is wrong with it.
 
     Raises ``UnreadableDocument`` where it is no such list.
     """
     expected = 'a list of objects with "question" and "answer"'
     try:
-        entries = json.loads(decoded(data))
+        entries = json.loads(text)
     except json.JSONDecodeError as error:
         raise UnreadableDocument(
             f"The file is not JSON: {error.msg} in line {error.lineno}, column {error.colno}."
@@ -59,12 +58,11 @@ def read_json(data: bytes) -> Iterator[QuestionAnswer | str]:
             yield QuestionAnswer.of(entry, f"Entry [{index}]")
 
 
-def read_csv(data: bytes) -> Iterator[QuestionAnswer | str]:
+def read_csv(text: str) -> Iterator[QuestionAnswer | str]:
     """Yield the pairs of a CSV file; of a row that is none, what is wrong with it.
 
     Raises ``UnreadableDocument`` where the header or the quoting is wrong.
     """
-    text = decoded(data)
     try:
         delimiter, columns = _header(text)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -16,22 +16,25 @@ from ..chunking import split
 from ..cleaning import one_line
 from ..model import Chunk, Document, Scalar, heading_path, shortened
 from . import html, markdown, pairs, pdf, text
+from .encoding import decoded
 
 MAX_BYTES = 50_000_000
 _LONGEST_CHUNK = 5 * 1024 * 1024  # as JSON, on its way to a server
-_PAIRS: dict[str, Callable[[bytes], Iterator[pairs.QuestionAnswer | str]]] = {
+_PAIRS: dict[str, Callable[[str], Iterator[pairs.QuestionAnswer | str]]] = {
     ".json": pairs.read_json,
     ".csv": pairs.read_csv,
 }
-_DOCUMENTS: dict[str, Callable[[bytes], Document]] = {
+_TEXTS: dict[str, Callable[[str], Document]] = {
     ".md": markdown.read,
     ".markdown": markdown.read,
     ".txt": text.read,
-    ".html": html.read,
-    ".htm": html.read,
+    ".html": html.parse,
+    ".htm": html.parse,
+}
+_BINARIES: dict[str, Callable[[bytes], Document]] = {
     ".pdf": pdf.read,
 }
-SUFFIXES = (*_PAIRS, *_DOCUMENTS)
+SUFFIXES = (*_PAIRS, *_TEXTS, *_BINARIES)
 
 
 class ReadFile(NamedTuple):
@@ -67,11 +70,12 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> Re
     try:
         data = _bytes(path)
         if suffix in _PAIRS:
-            chunks, problems = pairs.chunks(_PAIRS[suffix](data), source)
+            content, note = decoded(data)
+            chunks, problems = pairs.chunks(_PAIRS[suffix](content), source)
             if any(len(orjson.dumps(chunk)) > _LONGEST_CHUNK for chunk in chunks):
                 raise UnreadableDocument(f"One answer is longer than {_LONGEST_CHUNK >> 20} MiB.")
-            return ReadFile(chunks, left_out=problems)
-        document = _DOCUMENTS[suffix](data)
+            return ReadFile(chunks, [note] if note else [], problems)
+        document = _document(suffix, data)
         document.title = document.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
         return ReadFile(_divided(document, source, chunk_chars, chunk_overlap), document.notes)
     except UnreadableDocument:
@@ -84,6 +88,16 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> Re
         # the parsers are other people's code, and one odd file must not end the loading of a
         # thousand
         raise UnreadableDocument(f"The file is damaged ({type(error).__name__}).") from error
+
+
+def _document(suffix: str, data: bytes) -> Document:
+    if suffix in _BINARIES:
+        return _BINARIES[suffix](data)
+    is_page = suffix in (".html", ".htm")
+    content, note = decoded(data, html.declared_encoding(data) if is_page else None)
+    document = _TEXTS[suffix](content)
+    document.notes += [note] if note else []
+    return document
 
 
 def _divided(document: Document, source: str, size: int, overlap: int) -> list[Chunk]:

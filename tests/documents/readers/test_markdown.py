@@ -159,3 +159,12 @@ def test_japanese_hard_breaks_stay(tmp_path: Path) -> None:
     """Two blanks or a backslash at the end of a line break it in any script."""
     chunks = load(tmp_path, "a.md", "住所  \n電話\\\n時間\n割引")
     assert texts(chunks) == ["住所\n電話\n時間割引"]
+
+
+def test_front_matter_in_toml(tmp_path: Path) -> None:
+    """Its title counts, the rest of it is no text; what only begins like it is text."""
+    front = '+++\ntitle = "Fees \\u0026 fines"\ndate = 2026-01-31\n+++\n\nAn hour costs 2 euros.'
+    [chunk] = load(tmp_path, "a.md", front)
+    assert (chunk.metadata["title"], chunk.text) == ("Fees & fines", "An hour costs 2 euros.")
+    [chunk] = load(tmp_path, "b.md", "+++\nnot = = toml\n+++\n")
+    assert "not = = toml" in chunk.text
