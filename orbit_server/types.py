@@ -9,6 +9,8 @@ from .errors import OrbitError
 
 StreamFormat = Literal["delta", "cumulative"]
 Outcome = Literal["completed", "disconnected", "failed"]
+Result = Literal["found", "not_found", "small_talk", "refused"]
+"""What became of a question: answered from passages, or from none, or without asking for any."""
 
 NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _EXCERPT = 240  # characters

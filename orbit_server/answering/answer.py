@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from ..llm.protocols import TextStream
-from ..types import NO_TOKENS, Passage, Question, Retrieved
+from ..types import NO_TOKENS, Passage, Question, Result, Retrieved
 from .citations import cited
 from .extractive import FixedText
 
@@ -19,7 +19,7 @@ class Answer:
 
     The first step searches and opens the model's stream; leaving the ``async with`` closes it,
     whatever happened. When nothing relevant is found, ``nothing_found`` is the answer and no model
-    is asked.
+    is asked. ``small_talk`` is the answer to what needs no documents; then nothing is searched.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Answer:
         retrieve: Retrieve,
         generate: Generate,
         nothing_found: str,
+        small_talk: TextStream | None = None,
     ) -> None:
         self.question = question
         self.collection = collection
@@ -38,6 +39,7 @@ class Answer:
         self._retrieve = retrieve
         self._generate = generate
         self._nothing_found = nothing_found
+        self._small_talk = small_talk
         self._stream: TextStream | None = None
         self._stack = AsyncExitStack()
         self._started = time.perf_counter()
@@ -56,18 +58,28 @@ class Answer:
         return self._first() if self._stream is None else self._stream.__anext__()
 
     async def _first(self) -> list[str]:
-        retrieved = await self._retrieve(self.question, self.collection)
-        self.passages = retrieved.passages
-        self._timings_ms |= retrieved.timings_ms
-        stream: TextStream
-        if self.passages:
-            stream = self._generate(self.question, self.passages)
-        else:
-            stream = FixedText([self._nothing_found])
+        stream = self._small_talk or await self._from_passages()
         self._stream = await self._stack.enter_async_context(stream)
         pieces = await stream.__anext__()
         self._timings_ms["first_token"] = self._elapsed()
         return pieces
+
+    async def _from_passages(self) -> TextStream:
+        retrieved = await self._retrieve(self.question, self.collection)
+        self.passages = retrieved.passages
+        self._timings_ms |= retrieved.timings_ms
+        if self.passages:
+            return self._generate(self.question, self.passages)
+        return FixedText([self._nothing_found])
+
+    @property
+    def result(self) -> Result | None:
+        """What became of the question; ``None`` before anything is said."""
+        if self._stream is None:
+            return None
+        if self._small_talk is not None:
+            return "small_talk"
+        return "found" if self.passages else "not_found"
 
     @property
     def usage(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from ..llm.protocols import Complete
 from ..llm.replies import split_thought
 from ..llm.untrusted import delimiter, without_roles
 from ..types import Question
+from .small_talk import recognised
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +105,12 @@ async def condense(
 def joined(question: Question) -> str:
     """Return the last questions before the message, two at most and not too long, and the message.
 
-    The message is always whole.
+    The message is always whole. Small talk before it is none of the questions.
     """
     asked = [" ".join(turn.content.split()) for turn in question.history if turn.role == "user"]
     # Some clients send the message as the last turn of its own history, too.
-    earlier = [text for text in asked if text and text != " ".join(question.message.split())]
+    message = " ".join(question.message.split())
+    earlier = [text for text in asked if text and text != message and not recognised(text)]
     parts = [question.message]
     left = _LONGEST_JOINED - len(question.message)
     for text in reversed(earlier[-2:]):

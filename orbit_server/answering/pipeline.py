@@ -12,10 +12,10 @@ from ..errors import CollectionNotFound, Unprocessable
 from ..llm.pause import Pause
 from ..llm.protocols import Chat, Complete, TextStream
 from ..types import Passage, Question, Retrieved
-from . import prompt
+from . import prompt, small_talk
 from .answer import Answer, Retrieve
 from .condense import condense
-from .extractive import extractive_answer
+from .extractive import FixedText, extractive_answer
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class Pipeline:
     ) -> Answer:
         """Return the answer to ``question`` from ``collection``; it runs when it is iterated.
 
-        ``search`` replaces the pipeline's own.
+        ``search`` replaces the pipeline's own. Small talk is answered without it, unless the
+        configuration wants it searched like a question.
         """
         return Answer(
             question,
@@ -68,17 +69,33 @@ class Pipeline:
             retrieve=partial(self.retrieve, search=search),
             generate=self.generate if self._by_model else extractive_answer,
             nothing_found=self._config.answer.no_results_message,
+            small_talk=self._small_talk(question),
         )
+
+    def _small_talk(self, question: Question) -> TextStream | None:
+        config = self._config.answer
+        if config.small_talk == "search":
+            return None
+        talk = small_talk.recognised(question.message)
+        if talk is None:
+            return None
+        if config.small_talk == "model" and self._by_model:
+            return self._worded(question, (), prompt.for_small_talk(self._system))
+        configured = {"greeting": config.greeting, "about": config.about}.get(talk.kind)
+        return FixedText([configured or small_talk.built_in_answer(talk)])
 
     async def retrieve(
         self, question: Question, collection: str, *, search: Retrieve | None = None
     ) -> Retrieved:
         """Return the passages that the answer is made from, best first."""
         timings: dict[str, float] = {}
-        standalone = question.model_copy(update={"history": ()})
+        text = question.message
         if question.history:
             with _timed(timings, "condense"):
-                standalone = await self._condense(question)
+                text = await self._condense(question)
+        standalone = Question(
+            message=small_talk.without_small_talk(text), request_id=question.request_id
+        )
         found = await self._find(standalone, collection, search or self._search)
         passages = found.passages
         if self._rerank is not None and passages:
@@ -88,17 +105,16 @@ class Pipeline:
             passages = self._fit(question, passages)
         return Retrieved(passages, timings | found.timings_ms)
 
-    async def _condense(self, question: Question) -> Question:
+    async def _condense(self, question: Question) -> str:
         ollama = self._config.ollama
         uses_model = self._config.answer.condense and self._by_model
-        text = await condense(
+        return await condense(
             question,
             complete=self._complete if uses_model else None,
             model=ollama.model,
             options=ollama.options,
             pause=self._condense_pause,
         )
-        return Question(message=text, request_id=question.request_id)
 
     async def _find(self, question: Question, collection: str, search: Retrieve) -> Retrieved:
         try:
@@ -111,20 +127,25 @@ class Pipeline:
         return prompt.fitting(
             question,
             passages,
-            system=self._system_for(question),
+            system=self._system_for(question, self._system),
             token_budget=self._token_budget,
         )
 
-    def _system_for(self, question: Question) -> str | None:
+    def _system_for(self, question: Question, system: str | None) -> str | None:
         accepted = self._config.openai.accept_system
-        return prompt.with_wishes(question, self._system) if accepted else self._system
+        return prompt.with_wishes(question, system) if accepted else system
 
     def generate(self, question: Question, passages: Sequence[Passage]) -> TextStream:
         """Return the model's answer from ``passages``; nothing is sent before it is entered."""
+        return self._worded(question, passages, self._system)
+
+    def _worded(
+        self, question: Question, passages: Sequence[Passage], system: str | None
+    ) -> TextStream:
         messages = prompt.messages(
             question,
             passages,
-            system=self._system_for(question),
+            system=self._system_for(question, system),
             history_turns=self._config.chat.history_turns,
             token_budget=self._token_budget,
         )

@@ -84,7 +84,12 @@ def answer_response(
     async def finish(result: ExchangeResult) -> None:
         if stream:
             services.metrics.stream_ends()
-        services.metrics.answer(result.outcome, timings_ms=answer.timings(), usage=answer.usage)
+        services.metrics.answer(
+            result.outcome,
+            result=answer.result,
+            timings_ms=answer.timings(),
+            usage=answer.usage,
+        )
         await log_answer(services, state, answer, result)
 
     shutdown: Shutdown = request.app.state.shutdown

@@ -37,6 +37,7 @@ async def log_answer(
     await services.chatlog.write(
         "exchange",
         **_common(services, state, answer.question, result),
+        result=answer.result,
         blocked=False,
         block_reason=None,
         sources=[_source(passage) for passage in answer.passages],
@@ -52,6 +53,7 @@ async def log_refusal(
     await services.chatlog.write(
         "exchange",
         **_common(services, state, question, ExchangeResult(text, "completed")),
+        result="refused",
         blocked=True,
         block_reason=verdict.reason,
         sources=[],

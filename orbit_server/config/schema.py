@@ -299,6 +299,16 @@ class AnswerConfig(Section):
         "I could not find anything about that in the documents.",
         "The answer when nothing in the documents fits the question.",
     )
+    small_talk: OneOf[Literal["sentence", "model", "search"]] = setting(
+        "sentence",
+        '"Hi" and "thanks" get a "sentence", words of the "model", or a "search" as any question.',
+    )
+    greeting: OptionalText = setting(
+        None, "The sentence for a greeting; null for one in the language of the greeting."
+    )
+    about: OptionalText = setting(
+        None, 'The sentence for "Who are you?" and the like; null for one in its language.'
+    )
 
 
 class ChatConfig(Section):

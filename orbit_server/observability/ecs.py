@@ -33,6 +33,7 @@ _PLACES: dict[str, tuple[type, str]] = {
     "blocked": (bool, "orbit.blocked"),
     "block_reason": (str, "event.reason"),
     "outcome": (str, "orbit.outcome"),
+    "result": (str, "orbit.result"),
     "error": (str, "error.code"),
     "code": (str, "error.code"),
     "cause": (str, "error.message"),

@@ -31,7 +31,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
             *("event.module", "event.outcome", "event.reason", "event.type", "service.name"),
             *("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"),
             *("orbit.api_key.id", "orbit.api_key.prefix", "orbit.collection", "orbit.event"),
-            *("orbit.outcome", "orbit.sources.id"),
+            *("orbit.outcome", "orbit.result", "orbit.sources.id"),
         ),
         _KEYWORD,
     ),

@@ -81,6 +81,9 @@ class Metrics:
         self._answer = histogram(
             "answer_seconds", "From the checked question to the end.", _LONG, "outcome"
         )
+        self._results = counter(
+            "answers", "Answers, by whether passages were found or needed.", "result"
+        )
         self._first_token = histogram(
             "first_token_seconds", "From the checked question to the first text.", _LONG
         )
@@ -139,16 +142,24 @@ class Metrics:
         self._step.labels("moderation").observe(seconds)
 
     def answer(
-        self, outcome: str, *, timings_ms: Mapping[str, float], usage: Mapping[str, int]
+        self,
+        outcome: str,
+        *,
+        result: str | None,
+        timings_ms: Mapping[str, float],
+        usage: Mapping[str, int],
     ) -> None:
         """Count an answer that has ended.
 
-        ``timings_ms`` are milliseconds by step with the ``total``, and with ``first_token`` where
-        any text came; ``usage`` counts ``prompt_tokens`` and ``completion_tokens``.
+        ``result`` is what became of the question, if it came that far. ``timings_ms`` are
+        milliseconds by step with the ``total``, and with ``first_token`` where any text came;
+        ``usage`` counts ``prompt_tokens`` and ``completion_tokens``.
         """
         steps = dict(timings_ms)
         total = steps.pop("total") / 1000
         self._answer.labels(outcome).observe(total)
+        if result is not None:
+            self._results.labels(result).inc()
         written = usage["completion_tokens"]
         if "first_token" in steps:
             first = steps.pop("first_token") / 1000

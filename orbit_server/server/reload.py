@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 # Everything else was built into something that is open.
 RELOADABLE = (
     "admin_token",
+    "answer.about",
+    "answer.greeting",
     "answer.no_results_message",
+    "answer.small_talk",
     "answer.system_prompt",
     "general.no_results_message_file",
     "general.safety_prompt_file",

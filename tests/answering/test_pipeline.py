@@ -105,3 +105,87 @@ async def test_a_wrong_collection_is_the_operators_fault() -> None:
     pipeline = Pipeline(Config(), search=search, complete=Scripted("-"), chat=parts.chat)
     with pytest.raises(CollectionNotFound):
         await pipeline.retrieve(Question(message="When?"), "x")
+
+
+# -- small talk ------------------------------------------------------------------------
+
+
+def talking(parts: Parts, complete: Scripted, **answer: Any) -> Pipeline:
+    config = Config(answer=AnswerConfig(**answer))
+    return Pipeline(config, search=parts.search, complete=complete, chat=parts.chat)
+
+
+async def told(pipeline: Pipeline, message: str, *, history: tuple[Turn, ...] = ()) -> str:
+    async with pipeline.answer(Question(message=message, history=history), "town") as answer:
+        return "".join([piece async for pieces in answer for piece in pieces])
+
+
+@pytest.mark.parametrize("provider", ["ollama", "extractive"])
+async def test_small_talk_is_answered_without_search_and_model(provider: str) -> None:
+    """By what is configured, else by a sentence in its language; thanks after an answer, too."""
+    parts, condense = Parts(passage("pool rules")), Scripted("never")
+    pipeline = talking(parts, condense, provider=provider, greeting="Welcome to Quillbrook!")
+    assert await told(pipeline, "Hallo!") == "Welcome to Quillbrook!"
+    assert (await told(pipeline, "Wer bist du?")).startswith("Ich beantworte Fragen")
+    assert (await told(pipeline, "danke", history=FOLLOW_UP.history)).startswith("Gern geschehen")
+    pipeline = talking(parts, condense, provider=provider, about="I am Quilly.")
+    assert await told(pipeline, "Who are you?") == "I am Quilly."
+    assert (await told(pipeline, "hi")).startswith("Hello!")
+    assert (parts.searched, parts.prompts, condense.calls) == ([], [], [])
+
+
+async def test_small_talk_by_the_model() -> None:
+    """It is asked without passages, by rules that do not tell it to answer from them alone."""
+    parts = Parts(passage("pool rules"))
+    seen: list[Sequence[dict[str, str]]] = []
+
+    def chat(messages: Sequence[dict[str, str]], /, **_: Any) -> FixedText:
+        seen.append(messages)
+        return FixedText(["Hi!"])
+
+    config = Config(answer=AnswerConfig(small_talk="model", system_prompt="You are Quilly."))
+    pipeline = Pipeline(config, search=parts.search, complete=Scripted("never"), chat=chat)
+    async with pipeline.answer(Question(message="hi"), "town") as answer:
+        assert [pieces async for pieces in answer] == [["Hi!"]]
+        assert answer.passages == []
+    [[system, asked]] = seen
+    assert system["content"].startswith("You are Quilly.\n\n")
+    assert "small talk" in system["content"]
+    assert asked["content"] == "Question: hi"
+    assert parts.searched == []
+
+
+async def test_small_talk_by_the_model_where_there_is_none() -> None:
+    """Without a model the sentence is all there is."""
+    pipeline = talking(Parts(), Scripted("-"), provider="extractive", small_talk="model")
+    assert (await told(pipeline, "hi")).startswith("Hello!")
+
+
+async def test_small_talk_may_be_searched() -> None:
+    """Whoever has documents about greetings wants that."""
+    parts = Parts(passage("a", "Say grüß gott."))
+    pipeline = talking(parts, Scripted("-"), provider="extractive", small_talk="search")
+    assert "Say grüß gott." in await told(pipeline, "hello")
+    assert [question.message for question in parts.searched] == ["hello"]
+
+
+async def test_greetings_are_not_searched_for() -> None:
+    """A question is searched without the words of greeting around it, and before it in the chat."""
+    parts = Parts(passage("a"))
+    pipeline = talking(parts, Scripted("-"), provider="extractive")
+    await told(pipeline, "Hi! When is the pool open? Thanks.")
+    before = (Turn(role="user", content="Hello there!"), *FOLLOW_UP.history)
+    await told(pipeline, "And on Sundays?", history=(*before, Turn(role="user", content="thanks")))
+    assert [question.message for question in parts.searched] == [
+        "When is the pool open?",
+        "When does the library open? And on Sundays?",
+    ]
+
+
+async def test_results_tell_what_became_of_a_question() -> None:
+    """Answers from passages and without any are told apart."""
+    for found, result in (([passage("a")], "found"), ([], "not_found")):
+        pipeline = talking(Parts(*found), Scripted("-"))
+        async with pipeline.answer(Question(message="When?"), "town") as answer:
+            results = [answer.result, *[answer.result async for _ in answer]]
+        assert results == [None, result]

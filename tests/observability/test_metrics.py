@@ -317,15 +317,26 @@ async def test_tokens_per_second() -> None:
     """From the first text to the end; an answer of one token has no speed."""
     metrics = Metrics()
     timings = {"first_token": 500.0, "total": 2500.0}
-    metrics.answer(
-        "completed", timings_ms=timings, usage={"prompt_tokens": 9, "completion_tokens": 41}
-    )
-    metrics.answer(
-        "completed", timings_ms=timings, usage={"prompt_tokens": 9, "completion_tokens": 1}
-    )
+    for tokens in (41, 1):
+        usage = {"prompt_tokens": 9, "completion_tokens": tokens}
+        metrics.answer("completed", result="found", timings_ms=timings, usage=usage)
     figures = await figures_of(metrics)
     assert figures["orbit_tokens_per_second_count"] == 1
     assert figures["orbit_tokens_per_second_sum"] == 20
+
+
+async def test_results() -> None:
+    """Answers from passages, without any and without need of them; none for one that broke off."""
+    metrics = Metrics()
+    usage = {"prompt_tokens": 0, "completion_tokens": 0}
+    for result in ("found", "not_found", "small_talk", "found", None):
+        metrics.answer("completed", result=result, timings_ms={"total": 1.0}, usage=usage)
+    figures = await figures_of(metrics)
+    assert figures.of("orbit_answers_total") == {
+        "result=found": 2,
+        "result=not_found": 1,
+        "result=small_talk": 1,
+    }
 
 
 # -- several processes -----------------------------------------------------------------

@@ -1,0 +1,129 @@
+"""Small talk: messages that need no documents. Told by whole utterances, never by parts of them.
+
+"Hi!" finds something about pools in any collection about pools. What people say is in
+``small_talk.json``: for each language the phrases of every kind, the words that may stand ``with``
+them, and the built-in ``answers``.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["about", "farewell", "thanks", "greeting"]
+
+# Of several kinds in one message, the first of these is answered.
+_KINDS: tuple[Kind, ...] = ("about", "farewell", "thanks", "greeting")
+_INTERNATIONAL = "en"  # "hi", "ok" and "bye" are said in every language
+_MOST_CHARACTERS = 120
+
+_EMOTICON = re.compile(r"(?<!\w)[:;=8][-'^o]?[()\[\]dpo3*/|]+(?!\w)")
+_APOSTROPHE = re.compile("['’‘`´ʼ]")
+_LONG_DRAWN = re.compile(r"(.)\1{2,}")
+_WORD = re.compile(r"[^\W_ـ]+")
+_DIGRAPHS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
+_CLAUSE_END = re.compile(r"[,.!?;:…\n،؟؛，。！？；：、]+|\s[-–—]+\s")
+
+
+class SmallTalk(NamedTuple):
+    """What kind of small talk a message is, and its language, an ISO 639-1 code."""
+
+    kind: Kind
+    language: str
+
+
+class _Language(NamedTuple):
+    words: frozenset[str]
+    phrases: dict[tuple[str, ...], Kind | None]
+    longest: int
+    answers: dict[str, str]
+
+
+def recognised(message: str) -> SmallTalk | None:
+    """Return what small talk ``message`` is, all of it; ``None`` for anything else.
+
+    Case, accents, punctuation and emoji do not count, nor does "Hiiiii" differ from "hi".
+    """
+    if len(message) > _MOST_CHARACTERS:
+        return None
+    words = _words(message)
+    for code, language in _languages().items():
+        if language.words.issuperset(words) and (kind := _kind(words, language)):
+            return SmallTalk(kind, code)
+    return None
+
+
+def built_in_answer(talk: SmallTalk) -> str:
+    """Return the sentence that answers ``talk`` in its language."""
+    return _languages()[talk.language].answers[talk.kind]
+
+
+def without_small_talk(text: str) -> str:
+    """Return ``text`` without the clauses of small talk before and after a question.
+
+    They would be searched for: no passage contains the "hi" of "Hi! When is the pool open?".
+    ``text`` comes back as it is when nothing else is in it.
+    """
+    start, end = 0, len(text)
+    ends = [match.end() for match in _CLAUSE_END.finditer(text)]
+    for each in ends:
+        if not recognised(text[start:each]):
+            break
+        start = each
+    for each in reversed(ends):
+        if each < end and (each <= start or not recognised(text[each:end])):
+            break
+        end = each
+    return text[start:end].strip() or text
+
+
+def _kind(words: Sequence[str], language: _Language) -> Kind | None:
+    """Return the kind of ``words`` where they are nothing but phrases of ``language``."""
+    kinds = set()
+    at = 0
+    while at < len(words):
+        for length in range(min(language.longest, len(words) - at), 0, -1):
+            phrase = tuple(words[at : at + length])
+            if phrase in language.phrases:
+                kinds.add(language.phrases[phrase])
+                at += length
+                break
+        else:
+            return None
+    return next((kind for kind in _KINDS if kind in kinds), None)
+
+
+def _words(text: str) -> list[str]:
+    text = _EMOTICON.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    marked = unicodedata.normalize("NFD", _APOSTROPHE.sub("", text))
+    bare = "".join(char for char in marked if unicodedata.category(char) != "Mn")
+    return _WORD.findall(_LONG_DRAWN.sub(r"\1", bare))
+
+
+@cache
+def _languages() -> dict[str, _Language]:
+    data = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    shared: dict[str, list[str]] = {
+        kind: data[_INTERNATIONAL][kind] for kind in _KINDS if kind != "about"
+    }
+    return {code: _language(entry, shared) for code, entry in data.items()}
+
+
+def _language(entry: dict[str, Any], shared: dict[str, list[str]]) -> _Language:
+    phrases: dict[tuple[str, ...], Kind | None] = dict.fromkeys(_phrases(entry["with"]))
+    for kind in _KINDS:
+        phrases |= dict.fromkeys(_phrases([*shared.get(kind, ()), *entry[kind]]), kind)
+    return _Language(
+        words=frozenset(word for phrase in phrases for word in phrase),
+        phrases=phrases,
+        longest=max(map(len, phrases)),
+        answers=entry["answers"],
+    )
+
+
+def _phrases(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    spellings = (each for text in texts for each in (text, text.translate(_DIGRAPHS)))
+    return [tuple(_words(text)) for text in spellings]
