@@ -148,6 +148,8 @@ def create_app(
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),
             administer("/api-keys/deactivate", admin.deactivate_key, "POST"),
+            administer("/api-keys/limits", admin.limit_key, "POST"),
+            administer("/api-keys/rotate", admin.rotate_key, "POST"),
             administer("/api-keys/{key}/status", admin.key_status, "GET"),
             administer("/api-keys/{key}", admin.delete_key, "DELETE"),
             administer("/collections", admin.list_collections, "GET"),

@@ -4,13 +4,16 @@ The routes for keys keep the paths and fields of the original. Wherever they tak
 take its id or its visible prefix, so that a lost key can be ended.
 """
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..auth import Key, parse_expiry
+from ..auth import Key, Limits, parse_expiry, parse_origin
+from ..auth.key import LIMITS, MOST
 from ..documents import wire
 from ..errors import Unprocessable
 from ..retrieval.chroma.validation import checked_name
@@ -24,7 +27,29 @@ _DOCUMENTS_LIMIT = 8 * 1024 * 1024
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-class NewKey(BaseModel):
+Limit = Annotated[int, Field(ge=0, le=MOST)]
+
+
+class KeyLimits(BaseModel):
+    """What limits a key; ``None`` is as configured."""
+
+    origins: list[str] | None = Field(default=None, max_length=100)
+    requests_per_minute: Limit | None = None
+    requests_per_day: Limit | None = None
+    streams: Limit | None = None
+    visitor_per_minute: Limit | None = None
+
+    @field_validator("origins", mode="after")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: list[str] | None) -> list[str] | None:
+        return origins and [parse_origin(each) for each in origins]
+
+    def given(self) -> dict[str, int | None]:
+        """Return those limits that were named."""
+        return {name: getattr(self, name) for name in LIMITS if name in self.model_fields_set}
+
+
+class NewKey(KeyLimits):
     """The body of ``POST /admin/api-keys``."""
 
     collection_name: Name
@@ -40,19 +65,28 @@ class KeyReference(BaseModel):
     api_key: Name
 
 
+class LimitedKey(KeyLimits, KeyReference):
+    """The body of ``POST /admin/api-keys/limits``: what is not named stays as it is."""
+
+
+class RotatedKey(KeyReference):
+    """The body of ``POST /admin/api-keys/rotate``: ``overlap`` is how long the old key works."""
+
+    overlap: str | None = None
+
+
 async def create_key(request: Request) -> Response:
     """Create a key; the reply is the only place where it is ever seen."""
     new = validated(NewKey, await read_json(request, limit=_BODY_LIMIT))
-    try:
-        expires_at = parse_expiry(new.expires) if new.expires else None
-    except ValueError as error:
-        raise Unprocessable(f"expires: {error}") from error
+    expires_at = _expiry("expires", new.expires)
     key, secret = await _services(request).keys.create(
         checked_name(new.collection_name),
         new.client_name,
         notes=new.notes or "",
         expires_at=expires_at,
         stream_format=new.stream_format,
+        origins=new.origins or (),
+        limits=Limits(**new.given()),
     )
     return JSONResponse({"api_key": secret, **_public(key)})
 
@@ -68,6 +102,26 @@ async def deactivate_key(request: Request) -> Response:
     if await _services(request).keys.deactivate(reference.api_key) is None:
         return _unknown_key()
     return JSONResponse({"status": "success", "message": "API key deactivated"})
+
+
+async def limit_key(request: Request) -> Response:
+    """Change what a key may be used for, at once in this process."""
+    changed = validated(LimitedKey, await read_json(request, limit=_BODY_LIMIT))
+    origins = changed.origins or [] if "origins" in changed.model_fields_set else None
+    keys = _services(request).keys
+    key = await keys.limit(changed.api_key, changed.given(), origins=origins)
+    return _unknown_key() if key is None else JSONResponse(_public(key))
+
+
+async def rotate_key(request: Request) -> Response:
+    """Give a key a new secret; the reply is the only place where it is ever seen."""
+    rotated = validated(RotatedKey, await read_json(request, limit=_BODY_LIMIT))
+    until = _expiry("overlap", rotated.overlap)
+    found = await _services(request).keys.rotate(rotated.api_key, until=until)
+    if found is None:
+        return _unknown_key()
+    key, secret = found
+    return JSONResponse({"api_key": secret, **_public(key)})
 
 
 async def key_status(request: Request) -> Response:
@@ -186,7 +240,18 @@ def _public(key: Key) -> dict[str, Any]:
         "active": key.active,
         "last_used_at": key.last_used_at and key.last_used_at.timestamp(),
         "stream_format": key.stream_format,
+        "origins": key.origins,
+        **asdict(key.limits),
+        "used_today": key.used_today(datetime.now(UTC)),
+        "previous_until": key.previous_until and key.previous_until.timestamp(),
     }
+
+
+def _expiry(name: str, text: str | None) -> datetime | None:
+    try:
+        return parse_expiry(text) if text else None
+    except ValueError as error:
+        raise Unprocessable(f"{name}: {error}") from error
 
 
 def _unknown_key() -> Response:

@@ -8,33 +8,27 @@ differs. Whatever goes wrong with the database is ``KeysUnavailable``, never "no
 import asyncio
 import builtins
 import hashlib
-import logging
 import secrets
 import string
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..errors import Conflict, KeysUnavailable, Unprocessable
 from ..types import StreamFormat
 from .database import Database, database_file
-from .key import Key
+from .key import Key, Limits
 from .key_cache import KeyCache
-from .key_table import API_KEYS, KEYS, NOTE_USE
-
-logger = logging.getLogger(__name__)
+from .key_table import API_KEYS, KEYS, create_table, key_of, missing_columns, row_of
+from .key_uses import NOTED_EVERY, KeyUses
 
 _ALPHABET = string.ascii_letters + string.digits
 _RANDOM = 32  # characters after the prefix
 _LONGEST_KEY = 256
-_CLOSING_SECONDS = 5.0
-_USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Keys:
@@ -44,7 +38,8 @@ class Keys:
     ``postgresql+asyncpg://…``), ``prefix`` the beginning of new keys, ``remember_seconds`` how long
     a verified key is answered from memory (0: never). ``clock`` counts seconds for that memory,
     ``now`` tells the time of day for everything stored. With ``create`` false nothing is created
-    that is not there. ``timeout`` in seconds is for everything that may have to be waited for.
+    that is not there. ``timeout`` in seconds is for everything that may have to be waited for. What
+    was used of a key is written every ``count_seconds``.
     Every method raises ``KeysUnavailable`` when the database fails, and ``NotStarted`` while the
     object is not open.
     """
@@ -61,6 +56,7 @@ class Keys:
         inspect_seconds: float = 30.0,
         timeout: float = 5.0,
         most_remembered: int = 10_000,
+        count_seconds: float = 10.0,
     ) -> None:
         self._url = url
         self._inspect_seconds = inspect_seconds
@@ -73,8 +69,7 @@ class Keys:
         self.database = Database(url, timeout=timeout)
         self._remembered = KeyCache(most=most_remembered, clock=clock)
         self._reading: dict[tuple[str, int], asyncio.Task[Key | None]] = {}
-        self._uses: dict[str, datetime] = {}
-        self._writer: asyncio.Task[None] | None = None
+        self._uses = KeyUses(self.database, count_seconds=count_seconds)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.database.open, create=self._create)
@@ -96,11 +91,8 @@ class Keys:
     async def __aexit__(self, *exc_info: object) -> None:
         self.forget()
         try:
-            if self._writer is not None:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._writer, _CLOSING_SECONDS)
+            await self._uses.close()
         finally:
-            self._writer = None
             await self.database.close()
 
     async def create(
@@ -110,10 +102,13 @@ class Keys:
         notes: str = "",
         expires_at: datetime | None = None,
         stream_format: StreamFormat | None = None,
+        origins: Iterable[str] = (),
+        limits: Limits | None = None,
     ) -> tuple[Key, str]:
         """Store a new key and return it with its secret, which nobody can read again later.
 
-        ``expires_at`` is an aware time. Raises ``Unprocessable`` for text that no database keeps.
+        ``expires_at`` is an aware time, ``origins`` are as ``parse_origin`` gives them. Raises
+        ``Unprocessable`` for text that no database keeps.
         """
         if expires_at is not None:
             if expires_at.tzinfo is None:
@@ -121,10 +116,10 @@ class Keys:
             expires_at = expires_at.astimezone(UTC)
         if not all(map(_storable, (collection, client_name, notes))):
             raise Unprocessable("Collection, name and notes must be plain Unicode text.")
-        secret = self._prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
+        secret = self._new_secret()
         key = Key(
             id=f"key_{secrets.token_hex(6)}",
-            prefix=secret[: len(self._prefix) + 4],
+            prefix=self._visible(secret),
             collection=collection,
             client_name=client_name,
             notes=notes,
@@ -133,16 +128,50 @@ class Keys:
             active=True,
             last_used_at=None,
             stream_format=stream_format,
+            origins=tuple(origins),
+            limits=limits or Limits(),
         )
         async with self.database.transaction() as connection:
-            await connection.execute(sa.insert(API_KEYS).values(hash=_hash(secret), **asdict(key)))
+            await connection.execute(sa.insert(API_KEYS).values(hash=_hash(secret), **row_of(key)))
         return key, secret
+
+    async def limit(
+        self,
+        ref: str,
+        limits: Mapping[str, int | None],
+        *,
+        origins: Iterable[str] | None = None,
+    ) -> Key | None:
+        """Change those of the ``Limits`` that are named, and ``origins`` unless ``None``.
+
+        Returns the key that ``ref`` means (see ``find``), ``None`` if there is none.
+        """
+        changes: dict[str, Any] = dict(limits)
+        if origins is not None:
+            changes["origins"] = tuple(origins)
+        return await self._change(ref, changes)
+
+    async def rotate(self, ref: str, *, until: datetime | None = None) -> tuple[Key, str] | None:
+        """Give the key that ``ref`` means a new secret; ``None`` if there is no such key.
+
+        The old secret works until the aware time ``until``, or no longer; one that was replaced
+        before ends at once. All else stays.
+        """
+        secret = self._new_secret()
+        changes = {
+            "previous_hash": None if until is None else API_KEYS.c.hash,
+            "previous_until": until,
+            "hash": _hash(secret),
+            "prefix": self._visible(secret),
+        }
+        key = await self._change(ref, changes)
+        return None if key is None else (key, secret)
 
     async def list(self) -> builtins.list[Key]:
         """Return every key, the newest last."""
         async with self.database.transaction() as connection:
             rows = await connection.execute(KEYS.order_by(API_KEYS.c.created_at, API_KEYS.c.id))
-            return [Key(**row) for row in rows.mappings()]
+            return [key_of(row) for row in rows.mappings()]
 
     async def find(self, ref: str) -> Key | None:
         """Return the key that ``ref`` means: the whole key, its id or its visible prefix.
@@ -156,10 +185,10 @@ class Keys:
         meant = sa.or_(table.id == ref, table.prefix == ref)
         if len(ref) >= _RANDOM:
             # Perhaps a whole key, which must not leave: drivers and servers log what they are sent.
-            meant = table.hash == _hash(ref)
+            meant = _has_hash(_hash(ref))
         async with self.database.transaction() as connection:
             rows = await connection.execute(KEYS.where(meant))
-            found = [Key(**row) for row in rows.mappings()]
+            found = [key_of(row) for row in rows.mappings()]
         if len(found) > 1:
             raise Conflict("Several keys begin like this. Name the one you mean by its id.")
         return found[0] if found else None
@@ -170,18 +199,14 @@ class Keys:
         A key that was inactive before is returned as well. In this process it ends at once, in
         others when they have forgotten it.
         """
-        key = await self.find(ref)
-        if key is None:
-            return None
-        change = sa.update(API_KEYS).where(API_KEYS.c.id == key.id).values(active=False)
-        return replace(key, active=False) if await self._revoke(change) else None
+        return await self._change(ref, {"active": False})
 
     async def delete(self, ref: str) -> bool:
         """Remove the key that ``ref`` means (see ``find``); False if there is none."""
         key = await self.find(ref)
-        return key is not None and await self._revoke(
-            sa.delete(API_KEYS).where(API_KEYS.c.id == key.id)
-        )
+        if key is None:
+            return False
+        return await self._apply(sa.delete(API_KEYS).where(API_KEYS.c.id == key.id))
 
     async def verify(self, secret: str) -> Key | None:
         """Return the usable key that ``secret`` is; None if unknown, expired or inactive."""
@@ -197,11 +222,15 @@ class Keys:
         now = self._now()
         if key is None or not key.usable(now):
             return None
-        if key.last_used_at is None or now - key.last_used_at >= _USE_NOTED_EVERY:
+        if key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY:
             key = replace(key, last_used_at=now.astimezone(UTC))
-            self._note_use(key.id, now)
+            self._uses.note(key.id, now)
         self._remembered.put(digest, key, until=until, generation=generation)
         return key
+
+    def count_use(self, key: Key) -> None:
+        """Count a request that ``key`` was let in with; ``Key.used`` says how many there were."""
+        self._uses.count(key.id, self._now())
 
     def forget(self) -> None:
         """Answer nothing from memory any more; each key is read from the database again."""
@@ -211,6 +240,13 @@ class Keys:
         """Tell whether the table has been made."""
         async with self.database.transaction() as connection:
             return await connection.run_sync(lambda sync: sa.inspect(sync).has_table("api_keys"))
+
+    async def outdated(self) -> bool:
+        """Tell whether an older version made the table; opening it with ``create`` updates it."""
+        if not await self.exists():
+            return False
+        async with self.database.transaction() as connection:
+            return bool(await missing_columns(connection))
 
     async def ping(self) -> None:
         """Return if the database answers, is undamaged, and the table is as expected.
@@ -232,12 +268,13 @@ class Keys:
 
     async def _create_table(self) -> None:
         async with self.database.transaction() as connection:
-            if connection.dialect.name == "sqlite":
-                # A property of the file: readers no longer wait for a writer.
-                await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            await connection.execute(CreateTable(API_KEYS, if_not_exists=True))
-            for index in API_KEYS.indexes:
-                await connection.execute(CreateIndex(index, if_not_exists=True))
+            await create_table(connection)
+
+    def _new_secret(self) -> str:
+        return self._prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
+
+    def _visible(self, secret: str) -> str:
+        return secret[: len(self._prefix) + 4]
 
     async def _read(self, digest: str) -> Key | None:
         """Read a key once for all who ask for it at the same moment."""
@@ -256,36 +293,39 @@ class Keys:
         return await asyncio.shield(reading)
 
     async def _stored(self, digest: str) -> Key | None:
+        stored = KEYS.add_columns(API_KEYS.c.hash).where(_has_hash(digest))
         async with self.database.transaction(watched=True) as connection:
-            rows = await connection.execute(KEYS.where(API_KEYS.c.hash == digest))
-            return next((Key(**row) for row in rows.mappings()), None)
+            row = (await connection.execute(stored)).mappings().first()
+            if row is None:
+                return None
+            key = key_of(row)
+        if row["hash"] == digest:
+            return key
+        ends = [moment for moment in (key.expires_at, key.previous_until) if moment]
+        return replace(key, expires_at=min(ends)) if ends else None
 
-    async def _revoke(self, change: Any) -> bool:
+    async def _change(self, ref: str, changes: Mapping[str, Any]) -> Key | None:
+        key = await self.find(ref)
+        if key is None:
+            return None
+        if changes:
+            this = API_KEYS.c.id == key.id
+            if not await self._apply(sa.update(API_KEYS).where(this).values(**changes)):
+                return None
+        return await self.find(key.id)
+
+    async def _apply(self, change: Any) -> bool:
         try:
             async with self.database.transaction() as connection:
                 result = await connection.execute(change)
                 return bool(result.rowcount)
         finally:
-            # Also when the outcome is unknown. Revoking is rare and forgetting is cheap.
+            # Also when the outcome is unknown. Changes are rare and forgetting is cheap.
             self.forget()
 
-    def _note_use(self, key_id: str, now: datetime) -> None:
-        self._uses[key_id] = now
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_uses())
 
-    async def _write_uses(self) -> None:
-        while self._uses:
-            uses, self._uses = self._uses, {}
-            rows = [
-                {"key_id": key_id, "used_at": used, "used_before": used - _USE_NOTED_EVERY}
-                for key_id, used in sorted(uses.items())  # one order: writers cannot deadlock
-            ]
-            try:
-                async with self.database.transaction() as connection:
-                    await connection.execute(NOTE_USE, rows)
-            except KeysUnavailable as error:
-                logger.debug("the last use of %d keys is not noted: %s", len(rows), error)
+def _has_hash(digest: str) -> Any:
+    return sa.or_(API_KEYS.c.hash == digest, API_KEYS.c.previous_hash == digest)
 
 
 def _hash(secret: str) -> str:

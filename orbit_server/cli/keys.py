@@ -1,8 +1,9 @@
-"""``orbit keys``: API keys created, listed and revoked."""
+"""``orbit keys``: API keys created, limited, listed and revoked."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
@@ -11,14 +12,61 @@ from .options import Collection
 
 if TYPE_CHECKING:
     from ..auth import Key
+    from ..auth.key import Limits
     from ..auth.keys import Keys
     from ..types import StreamFormat
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Create, list and revoke API keys."
+    no_args_is_help=True, rich_markup_mode=None, help="Create, limit, list and revoke API keys."
 )
 
+_OF_LIMITS = ("used today", "websites", "limits")
+
 Reference = Annotated[str, typer.Argument(help="The key, its id or its visible prefix.")]
+
+
+_DEFAULT = -1  # no limit of its own: what the configuration says
+
+
+def _limit(text: str) -> int:
+    from ..auth.key import MOST
+
+    if text == "default":
+        return _DEFAULT
+    if not (text.isascii() and text.isdigit() and int(text[:20]) <= MOST):
+        raise typer.BadParameter(f"{text!r} is neither a number nor default; 0 is without a limit")
+    return int(text)
+
+
+def _website(text: str) -> str:
+    from ..auth import parse_origin
+
+    try:
+        return parse_origin(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _limit_option(name: str, help_text: str) -> Any:
+    return typer.Option(name, help=help_text, parser=_limit, metavar="NUMBER")
+
+
+Websites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--website",
+        help="Only pages of this site may use the key, such as https://town.example; repeatable.",
+        parser=_website,
+        metavar="ORIGIN",
+    ),
+]
+PerMinute = Annotated[int | None, _limit_option("--per-minute", "Requests a minute; 0 for any.")]
+PerDay = Annotated[int | None, _limit_option("--per-day", "Requests a day (UTC); 0 for any.")]
+Streams = Annotated[int | None, _limit_option("--streams", "Answers at once; 0 for any.")]
+VisitorPerMinute = Annotated[
+    int | None,
+    _limit_option("--visitor-per-minute", "Requests a minute from one address; 0 for any."),
+]
 
 
 def _stream_format(text: str) -> str:
@@ -64,10 +112,22 @@ def create_key(
             metavar="FORMAT",
         ),
     ] = None,
+    website: Websites = None,
+    per_minute: PerMinute = None,
+    per_day: PerDay = None,
+    streams: Streams = None,
+    visitor_per_minute: VisitorPerMinute = None,
 ) -> None:
-    """Create a key for a collection, and show it this once."""
+    """Create a key for a collection, and show it this once.
+
+    With --website it is one for everybody to see, in a page: limits that are not given are set.
+    """
+    from ..auth.key import PUBLIC, Limits
     from ..retrieval.chroma.validation import checked_name
     from .console import say
+
+    usual = asdict(PUBLIC) if website else {}
+    limits = Limits(**usual | _limits(per_minute, per_day, streams, visitor_per_minute))
 
     async def create(keys: "Keys") -> None:
         key, secret = await keys.create(
@@ -76,8 +136,14 @@ def create_key(
             notes=notes,
             expires_at=expires,
             stream_format=cast("StreamFormat | None", stream_format),  # its parser has checked it,
+            origins=website or (),
+            limits=limits,
         )
-        say(f"Key {key.id} for collection {collection!r}. It is shown this once; keep it safe.")
+        safe = "" if website else "; keep it safe"
+        say(f"Key {key.id} for collection {collection!r}. It is shown this once{safe}.")
+        if website:
+            say(f"Everybody can see it in the page. It works on {', '.join(website)} alone;")
+            say(f"limits: {_limits_in_words(key.limits)}.")
         print(secret)
 
     _with_keys(context, create)
@@ -92,7 +158,8 @@ def list_keys(context: typer.Context) -> None:
 
     async def show(keys: "Keys") -> None:
         ids = Column("id", no_wrap=True), Column("prefix", no_wrap=True)
-        table = Table(*ids, "collection", "client", "active", "expires", "last used")
+        table = Table(*ids, "collection", "client", "active", "expires", "last used", *_OF_LIMITS)
+        now = datetime.now(UTC)
         for key in await keys.list():
             table.add_row(
                 key.id,
@@ -102,6 +169,9 @@ def list_keys(context: typer.Context) -> None:
                 "yes" if key.active else "no",
                 _time(key.expires_at, "never"),
                 _time(key.last_used_at, "never"),
+                str(key.used_today(now)),
+                " ".join(key.origins) or "any",
+                _limits_in_words(key.limits),
             )
         print_table(table)
 
@@ -116,6 +186,60 @@ def key_status(context: typer.Context, key: Reference) -> None:
         _describe(await keys.find(key) or _unknown())
 
     _with_keys(context, show)
+
+
+@app.command("limit")
+def limit_key(
+    context: typer.Context,
+    key: Reference,
+    website: Websites = None,
+    anywhere: Annotated[
+        bool, typer.Option("--anywhere", help="Let programs and pages of any site use it.")
+    ] = False,
+    per_minute: PerMinute = None,
+    per_day: PerDay = None,
+    streams: Streams = None,
+    visitor_per_minute: VisitorPerMinute = None,
+) -> None:
+    """Change what a key may be used for, and show it; "default" stands for the configuration's.
+
+    A running server follows within seconds.
+    """
+    if website and anywhere:
+        raise typer.BadParameter("--website and --anywhere contradict each other")
+    limits = _limits(per_minute, per_day, streams, visitor_per_minute)
+    origins = [] if anywhere else website or None
+
+    async def change(keys: "Keys") -> None:
+        _describe(await keys.limit(key, limits, origins=origins) or _unknown())
+
+    _with_keys(context, change)
+
+
+@app.command("rotate")
+def rotate_key(
+    context: typer.Context,
+    key: Reference,
+    overlap: Annotated[
+        datetime | None,
+        typer.Option(
+            "--overlap",
+            help="How long the old key works on: 7d, 12h, or until a date (default: not at all).",
+            parser=_expiry,
+            metavar="WHEN",
+        ),
+    ] = None,
+) -> None:
+    """Replace a key by a new one with the same id, collection and limits, and show it this once."""
+    from .console import say
+
+    async def rotate(keys: "Keys") -> None:
+        rotated, secret = await keys.rotate(key, until=overlap) or _unknown()
+        ends = _time(overlap, "now" if overlap is None else "")
+        say(f"Key {rotated.id} has a new secret, shown this once. The old one ends {ends}.")
+        print(secret)
+
+    _with_keys(context, rotate)
 
 
 @app.command("deactivate")
@@ -169,9 +293,33 @@ def _describe(key: "Key") -> None:
         ("created", _time(key.created_at, "-")),
         ("expires", _time(key.expires_at, "never")),
         ("last used", _time(key.last_used_at, "never")),
+        ("used today", key.used_today(datetime.now(UTC))),
         ("stream", key.stream_format or "as configured"),
+        ("websites", " ".join(key.origins) or "any, and programs"),
+        ("limits", _limits_in_words(key.limits)),
+        ("old key", _time(key.previous_until, "none")),
     ):
         out.print(f"{name:<11}{value}")
+
+
+def _limits(*given: int | None) -> dict[str, int | None]:
+    """Return the limits that were given, in the order of ``LIMITS``, by name."""
+    from ..auth.key import LIMITS
+
+    named = zip(LIMITS, given, strict=True)
+    return {name: None if n == _DEFAULT else n for name, n in named if n is not None}
+
+
+def _limits_in_words(limits: "Limits") -> str:
+    words = (
+        (limits.requests_per_minute, "a minute"),
+        (limits.requests_per_day, "a day"),
+        (limits.streams, "at once"),
+        (limits.visitor_per_minute, "a minute and visitor"),
+    )
+    return (
+        ", ".join(f"{n or 'any'} {what}" for n, what in words if n is not None) or "as configured"
+    )
 
 
 def _time(moment: datetime | None, otherwise: str) -> str:

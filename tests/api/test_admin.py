@@ -29,6 +29,8 @@ ROUTES = [
     ("POST", "/admin/api-keys"),
     ("GET", "/admin/api-keys"),
     ("POST", "/admin/api-keys/deactivate"),
+    ("POST", "/admin/api-keys/limits"),
+    ("POST", "/admin/api-keys/rotate"),
     ("GET", "/admin/api-keys/key_1/status"),
     ("DELETE", "/admin/api-keys/key_1"),
     ("GET", "/admin/collections"),
@@ -195,6 +197,10 @@ async def test_notes_may_be_null_or_missing(admin: Client) -> None:
         ({"collection_name": "town", "client_name": "A", "stream_format": "x"}, "stream_format"),
         ({"collection_name": "town", "client_name": "A", "expires": "soon"}, "expires"),
         ({"collection_name": "town", "client_name": "A", "expires": "2001-01-01"}, "expires"),
+        ({"collection_name": "town", "client_name": "A", "streams": -1}, "streams"),
+        ({"collection_name": "town", "client_name": "A", "streams": 2**40}, "streams"),
+        ({"collection_name": "town", "client_name": "A", "origins": ["town.example"]}, "origins"),
+        ({"collection_name": "town", "client_name": "A", "origins": "*"}, "origins"),
         ([], "The body"),
     ],
 )
@@ -261,6 +267,51 @@ async def test_status_has_the_original_fields(admin: Client) -> None:
     assert reply["expires_at"] - made["created_at"] == pytest.approx(90 * 86400, abs=5)
     assert reply["stream_format"] == "cumulative"
     assert "api_key" not in reply
+
+
+async def test_limits_are_shown_and_changed(admin: Client) -> None:
+    """What is not named stays, and null is as configured."""
+    origins = ["https://town.example", "https://*.town.example"]
+    made = await admin.create(origins=["https://TOWN.example/", origins[1]], streams=4)
+    shown = {
+        "origins": origins,
+        "requests_per_minute": None,
+        "requests_per_day": None,
+        "streams": 4,
+        "visitor_per_minute": None,
+        "used_today": 0,
+        "previous_until": None,
+    }
+    assert made == made | shown
+    change = {"api_key": made["id"], "requests_per_minute": 20, "streams": None}
+    status, changed = await admin("POST", "/admin/api-keys/limits", change)
+    assert status == 200
+    shown |= {"requests_per_minute": 20, "streams": None}
+    assert changed == {name: made[name] for name in changed} | shown
+    _, open_to_all = await admin(
+        "POST", "/admin/api-keys/limits", {"api_key": made["api_key"], "origins": None}
+    )
+    assert open_to_all == changed | {"origins": []}
+    listed = (await admin("GET", "/admin/api-keys"))[1]
+    assert open_to_all in listed
+
+
+async def test_a_key_gets_a_new_secret(admin: Client) -> None:
+    """The old one works until the overlap ends; without an overlap it ends at once."""
+    made = await admin.create()
+    rotate = {"api_key": made["id"], "overlap": "7d"}
+    status, rotated = await admin("POST", "/admin/api-keys/rotate", rotate)
+    assert status == 200
+    assert rotated["id"] == made["id"]
+    assert rotated["previous_until"] - datetime.now(UTC).timestamp() == pytest.approx(604800, abs=9)
+    for key in (made, rotated):
+        assert await admin.chat(key["api_key"]) == 200
+    _, again = await admin("POST", "/admin/api-keys/rotate", {"api_key": made["id"]})
+    statuses = [await admin.chat(key["api_key"]) for key in (made, rotated, again)]
+    assert statuses == [401, 401, 200]
+    wrong = {"api_key": made["id"], "overlap": "a while"}
+    status, reply = await admin("POST", "/admin/api-keys/rotate", wrong)
+    assert (status, reply["detail"].startswith("overlap")) == (422, True)
 
 
 async def test_an_unknown_key_is_not_found(admin: Client) -> None:

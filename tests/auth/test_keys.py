@@ -10,14 +10,16 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from orbit_server.auth.key import Key, parse_expiry
+from orbit_server.auth.key import Key, Limits, parse_expiry
 from orbit_server.auth.keys import Keys
 from orbit_server.errors import Conflict, KeysUnavailable, NotStarted, Unprocessable
 
@@ -31,6 +33,8 @@ METHODS: dict[str, Callable[[Keys], Awaitable[object]]] = {
     "find": lambda keys: keys.find("key_0123456789ab"),
     "deactivate": lambda keys: keys.deactivate("key_0123456789ab"),
     "delete": lambda keys: keys.delete("key_0123456789ab"),
+    "limit": lambda keys: keys.limit("key_0123456789ab", {}),
+    "rotate": lambda keys: keys.rotate("key_0123456789ab"),
     "verify": lambda keys: keys.verify("api_" + "x" * 32),
     "ping": lambda keys: keys.ping(),
 }
@@ -276,6 +280,108 @@ async def test_a_read_older_than_the_revocation_is_not_remembered(url: str, end:
         assert await keys.verify(secret) is None
 
 
+# Limits
+
+
+async def test_a_key_carries_what_it_may_be_used_for(url: str) -> None:
+    """Also from memory; a change works at once here, and names only what it changes."""
+    async with Keys(url) as keys:
+        limits = Limits(requests_per_minute=20, streams=0)
+        key, secret = await keys.create(
+            "town", "Ann", origins=["https://town.example"], limits=limits
+        )
+        for _ in range(2):
+            verified = await keys.verify(secret)
+            assert verified is not None
+            assert (verified.origins, verified.limits) == (("https://town.example",), limits)
+        changed = await keys.limit(key.id, {"requests_per_minute": None, "streams": 4})
+        verified = await keys.verify(secret)
+        assert changed is not None and verified is not None
+        assert changed.limits == verified.limits == Limits(streams=4)
+        assert verified.origins == ("https://town.example",)
+        changed = await keys.limit(key.id, {}, origins=[])
+        assert changed is not None
+        assert (changed.origins, changed.limits) == ((), Limits(streams=4))
+        assert await keys.limit("key_000000000000", {}) is None
+
+
+async def test_uses_are_counted_by_the_day(url: str, time: Time) -> None:
+    """All processes together, and from nothing when a new day begins in UTC."""
+    async with Keys(url) as keys:
+        key, _ = await keys.create("town", "Ann")
+    for seconds, uses, today in ((0, 3, 6), (3600, 2, 10), (86_400, 1, 2)):
+        time.seconds = seconds
+        async with Keys(url, now=time.now) as one, Keys(url, now=time.now) as two:
+            for keys in (one, two):
+                for _ in range(uses):
+                    keys.count_use(key)
+        async with Keys(url) as keys:
+            found = await keys.find(key.id)
+            assert found is not None
+            assert found.used_today(time.now()) == today
+            assert found.used_today(time.now() + timedelta(days=1)) == 0
+
+
+async def test_uses_are_counted_while_it_runs(url: str) -> None:
+    """Whoever lists the keys sees what was used some seconds ago."""
+    async with Keys(url, count_seconds=0) as keys, Keys(url) as other:
+        key, _ = await keys.create("town", "Ann")
+        keys.count_use(key)
+        async with asyncio.timeout(10):
+            while not (await other.list())[0].used:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+# A new secret
+
+
+async def test_a_rotated_key_stays_the_same_key(keys: Keys, time: Time) -> None:
+    """Id, limits and all else stay; the old secret works for the overlap, to the second."""
+    key, old = await keys.create("town", "Ann", limits=Limits(streams=4))
+    assert await keys.verify(old)
+    rotated, new = await keys.rotate(key.id, until=START + timedelta(days=7)) or (None, "")
+    assert rotated is not None
+    assert rotated == replace(
+        key, prefix=new[:8], previous_until=START + timedelta(days=7), last_used_at=ANY
+    )
+    for secret in (old, new):
+        verified = await keys.verify(secret)
+        assert verified is not None
+        assert (verified.id, verified.limits) == (key.id, key.limits)
+        found = await keys.find(secret)
+        assert found is not None and found.id == key.id
+    time.seconds = 7 * 86_400 - 1
+    assert await keys.verify(old)
+    time.seconds += 1
+    assert await keys.verify(old) is None
+    assert await keys.verify(new)
+
+
+async def test_without_an_overlap_the_old_secret_ends_at_once(keys: Keys) -> None:
+    """Also one that a rotation before had left."""
+    key, first = await keys.create("town", "Ann")
+    _, second = await keys.rotate(key.id, until=START + timedelta(days=7)) or (None, "")
+    _, third = await keys.rotate(second) or (None, "")
+    assert [bool(await keys.verify(each)) for each in (first, second, third)] == [
+        False,
+        False,
+        True,
+    ]
+    assert await keys.rotate("key_000000000000") is None
+
+
+async def test_an_old_secret_ends_with_its_key(keys: Keys, time: Time) -> None:
+    """An overlap is no longer life."""
+    key, old = await keys.create("town", "Ann", expires_at=START + timedelta(seconds=5))
+    await keys.rotate(key.id, until=START + timedelta(days=7))
+    time.seconds = 5
+    assert await keys.verify(old) is None
+    other, old = await keys.create("town", "Bob")
+    await keys.rotate(other.id, until=START + timedelta(days=7))
+    await keys.deactivate(old)
+    assert await keys.verify(old) is None
+
+
 # The memory
 
 
@@ -463,7 +569,7 @@ async def test_a_last_use_that_cannot_be_noted_harms_nobody(
     sqlite_url: str, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While another process holds the file for writing, verify answers all the same."""
-    caplog.set_level("DEBUG", logger="orbit_server.auth.keys")
+    caplog.set_level("DEBUG", logger="orbit_server.auth")
     async with Keys(sqlite_url, timeout=0.05) as keys:
         _, secret = await keys.create("town", "Ann")
         with closing(sqlite3.connect(path)) as writer:

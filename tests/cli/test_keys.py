@@ -22,11 +22,12 @@ async def test_a_key_through_its_life(folder: Path) -> None:
     assert re.fullmatch(r"api_[A-Za-z0-9]{32}", secret), "only the key is on standard output"
     assert "once" in made.err
     listed = await command(folder, "keys", "list")
-    [[id, prefix, collection, client, active, expires, used]] = listed.cells
+    [[id, prefix, collection, client, active, expires, used, *limits]] = listed.cells
     assert id in made.err
     assert secret.startswith(prefix.rstrip("…"))
     assert (collection, client, active, used) == ("town", "Ann", "yes", "never")
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", expires)
+    assert limits == ["0", "any", "as configured"]
     status = await command(folder, "keys", "status", secret)
     assert "web page" in status.out
     assert (await command(folder, "keys", "deactivate", id)).code == 0
@@ -38,7 +39,7 @@ async def test_a_key_through_its_life(folder: Path) -> None:
         assert secret not in result.out + result.err
 
 
-@pytest.mark.parametrize("name", ["status", "deactivate", "delete"])
+@pytest.mark.parametrize("name", ["status", "limit", "rotate", "deactivate", "delete"])
 async def test_an_unknown_key_is_a_sentence(folder: Path, name: str) -> None:
     """Exit 1 and where to look, without repeating what may be a key."""
     unknown = "api_" + "x" * 32
@@ -46,6 +47,59 @@ async def test_an_unknown_key_is_a_sentence(folder: Path, name: str) -> None:
     assert result.code == 1
     assert "keys list" in result.sentence
     assert unknown not in result.err
+
+
+async def test_a_key_for_a_website(folder: Path) -> None:
+    """It gets limits that suit a public key, those that are given among them; all is shown."""
+    site = ("--website", "https://Town.example/", "--website", "http://localhost:8000")
+    made = await command(folder, *KEYS_CREATE, *site, "--per-minute", "20", "--streams=0")
+    assert re.fullmatch(r"api_[A-Za-z0-9]{32}", made.out.strip())
+    assert "Everybody can see it" in made.err
+    limits = "20 a minute, 2000 a day, any at once, 10 a minute and visitor"
+    assert limits in " ".join(made.err.split())
+    [row] = (await command(folder, "keys", "list")).cells
+    assert row[7:] == ["0", "https://town.example http://localhost:8000", limits]
+    changed = await command(
+        folder, "keys", "limit", row[0], "--per-minute=default", "--per-day=5", "--anywhere"
+    )
+    status = await command(folder, "keys", "status", row[0])
+    for shown in (changed, status):
+        assert "5 a day, any at once, 10 a minute and visitor" in shown.out
+        assert "any, and programs" in shown.out
+        assert "20 a minute" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--website=town.example", "https://town.example"),
+        ("--website=https://town.example/contact", "without a path"),
+        ("--per-minute=-5", "0 is without a limit"),
+        ("--per-day=many", "0 is without a limit"),
+        ("--streams=99999999999999999999", "0 is without a limit"),
+    ],
+)
+async def test_a_limit_that_is_none(folder: Path, option: str, reason: str) -> None:
+    """Exit 2, what is possible, and no key."""
+    made = await command(folder, *KEYS_CREATE, option)
+    assert made.code == 2
+    assert reason in " ".join(made.err.replace("│", " ").split())
+    assert (await command(folder, "keys", "list")).cells == []
+
+
+async def test_a_new_secret(folder: Path) -> None:
+    """Shown once, on standard output; the old one is said to end."""
+    old = (await command(folder, *KEYS_CREATE)).out.strip()
+    rotated = await command(folder, "keys", "rotate", old, "--overlap", "7d")
+    new = rotated.out.strip()
+    assert re.fullmatch(r"api_[A-Za-z0-9]{32}", new)
+    assert "ends 20" in rotated.err
+    statuses = [(await command(folder, "keys", "status", each)).out for each in (old, new)]
+    assert statuses[0] == statuses[1]
+    assert "old key" in statuses[0]
+    again = await command(folder, "keys", "rotate", new)
+    assert "ends now" in again.err
+    assert (await command(folder, "keys", "status", old)).code == 1
 
 
 async def test_an_ambiguous_prefix_is_a_sentence(folder: Path) -> None:

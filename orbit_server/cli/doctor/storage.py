@@ -85,6 +85,10 @@ async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
                 asyncio.timeout(_ASK_SECONDS),
                 Keys(config.database.url, create=False) as table,
             ):
+                if await table.outdated():
+                    message = "the key table is from an older version; `orbit serve` updates it."
+                    yield ok("keys", message)
+                    return
                 found = await table.list() if await table.exists() else []
     except (KeysUnavailable, OSError) as error:
         message = f"the key table cannot be read: {str(error) or 'no answer in time'}"
