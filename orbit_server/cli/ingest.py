@@ -27,9 +27,17 @@ def ingest(
         bool,
         typer.Option("--follow-links", help="Follow links that lead out of the given folders."),
     ] = False,
+    question_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the questions in CSV files, where it is not called so."),
+    ] = None,
+    answer_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the answers in CSV files, where it is not called so."),
+    ] = None,
     server: Server = None,
 ) -> None:
-    """Load documents into a collection: JSON and CSV questions, Markdown, text, HTML, PDF."""
+    """Load documents into a collection: JSON and CSV, Markdown, text, HTML, PDF."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..config.loader import load
@@ -71,6 +79,8 @@ def ingest(
                 chunk_overlap=config.embedding.chunk_overlap,
                 prune=prune,
                 follow_links=follow_links,
+                question_column=question_column,
+                answer_column=answer_column,
                 started=lambda size: progress.update(task, total=size),
                 advanced=advanced,
             )

@@ -122,6 +122,8 @@ async def ingest(
     batch: int = 256,
     prune: bool = False,
     follow_links: bool = False,
+    question_column: str | None = None,
+    answer_column: str | None = None,
     started: Callable[[int], None] = lambda size: None,
     advanced: Callable[[int, int], None] = lambda size, chunks: None,
 ) -> Report:
@@ -131,8 +133,9 @@ async def ingest(
     an interrupted one continues where it stopped. Old chunks of an edited file go when its new ones
     are in. ``prune`` also removes the sources under ``paths`` whose file is gone. Links that lead
     out of a folder are followed with ``follow_links`` only. A file that cannot be read is reported
-    and left as it was. ``started(bytes)`` tells the total, ``advanced(bytes, chunks)`` what of it
-    is done. Raises what ``store`` raises: no later file would fare better.
+    and left as it was. The columns are those of question/answer tables, where they have unusual
+    names. ``started(bytes)`` tells the total, ``advanced(bytes, chunks)`` what of it is done.
+    Raises what ``store`` raises: no later file would fare better.
     """
     report = Report()
     found = list(discover(paths, follow_links=follow_links))
@@ -141,7 +144,12 @@ async def ingest(
     report.links = [entry.source for entry in found if entry.outcome == "link"]
     started(sum(sizes.values()))
     batches = _Batches(store, collection, batch, advanced)
-    options = {"chunk_chars": chunk_chars, "chunk_overlap": chunk_overlap}
+    options = {
+        "chunk_chars": chunk_chars,
+        "chunk_overlap": chunk_overlap,
+        "question_column": question_column,
+        "answer_column": answer_column,
+    }
     documents = [entry for entry in found if entry.outcome in ("document", "error")]
     async with Reading() as reading, aclosing(_read(documents, reading, options)) as files:
         async for entry, file in files:

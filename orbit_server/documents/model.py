@@ -52,11 +52,15 @@ class Block:
 
 @dataclass(slots=True)
 class Document:
-    """What a reader hands over: the title, the blocks in reading order, and what it left out."""
+    """What a reader hands over: the title, the blocks in reading order, and what is to be said.
+
+    ``notes`` are about the whole document, ``left_out`` are its parts that could not be read.
+    """
 
     title: str
     blocks: list[Block] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def heading_path(headings: Sequence[str]) -> str:

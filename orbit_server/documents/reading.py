@@ -41,7 +41,7 @@ class Chunks(Iterable[Chunk], Sized):
 class ReadFile(NamedTuple):
     """The chunks of one file, and in a sentence each what could not be read.
 
-    ``notes`` are about what has no text; the ``left_out`` are entries that hold no pair.
+    ``notes`` are about the file as a whole; the ``left_out`` are parts that could not be read.
     """
 
     chunks: Chunks

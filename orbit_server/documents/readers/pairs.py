@@ -1,19 +1,85 @@
-"""Question/answer pairs in JSON and CSV, which stay whole whatever their length."""
+"""Question/answer pairs in JSON and tables, which stay whole whatever their length."""
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UnreadableDocument
 from ..cleaning import clean, one_line
 from ..model import Chunk, Scalar
+from .delimited import Row
 from .pair_text import plain
 
 _KEYS = ("question", "answer")
+# The headings that people give them. fmt: off
+_NAMES = {
+    "question": {
+        "question",
+        "questions",
+        "frage",
+        "fragen",
+        "pregunta",
+        "domanda",
+        "pergunta",
+        "vraag",
+        "fråga",
+        "spørgsmål",
+        "spørsmål",
+        "kysymys",
+        "pytanie",
+        "otázka",
+        "kérdés",
+        "întrebare",
+        "soru",
+        "вопрос",
+        "питання",
+        "ερώτηση",
+        "سؤال",
+        "السؤال",
+        "שאלה",
+        "问题",
+        "問題",
+        "质询",
+        "質問",
+        "質問文",
+        "질문",
+    },
+    "answer": {
+        "answer",
+        "answers",
+        "antwort",
+        "antworten",
+        "réponse",
+        "reponse",
+        "respuesta",
+        "risposta",
+        "resposta",
+        "antwoord",
+        "svar",
+        "vastaus",
+        "odpowiedź",
+        "odpověď",
+        "válasz",
+        "răspuns",
+        "cevap",
+        "yanıt",
+        "ответ",
+        "відповідь",
+        "απάντηση",
+        "إجابة",
+        "الإجابة",
+        "جواب",
+        "תשובה",
+        "答案",
+        "回答",
+        "答え",
+        "답변",
+        "답",
+    },
+}
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +91,19 @@ class QuestionAnswer:
     extras: Mapping[str, Any]
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any], name: str) -> "QuestionAnswer | str":
-        """Return the pair that ``entry`` is, or what is wrong with it, by ``name``."""
+    def of(
+        cls, entry: Mapping[str, Any], name: str, question: str, answer: str
+    ) -> "QuestionAnswer | str":
+        """Return the pair that ``entry`` holds under these keys, or what is wrong, by ``name``."""
         texts = []
-        for key in _KEYS:
+        for key in (question, answer):
             value = entry.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                value = str(value)
             texts.append(plain(value) if isinstance(value, str) else "")
             if not texts[-1]:
                 return f'{name} has no text as "{key}".'
-        extras = {key: value for key, value in entry.items() if key not in _KEYS}
+        extras = {key: value for key, value in entry.items() if key not in (question, answer)}
         return cls(one_line(texts[0]), texts[1], extras)
 
 
@@ -55,40 +125,44 @@ def read_json(text: str) -> Iterator[QuestionAnswer | str]:
         if not isinstance(entry, dict):
             yield f"Entry [{index}] is not an object; expected is {expected}."
         else:
-            yield QuestionAnswer.of(entry, f"Entry [{index}]")
+            names = [_column(list(entry), {key}, None) or key for key in _KEYS]
+            yield QuestionAnswer.of(entry, f"Entry [{index}]", *names)
 
 
-def read_csv(text: str) -> Iterator[QuestionAnswer | str]:
-    """Yield the pairs of a CSV file; of a row that is none, what is wrong with it.
+def pair_columns(
+    columns: Sequence[str], question: str | None = None, answer: str | None = None
+) -> tuple[str, str] | None:
+    """Return which columns hold questions and answers, if any do.
 
-    Raises ``UnreadableDocument`` where the header or the quoting is wrong.
+    ``question`` and ``answer`` name them; case does not matter. Raises ``UnreadableDocument`` when
+    a column of that name is missing.
     """
-    try:
-        delimiter, columns = _header(text)
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        next(rows)
-        for row in rows:
-            name = f"The row that ends in line {rows.line_num}"
-            if any(cell.strip() for cell in row[len(columns) :]):
-                yield f"{name} has more cells than the header."
-            elif cells := {
-                name: cell for name, cell in zip(columns, row, strict=False) if cell.strip()
-            }:
-                yield QuestionAnswer.of(cells, name)
-    except csv.Error as error:
-        raise UnreadableDocument(f"The file is not valid CSV: {error}.") from error
+    found = [
+        _column(columns, {each} if each else _NAMES[key], each)
+        for key, each in zip(_KEYS, (question, answer), strict=True)
+    ]
+    return (found[0], found[1]) if found[0] and found[1] else None
 
 
-def _header(text: str) -> tuple[str, list[str]]:
-    for delimiter in ",;\t":
-        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        columns = [
-            one_line(name) or f"column {number}" for number, name in enumerate(names, start=1)
-        ]
-        columns = [name.lower() if name.lower() in _KEYS else name for name in columns]
-        if all(key in columns for key in _KEYS):
-            return delimiter, columns
-    raise UnreadableDocument("The CSV has no header with the columns question and answer.")
+def _column(columns: Sequence[str], names: Collection[str], wanted: str | None) -> str | None:
+    known = {name.casefold() for name in names}
+    column = next((each for each in columns if each.casefold() in known), None)
+    if wanted and column is None:
+        raise UnreadableDocument(
+            f"There is no column {wanted!r}; the columns are {', '.join(columns)}."
+        )
+    return column
+
+
+def of_rows(
+    rows: Iterable[Row | str], question: str, answer: str
+) -> Iterator[QuestionAnswer | str]:
+    """Yield the pairs that rows hold in these columns; of a row that holds none, what is wrong."""
+    for row in rows:
+        if isinstance(row, str):
+            yield row
+        else:
+            yield QuestionAnswer.of(row.cells, row.name, question, answer)
 
 
 def chunks(pairs: Iterable[QuestionAnswer | str], source: str) -> tuple[list[Chunk], Sequence[str]]:

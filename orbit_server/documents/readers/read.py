@@ -15,15 +15,12 @@ from ...errors import UnreadableDocument
 from ..chunking import split
 from ..cleaning import one_line
 from ..model import Chunk, Document, Scalar, heading_path, shortened
-from . import html, markdown, pairs, pdf, text
+from . import delimited, html, markdown, pairs, pdf, text
 from .encoding import decoded
 
 MAX_BYTES = 50_000_000
 _LONGEST_CHUNK = 5 * 1024 * 1024  # as JSON, on its way to a server
-_PAIRS: dict[str, Callable[[str], Iterator[pairs.QuestionAnswer | str]]] = {
-    ".json": pairs.read_json,
-    ".csv": pairs.read_csv,
-}
+_TABLES = (".csv", ".tsv")
 _TEXTS: dict[str, Callable[[str], Document]] = {
     ".md": markdown.read,
     ".markdown": markdown.read,
@@ -34,13 +31,13 @@ _TEXTS: dict[str, Callable[[str], Document]] = {
 _BINARIES: dict[str, Callable[[bytes], Document]] = {
     ".pdf": pdf.read,
 }
-SUFFIXES = (*_PAIRS, *_TEXTS, *_BINARIES)
+SUFFIXES = (".json", *_TABLES, *_TEXTS, *_BINARIES)
 
 
 class ReadFile(NamedTuple):
     """The chunks of one file, and in a sentence each what could not be read.
 
-    ``notes`` are about what has no text; the ``left_out`` are entries that hold no pair.
+    ``notes`` are about the file as a whole; the ``left_out`` are parts that could not be read.
     """
 
     chunks: list[Chunk]
@@ -48,17 +45,26 @@ class ReadFile(NamedTuple):
     left_out: Sequence[str] = ()
 
 
-def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> ReadFile:
+def read(
+    path: Path,
+    source: str,
+    *,
+    chunk_chars: int,
+    chunk_overlap: int,
+    question_column: str | None = None,
+    answer_column: str | None = None,
+) -> ReadFile:
     """Read one file into chunks.
 
     ``source`` goes into every chunk's metadata. Passages are at most ``chunk_chars`` characters
     long and share whole sentences of up to ``chunk_overlap`` characters with the passage before.
 
-    JSON (a list of objects) and CSV (comma, semicolon or tab; header in any case) hold pairs:
-    ``question`` is embedded and ``answer`` stored whole. Their other fields become metadata:
-    scalars as they are, lists and objects (and numbers that no database holds) as JSON text, nulls
-    and empty cells not at all because they say nothing; a name that means something else to us is
-    kept with ``extra_`` in front.
+    JSON (a list of objects) and CSV with such columns hold pairs: ``question`` is embedded and
+    ``answer`` stored whole. Columns may have these names in many languages, or those that
+    ``question_column`` and ``answer_column`` say; a CSV without is a document of its rows. The
+    other fields of pairs become metadata: scalars as they are, lists and objects (and numbers that
+    no database holds) as JSON text, nulls and empty cells not at all because they say nothing; a
+    name that means something else to us is kept with ``extra_`` in front.
 
     Raises ``UnreadableDocument``, and ``ValueError`` for impossible chunk sizes.
     """
@@ -68,16 +74,15 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> Re
     if suffix not in SUFFIXES:
         raise UnreadableDocument(not_understood(path))
     try:
-        data = _bytes(path)
-        if suffix in _PAIRS:
-            content, note = decoded(data)
-            chunks, problems = pairs.chunks(_PAIRS[suffix](content), source)
-            if any(len(orjson.dumps(chunk)) > _LONGEST_CHUNK for chunk in chunks):
-                raise UnreadableDocument(f"One answer is longer than {_LONGEST_CHUNK >> 20} MiB.")
-            return ReadFile(chunks, [note] if note else [], problems)
-        document = _document(suffix, data)
-        document.title = document.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
-        return ReadFile(_divided(document, source, chunk_chars, chunk_overlap), document.notes)
+        found, notes = _parsed(suffix, _bytes(path), question_column, answer_column)
+        if isinstance(found, Document):
+            found.title = found.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
+            divided = _divided(found, source, chunk_chars, chunk_overlap)
+            return ReadFile(divided, [*notes, *found.notes], found.left_out)
+        chunks, problems = pairs.chunks(found, source)
+        if any(len(orjson.dumps(chunk)) > _LONGEST_CHUNK for chunk in chunks):
+            raise UnreadableDocument(f"One answer is longer than {_LONGEST_CHUNK >> 20} MiB.")
+        return ReadFile(chunks, notes, problems)
     except UnreadableDocument:
         raise
     except OSError as error:
@@ -90,14 +95,22 @@ def read(path: Path, source: str, *, chunk_chars: int, chunk_overlap: int) -> Re
         raise UnreadableDocument(f"The file is damaged ({type(error).__name__}).") from error
 
 
-def _document(suffix: str, data: bytes) -> Document:
+def _parsed(
+    suffix: str, data: bytes, question: str | None, answer: str | None
+) -> tuple[Document | Iterator[pairs.QuestionAnswer | str], list[str]]:
     if suffix in _BINARIES:
-        return _BINARIES[suffix](data)
+        return _BINARIES[suffix](data), []
     is_page = suffix in (".html", ".htm")
     content, note = decoded(data, html.declared_encoding(data) if is_page else None)
-    document = _TEXTS[suffix](content)
-    document.notes += [note] if note else []
-    return document
+    notes = [note] if note else []
+    if suffix == ".json":
+        return pairs.read_json(content), notes
+    if suffix in _TABLES:
+        columns, rows = delimited.table(content)
+        if names := pairs.pair_columns(columns, question, answer):
+            return pairs.of_rows(rows, *names), notes
+        return delimited.rows_document(rows), notes
+    return _TEXTS[suffix](content), notes
 
 
 def _divided(document: Document, source: str, size: int, overlap: int) -> list[Chunk]:
@@ -114,7 +127,9 @@ def _divided(document: Document, source: str, size: int, overlap: int) -> list[C
         context = passage.heading if under_title else heading_path([title, passage.heading])
         chunks.append(Chunk.of(f"{context}\n{passage.text}", passage.text, metadata))
     if not chunks:
-        raise UnreadableDocument("The file holds no text that a reader would see.")
+        raise UnreadableDocument(
+            *document.left_out[:1] or ["The file holds no text that a reader would see."]
+        )
     return chunks
 
 

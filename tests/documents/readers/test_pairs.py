@@ -124,3 +124,10 @@ def test_the_ids_of_pairs_do_not_follow_from_broken_ones(tmp_path: Path) -> None
     [broken] = load(tmp_path, "a.json", json.dumps(pairs))
     pairs[0]["answer"] = "a"
     assert load(tmp_path, "a.json", json.dumps(pairs))[1] == broken
+
+
+def test_keys_in_any_case_and_numbers_as_answers(tmp_path: Path) -> None:
+    """JSON from a spreadsheet has the headings of the spreadsheet, and its numbers."""
+    entries = [{"Question": "How many?", "ANSWER": 42}, {"question": "Pi?", "Answer": 3.14}]
+    chunks = load(tmp_path, "a.json", json.dumps(entries))
+    assert [(chunk.embed, chunk.text) for chunk in chunks] == [("How many?", "42"), ("Pi?", "3.14")]
