@@ -19,6 +19,7 @@ from ..errors import ModelError, SearchError
 from ..types import Passage, Question, Retrieved
 from .bm25 import NO_INDEX, Bm25Index, Hit
 from .chroma.protocol import Chroma, Collection, Record
+from .duplicates import Distinct
 from .embedders import Embedder, QuestionVectors, check_embedder
 from .mending import IndexMender
 from .ranking import (
@@ -31,7 +32,6 @@ from .ranking import (
     relevance_score,
     similarity,
 )
-from .words.tokenizer import folded
 
 logger = logging.getLogger(__name__)
 
@@ -172,13 +172,13 @@ class Retrieval:
     async def _distinct(
         self, ranked: Sequence[Scored], text: str, searched: Collection, request_id: str | None
     ) -> list[Candidate]:
-        """Read the ``top_k`` best passages; of those with equal texts only the first counts."""
-        distinct: dict[str, Candidate] = {}
+        """Read the ``top_k`` best passages; of those that say the same only the first counts."""
+        seen, distinct = Distinct(text), list[Candidate]()
         while ranked and (missing := self.top_k - len(distinct)) > 0:
-            for each in await self._read(ranked[:missing], text, searched, request_id):
-                distinct.setdefault(" ".join(folded(each.passage.text).split()), each)
+            read = await self._read(ranked[:missing], text, searched, request_id)
+            distinct += [each for each in read if seen.add(each.passage.text, each.passage.title)]
             ranked = ranked[missing:]
-        return list(distinct.values())
+        return distinct
 
     async def _read(
         self, scored: Sequence[Scored], text: str, searched: Collection, request_id: str | None

@@ -1,0 +1,135 @@
+"""Passages that say what another one says: equal and nearly equal texts count once.
+
+Nearly equal are texts that differ in one word of twenty, or in the ending of a word. Two prices are
+not: what differs in a number, a code, a negation, a name or a word of the question is kept apart.
+"""
+
+import re
+from collections import Counter
+from difflib import SequenceMatcher
+from functools import cached_property
+
+_LONG = 20
+_BEGINNING, _ALIKE = 3, 0.8
+
+_TOKEN = re.compile(r"[^\W_]+|[€$£¥₹%‰°+=§]")
+_CJK = re.compile("[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+# Small words that turn a sentence into another one; "t" is that of "don't".
+_DECISIVE_WORDS = """
+no not t never none nor neither without except cannot unless only nobody nothing
+nicht kein keine keinen keinem keiner keines nie niemals ohne außer nur niemand nichts
+ne pas non jamais aucun aucune sans sauf seulement personne rien
+nunca jamás sin ningún ninguna salvo sólo solo nadie nada
+mai senza nessun nessuna nessuno tranne niente
+não sem nenhum nenhuma exceto apenas ninguém
+niet geen nooit zonder behalve alleen niemand niets inte ej aldrig utan
+nie bez nigdy ne není nikdy не нет ни без никогда кроме только ні değil yok hariç
+لا ليس ليست لم لن بدون غير إلا
+one two three four five six seven eight nine ten eleven twelve half double
+ein eine zwei drei vier fünf sechs sieben acht neun zehn elf zwölf halb doppelt
+un une deux trois quatre cinq six sept huit neuf dix onze douze demi double
+uno una dos tres cuatro cinco seis siete ocho nueve diez once doce
+due tre quattro cinque sei sette otto nove dieci undici dodici
+um uma dois duas três quatro sete oito dez onze doze
+lundi mardi mercredi jeudi vendredi samedi dimanche
+lunes martes miércoles jueves viernes sábado sábados domingo domingos
+lunedì martedì mercoledì giovedì venerdì sabato domenica segunda terça quarta quinta sexta
+понедельник вторник среда среду четверг пятница пятницу суббота субботу воскресенье"""
+_DECISIVE = frozenset(_DECISIVE_WORDS.split())
+_ROUGHLY = 1 / 3
+
+
+class _Text:
+    """A passage, read as far as somebody wants to know it: most differ at the first glance."""
+
+    def __init__(self, text: str, title: str = "") -> None:
+        self.text, self.title = text, title
+        self.rough = set(text.casefold().split())
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The words and signs that count, as they are written."""
+        return _TOKEN.findall(self.text)
+
+    @cached_property
+    def words(self) -> list[str]:
+        return [token.casefold() for token in self.tokens]
+
+    @cached_property
+    def decisive(self) -> list[str]:
+        return [word for word in self.words if word in _DECISIVE or not word.isalpha()]
+
+
+class Distinct:
+    """Tell which of the passages found for ``question`` say something new, in their order."""
+
+    def __init__(self, question: str) -> None:
+        self._asked = set(_Text(question).words)
+        self._seen: list[_Text] = []
+
+    def add(self, text: str, title: str = "") -> bool:
+        """Return whether ``text`` says anything that those before have not said.
+
+        "Open at nine." says something else below the ``title`` "Pool" than below "Library", for who
+        asks about both.
+        """
+        new = _Text(text, title)
+        if any(self._repeats(new, seen) for seen in self._seen):
+            return False
+        self._seen.append(new)
+        return True
+
+    def _repeats(self, new: _Text, seen: _Text) -> bool:
+        common, most = len(new.rough & seen.rough), max(len(new.rough), len(seen.rough))
+        if most >= _LONG and common < most * _ROUGHLY:
+            return False
+        if new.title != seen.title and self._asks_which(new, seen):
+            return False
+        if new.words == seen.words:
+            return True
+        if new.decisive != seen.decisive:
+            return False
+        length = min(len(new.words), len(seen.words))
+        most = max(1, length // _LONG)
+        if abs(len(new.words) - len(seen.words)) > most:
+            return False
+        ours, theirs = Counter(new.words), Counter(seen.words)
+        if max((ours - theirs).total(), (theirs - ours).total()) > most:
+            return False
+        return self._means_the_same(new, seen, most=most, is_long=length >= _LONG)
+
+    def _asks_which(self, new: _Text, seen: _Text) -> bool:
+        titles = (set(_TOKEN.findall(each.title.casefold())) for each in (new, seen))
+        return not self._asked.isdisjoint(set.symmetric_difference(*titles) - set(new.words))
+
+    def _means_the_same(self, new: _Text, seen: _Text, *, most: int, is_long: bool) -> bool:
+        """Compare word by word, in order: the same words may say who pays for whom."""
+        changed = 0
+        matcher = SequenceMatcher(None, new.words, seen.words, autojunk=False)
+        for what, start, end, other_start, other_end in matcher.get_opcodes():
+            if what == "equal":
+                continue
+            changed += max(end - start, other_end - other_start)
+            pair = new.words[start:end], seen.words[other_start:other_end]
+            if changed > most:
+                return False
+            if _is_inflected(*pair):
+                continue
+            tokens = [*new.tokens[start:end], *seen.tokens[other_start:other_end]]
+            asked = not self._asked.isdisjoint([*pair[0], *pair[1]])
+            if asked or not is_long or any(map(_is_name, tokens)):
+                return False
+        return True
+
+
+def _is_name(token: str) -> bool:
+    """Tell whether ``token`` may be a name: it is capitalised, or of a script without capitals."""
+    return token != token.lower() or _CJK.search(token) is not None
+
+
+def _is_inflected(one: list[str], other: list[str]) -> bool:
+    if len(one) != 1 or len(other) != 1 or one[0][:_BEGINNING] != other[0][:_BEGINNING]:
+        return False
+    if _CJK.search(one[0]):
+        return False
+    return SequenceMatcher(None, one[0], other[0], autojunk=False).ratio() >= _ALIKE

@@ -1,0 +1,93 @@
+"""``Distinct``: passages that say the same count once; those that differ in what matters do not."""
+
+import pytest
+
+from orbit_server.retrieval.duplicates import Distinct
+
+LONG = (
+    "Books may be borrowed for four weeks and renewed twice, at the desk, by telephone or on the"
+    " web site, unless another reader waits for them; films and games may be borrowed for a week."
+)
+
+
+def new(first: str, second: str, *, question: str = "What is it?") -> bool:
+    """Return whether ``second`` is new after ``first``, in both orders."""
+    told = []
+    for one, other in ((first, second), (second, first)):
+        distinct = Distinct(question)
+        assert distinct.add(one)
+        told.append(distinct.add(other))
+    assert told[0] == told[1]
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("The pool is open at ten.", "The pool is open at ten."),
+        ("The pool is open at ten.", "  THE POOL\nis open - at ten!  "),
+        ("The library is open on Saturdays.", "the library is open on saturday"),
+        ("Die Gebühr beträgt 5 €.", "Die Gebühr beträgt 5€"),
+        ("Please return the book in time.", "Please return the books in time."),
+        (LONG, LONG.replace("readers waits", "reader waits").replace("telephone", "phone")),
+        (LONG, LONG.replace(", at the desk,", " at the desk, also")),
+        ("游泳池周一开放。", "游泳池周一开放"),
+    ],
+)
+def test_the_same_in_other_clothes(first: str, second: str) -> None:
+    """White space, case, signs, an ending; a word in a long text."""
+    assert not new(first, second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("A ticket costs 5 euros.", "A ticket costs 6 euros."),
+        (LONG, LONG.replace("four", "three")),
+        (LONG + " The fee is 3.14.", LONG + " The fee is 314."),
+        (LONG + " The fee is 5 €.", LONG + " The fee is 5 $."),
+        (LONG + " Ask for PX-4711.", LONG + " Ask for PX-4712."),
+        (LONG + " Ask for form KB.", LONG + " Ask for form KD."),
+        (LONG, LONG.replace("may be borrowed for four", "may not be borrowed for four")),
+        (LONG + " You can pay by card.", LONG + " You can't pay by card."),
+        (LONG + " Ask in Northtown.", LONG + " Ask in Southtown."),
+        ("Adults 5, children 3 euros.", "Adults 3, children 5 euros."),
+        ("Adults 5, children 3 euros.", "Children 5, adults 3 euros."),
+        ("The pool is open on Mondays.", "The pool is closed on Mondays."),
+        ("The pool is open on Mondays.", "The pool is open on Sundays."),
+        ("It is legal here.", "It is illegal here."),
+        ("Parken ist erlaubt.", "Parken ist nicht erlaubt."),
+        ("游泳池周一开放。", "游泳池周二开放。"),
+        ("Dogs bite men here.", "Men bite dogs here."),
+        ("The library.", "The museum."),
+    ],
+)
+def test_what_differs_in_what_matters(first: str, second: str) -> None:
+    """A number, a code, a negation, a name, an opposite, who pays what."""
+    assert new(first, second)
+
+
+def test_what_is_asked_for_matters() -> None:
+    """A word of the question tells two passages apart, whatever it is."""
+    winter = LONG.replace("a week", "a winter")
+    assert not new(LONG, winter)
+    assert new(LONG, winter, question="May I borrow games in winter, or for a week?")
+
+
+def test_titles_that_are_asked_for() -> None:
+    """The same words below two headings are the same, unless both are asked about."""
+    for question, told in (("When is it open?", False), ("When are pool and library open?", True)):
+        distinct = Distinct(question)
+        assert distinct.add("Open at nine.", "Library")
+        assert distinct.add("Open at nine.", "Pool") is told
+
+
+def test_every_text_is_compared_with_all_before() -> None:
+    """Not only with its neighbour."""
+    distinct = Distinct("?")
+    assert [distinct.add(text) for text in ("a b c", "d e f", "A b, c.", "g h i")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
