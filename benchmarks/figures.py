@@ -1,130 +1,142 @@
-"""What was measured becomes figures: of the relay, of the server, and their ratio."""
+"""What was measured becomes figures, and figures become goals that are met or missed."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from .load import Result
 
-SERVERS = ("relay", "server")
+
+@dataclass(slots=True)
+class Samples:
+    """Loads of one kind on one server: ``cpu`` its processor seconds, ``memory`` its peak in MB."""
+
+    cpu: float = 0.0
+    memory: float = 0.0
+    results: list[Result] = field(default_factory=list)
+
+    def add(self, cpu: float, memory: float, result: Result) -> None:
+        self.cpu += cpu
+        self.memory = max(self.memory, memory)
+        self.results.append(result)
+
+    @property
+    def answers(self) -> int:
+        return sum(result.answers for result in self.results)
+
+    @property
+    def request_ms(self) -> float:
+        """Processor milliseconds of an answer."""
+        return self.cpu / max(self.answers, 1) * 1e3
+
+    @property
+    def token_us(self) -> float:
+        """Processor microseconds of a token, its share of the request among them."""
+        return self.cpu / max(sum(result.tokens for result in self.results), 1) * 1e6
+
+    @property
+    def tokens_a_second(self) -> float:
+        return self._a_second(sum(result.tokens for result in self.results))
+
+    @property
+    def answers_a_second(self) -> float:
+        return self._a_second(self.answers)
+
+    @property
+    def peak(self) -> int:
+        """The most streams at once."""
+        return max(result.peak for result in self.results)
+
+    @property
+    def errors(self) -> list[str]:
+        return [
+            f"{problem} ({times} times)"
+            for result in self.results
+            for problem, times in result.errors.items()
+        ]
+
+    def first_token_ms(self, share: float = 0.5) -> float:
+        """Return within how many milliseconds this share of the answers began."""
+        waits = [wait for result in self.results for wait in result.first_token]
+        return percentile(waits, share) * 1e3
+
+    def _a_second(self, number: int) -> float:
+        return number / max(sum(result.duration for result in self.results), 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One load on one server: ``cpu`` seconds of its processor time, ``memory`` MB afterwards."""
+class Table:
+    """Figures of several servers under one load; a figure that means nothing there is ``None``."""
 
-    server: str
-    length: int  # tokens in each answer
-    cpu: float
-    memory: float
-    result: Result
-
-
-@dataclass(slots=True)
-class Workload:
-    """Everything that was measured in one kind of load."""
-
-    name: str
-    samples: list[Sample] = field(default_factory=list)
-
-    def of(self, server: str, length: int | None = None) -> list[Sample]:
-        return [
-            sample
-            for sample in self.samples
-            if sample.server == server and length in (None, sample.length)
-        ]
-
-    def errors(self) -> dict[str, int]:
-        """Return how often what went wrong, on either server."""
-        found: dict[str, int] = {}
-        for sample in self.samples:
-            for problem, times in sample.result.errors.items():
-                where = f"{sample.server}: {problem}"
-                found[where] = found.get(where, 0) + times
-        return found
-
-    def figures(self, server: str) -> dict[str, float]:
-        """Return the figures of one server.
-
-        The processor time of an answer is ``request + tokens x token``; both come from the line
-        through the answers of different lengths. With one length only, there is no line.
-        """
-        samples = self.of(server)
-        lengths = sorted({sample.length for sample in samples})
-        middle = lengths[len(lengths) // 2]
-        costs = [_cost(self.of(server, length)) for length in lengths]
-        found: dict[str, float] = {}
-        if len(lengths) > 1:
-            request, token = _line(lengths, costs)
-            found["CPU per token, µs"] = token * 1e6
-            found["CPU per request, ms"] = request * 1e3
-        found[f"CPU per token, {middle}-token answers, µs"] = (
-            costs[lengths.index(middle)] / middle * 1e6
-        )
-        waits = sorted(wait for sample in samples for wait in sample.result.first_token)
-        found["first token p50, ms"] = _percentile(waits, 0.5) * 1e3
-        found["first token p95, ms"] = _percentile(waits, 0.95) * 1e3
-        found["tokens/s"] = _speed(samples)
-        found["streams at once"] = max(sample.result.peak for sample in samples)
-        found["memory, MB"] = max(sample.memory for sample in samples)
-        return found
-
-    def kept_up(self) -> bool:
-        """Tell whether the server delivered the tokens of every length as fast as the relay."""
-        lengths = {sample.length for sample in self.samples}
-        return all(
-            _speed(self.of("server", length)) > 0.95 * _speed(self.of("relay", length))
-            for length in lengths
-        )
-
-    def table(self) -> dict[str, dict[str, float]]:
-        """Return the figures of both servers and the server's as a multiple of the relay's."""
-        relay, server = (self.figures(name) for name in SERVERS)
-        ratio = {name: server[name] / relay[name] for name in relay if relay[name]}
-        return {"relay": relay, "server": server, "ratio": ratio}
-
-    def json(self) -> dict[str, Any]:
-        """Return the table, the errors and every sample without its single waiting times."""
-        samples = [asdict(sample) for sample in self.samples]
-        for sample in samples:
-            del sample["result"]["first_token"]
-        return {"name": self.name, **self.table(), "errors": self.errors(), "samples": samples}
+    title: str
+    columns: Sequence[str]
+    rows: dict[str, list[float | None]]
 
     def text(self) -> str:
-        """Return the table for people."""
-        table = self.table()
-        lines = [f"{self.name:42}{'relay':>10}{'server':>10}{'ratio':>8}"]
-        for name in table["relay"]:
-            lines.append(
-                f"  {name:40}{table['relay'][name]:10.1f}{table['server'][name]:10.1f}"
-                f"{table['ratio'].get(name, 0.0):8.2f}"
-            )
-        lines += [f"  ERROR {problem}: {times} times" for problem, times in self.errors().items()]
-        return "\n".join(lines)
+        """Return the table in Markdown."""
+        return _markdown(
+            [self.title, *self.columns],
+            [[name, *map(_figure, figures)] for name, figures in self.rows.items()],
+        )
 
 
-def _cost(samples: Sequence[Sample]) -> float:
-    answers = sum(sample.result.answers for sample in samples)
-    return sum(sample.cpu for sample in samples) / max(answers, 1)
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure that is to be at most (``least``: at least) ``limit``; ``why`` explains the limit.
+
+    ``valid`` is false where the figure means nothing, which no goal is met by.
+    """
+
+    name: str
+    figure: float
+    limit: float
+    unit: str
+    why: str = ""
+    least: bool = False
+    valid: bool = True
+
+    @property
+    def met(self) -> bool:
+        met = self.figure >= self.limit if self.least else self.figure <= self.limit
+        return met and self.valid
+
+    def row(self) -> list[str]:
+        limit = f"{'≥' if self.least else '≤'} {_figure(self.limit)} {self.unit}"
+        found = f"{_figure(self.figure)} {self.unit}" + ("" if self.valid else " (errors)")
+        return [self.name, found, f"{limit}{self.why and f' ({self.why})'}", _answer(self.met)]
 
 
-def _speed(samples: Sequence[Sample]) -> float:
-    seconds = sum(sample.result.duration for sample in samples)
-    return sum(sample.result.tokens for sample in samples) / seconds
+def goals_text(goals: Sequence[Goal]) -> str:
+    """Return all goals as one table in Markdown."""
+    return _markdown(["goal", "measured", "wanted", "met"], [goal.row() for goal in goals])
 
 
-def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
+
+
+def line(points: dict[float, float]) -> tuple[float, float]:
     """Return where the line through the points meets x = 0, and its slope (least squares)."""
-    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    slope = sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True))
-    slope /= sum((a - x) ** 2 for a in xs)
+    x, y = sum(points) / len(points), sum(points.values()) / len(points)
+    slope = sum((a - x) * (b - y) for a, b in points.items())
+    slope /= sum((a - x) ** 2 for a in points)
     return y - slope * x, slope
 
 
-def _percentile(values: Sequence[float], share: float) -> float:
-    return values[min(int(len(values) * share), len(values) - 1)] if values else float("nan")
+def _answer(met: bool) -> str:
+    return "yes" if met else "**no**"
 
 
-def median(values: Iterable[float]) -> float:
-    """Return the middle one of ``values``."""
-    return _percentile(sorted(values), 0.5)
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
+        for row in (head, ["-" * width for width in widths], *rows)
+    ]
+    return "\n".join(lines)

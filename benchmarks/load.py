@@ -7,6 +7,7 @@ when the answer has ended, so that this process never becomes what is measured.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -22,16 +23,18 @@ import uvloop
 class Job:
     """What to load, and for how long.
 
-    ``clients`` connections to ``127.0.0.1:port`` each send ``body`` to ``path`` again and again,
-    beginning new requests for ``seconds``; they start spread over ``spread`` seconds. A good answer
-    has status 200, holds ``piece`` exactly ``tokens`` times, and ``last`` once.
+    ``clients`` connections to ``127.0.0.1:port`` each send a request to ``path`` again and again,
+    with the next of ``bodies``, beginning new ones for ``seconds``; they start spread over
+    ``spread`` seconds. A good answer of ``tokens`` has status 200, holds ``piece`` exactly
+    ``pieces`` times, and ``last`` once.
     """
 
     port: int
     path: str
     headers: dict[str, str]
-    body: str
+    bodies: list[str]
     tokens: int
+    pieces: int
     piece: str
     last: str
     clients: int
@@ -74,7 +77,7 @@ class Client(asyncio.Protocol):
     def ask(self) -> None:
         self.body.clear()
         self.asked = time.perf_counter()
-        self.transport.write(self.load.request)
+        self.transport.write(next(self.load.requests))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -127,19 +130,22 @@ class Load:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.piece, self.last = job.piece.encode(), job.last.encode()
-        body = job.body.encode()
-        headers = {
-            "Host": f"127.0.0.1:{job.port}",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **job.headers,
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.request = f"POST {job.path} HTTP/1.1\r\n{lines}\r\n".encode() + body
+        self.requests = itertools.cycle([self.request(body.encode()) for body in job.bodies])
         self.result = Result()
         self.errors: Counter[str] = Counter()
         self.streaming = 0
         self.until = 0.0
+
+    def request(self, body: bytes) -> bytes:
+        """Return the whole request that carries ``body``."""
+        headers = {
+            "Host": f"127.0.0.1:{self.job.port}",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **self.job.headers,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self.job.path} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
     def begun(self, first_token: float) -> None:
         """Note that an answer has begun."""
@@ -149,11 +155,11 @@ class Load:
 
     def count(self, body: bytearray) -> str | None:
         """Count a whole answer; return what is wrong with it."""
-        tokens = body.count(self.piece)
-        if tokens != self.job.tokens or body.count(self.last) != 1:
-            return f"{tokens} tokens, ending in {bytes(body[-200:])!r}"
+        pieces = body.count(self.piece)
+        if pieces != self.job.pieces or body.count(self.last) != 1:
+            return f"{pieces} pieces, ending in {bytes(body[-200:])!r}"
         self.result.answers += 1
-        self.result.tokens += tokens
+        self.result.tokens += self.job.tokens
         self.result.bytes += len(body)
         return None
 

@@ -139,9 +139,10 @@ class OllamaStandIn:
     ``fault`` and ``embed_fault`` hold for every call, or, as a list, for the next calls one by one.
     ``reply`` is one text (sent word by word), the pieces, or a function of the request's body.
     A model with the capability ``thinking`` first says ``thinking`` unless told ``think: false``.
-    Delays are seconds; ``slots`` is OLLAMA_NUM_PARALLEL, None for no limit. Without ``embed_cuts``
-    it refuses to embed what is longer than the context, as 0.13.5 to 0.24 did; ``unembeddable`` is
-    a word that a batch with it is refused for, as bge-m3 does with some texts.
+    Delays are seconds, ``first_delay`` that of the first piece where it differs; ``slots`` is
+    OLLAMA_NUM_PARALLEL, None for no limit. Without ``embed_cuts`` it refuses to embed what is
+    longer than the context, as 0.13.5 to 0.24 did; ``unembeddable`` is a word that a batch with it
+    is refused for, as bge-m3 does with some texts.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -157,6 +158,7 @@ class OllamaStandIn:
         self.reply: Reply = "The library opens at nine."
         self.thinking: Sequence[str] = ["Let me ", "think."]
         self.piece_delay = 0.0
+        self.first_delay: float | None = None
         self.head_delay = 0.0
         self.embed_delay = 0.0
         self.fault: Script = None
@@ -466,11 +468,13 @@ class OllamaStandIn:
         if stop < wanted:
             wanted, cut = stop, False
         due = loop.time()
+        pause = self.piece_delay if self.first_delay is None else self.first_delay
         for piece, thought in pieces[:wanted]:
-            if self.piece_delay:
+            if pause:
                 # A late piece delays the next ones: a model does not catch up.
-                due = max(due + self.piece_delay, now := loop.time())
+                due = max(due + pause, now := loop.time())
                 await asyncio.sleep(due - now)
+            pause = self.piece_delay
             connection.phase = "stream"
             connection.pieces += 1
             await sink.piece(piece, thought)

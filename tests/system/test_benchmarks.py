@@ -1,0 +1,76 @@
+"""``python -m benchmarks``: that it runs, counts right and prints goals; not what it measures."""
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.figures import Goal, Samples, goals_text, line
+from benchmarks.load import Result
+from benchmarks.passages import pairs, questions
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_quick_run_loads_every_server_without_an_error() -> None:
+    """All kinds of requests are answered in full, and each goal has a figure."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--quick", "--json"),
+            *("--only", "requests,first,tokens", "--passages", "200", "200", "200"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        timeout=300,
+    )
+    found = json.loads(done.stdout)
+    assert found["errors"] == []
+    names = {goal["name"]: goal for goal in found["goals"]}
+    assert "CPU of a JSON request, 20 passages, Chroma server" in names
+    assert "first token one by one, server" in names
+    assert "a token more, /v1" in names
+    assert all(math.isfinite(goal["figure"]) for goal in found["goals"])
+    servers = {"relay", "plain", "plain + Chroma", "server", "server + Chroma"}
+    assert servers <= set(found["tables"][0]["rows"])
+
+
+def test_passages_are_the_same_in_every_run_and_no_question_comes_twice() -> None:
+    """A larger collection begins with a smaller one; questions differ from seed to seed."""
+    assert list(itertools.islice(pairs(500), 20)) == list(pairs(20))
+    one, other = (questions(300, 20, about=50, seed=seed) for seed in (1, 2))
+    assert len(set(one)) == 300
+    assert len(set(one) & set(other)) < 10
+    assert one[0].endswith(" in 20 words?")
+
+
+def test_figures_of_a_load() -> None:
+    """Costs are those of what was answered, speed that of all loads."""
+    samples = Samples()
+    for waits in ([0.010, 0.030], [0.020, 0.040]):
+        result = Result(answers=2, tokens=40, duration=2.0, first_token=waits)
+        samples.add(cpu=0.1, memory=50.0, result=result)
+    assert samples.request_ms == pytest.approx(50)
+    assert samples.token_us == pytest.approx(2500)
+    assert samples.tokens_a_second == pytest.approx(20)
+    assert samples.first_token_ms() == pytest.approx(30)
+    assert line({50: 10.0, 200: 40.0}) == pytest.approx((0.0, 0.2))
+
+
+def test_a_goal_says_what_was_found_and_what_was_wanted() -> None:
+    """Both figures stand in the line; errors never meet a goal."""
+    goals = [
+        Goal("speed", 36_000, 35_000, "tokens/s", least=True),
+        Goal("cost", 3.1, 2.5, "ms", why="because"),
+        Goal("cost", 2.1, 2.5, "ms", valid=False),
+    ]
+    assert [goal.met for goal in goals] == [True, False, False]
+    text = goals_text(goals)
+    assert "36,000 tokens/s" in text
+    assert "≤ 2.5 ms (because)" in text
+    assert "**no**" in text
