@@ -10,13 +10,14 @@ gone is reported as gone, and if another collection has the name, the call is re
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachetools import TTLCache
 
 from ...errors import CollectionNotFound, SearchError
-from .protocol import Collection, Metadata, Record, Vector
+from .distance import distance
+from .protocol import Choose, Collection, Found, Metadata, Record, Vector
 from .replies import DamagedCollection, collection_of, expected_form, records_of
 from .validation import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, batches, check_metadata, checked_name
 
@@ -24,6 +25,7 @@ Body = dict[str, Any]
 
 REMEMBER_SECONDS = 30.0
 REMEMBERED = 10_000
+_WHOLE = ["documents", "metadatas", "distances"]
 
 
 class Client(ABC):
@@ -94,6 +96,50 @@ class Client(ABC):
         with expected_form():
             return int(counted)
 
+    async def search(
+        self,
+        name: str,
+        vector: Vector,
+        *,
+        n: int,
+        choose: Choose,
+        request_id: str | None = None,
+    ) -> Found:
+        nearest: list[Record] = []
+
+        def choice(reply: Any) -> Body | None:
+            nearest[:] = _queried(reply, bare=True)
+            ids = list(choose(nearest))
+            near = {record.id for record in nearest}
+            # Of the others the distance is worked out here: Chroma would search once more for it.
+            vectors = [] if near.issuperset(ids) else ["embeddings"]
+            return {"ids": ids, "include": ["documents", "metadatas", *vectors]} if ids else None
+
+        query = _query(vector, n, ["distances"])
+        reply = await self._query_and_get(name, query, choice, request_id)
+        if reply is None:
+            return Found(nearest, [])
+        space = (await self.collection(name)).space
+        distances: dict[str, float | None] = {each.id: each.distance for each in nearest}
+        with expected_form():
+            for id, own in zip(reply["ids"], reply.get("embeddings") or (), strict=False):
+                if id not in distances:
+                    distances[id] = distance(vector, own, space)
+            missing = [distances.get(id) for id in reply["ids"]]
+            read = records_of(reply["ids"], reply["documents"], reply["metadatas"], missing)
+        return Found(nearest, read)
+
+    async def _query_and_get(
+        self,
+        name: str,
+        query: Body,
+        choice: Callable[[Any], Body | None],
+        request_id: str | None,
+    ) -> Any:
+        """Return the reply to what ``choice`` makes of the reply to ``query``; None for nothing."""
+        body = choice(await self._records("query", name, query, request_id))
+        return None if body is None else await self._records("get", name, body, request_id)
+
     async def query(
         self,
         name: str,
@@ -104,23 +150,10 @@ class Client(ABC):
         bare: bool = False,
         request_id: str | None = None,
     ) -> list[Record]:
-        if not math.isfinite(sum(vector)):  # in process, Chroma would answer with distances of NaN
-            raise SearchError("The vector to search with is not made of numbers.")
-        include = ["distances"] if bare else ["documents", "metadatas", "distances"]
-        body: dict[str, Any] = {
-            "query_embeddings": [list(vector)],
-            "n_results": n,
-            "include": include,
-        }
+        body = _query(vector, n, ["distances"] if bare else _WHOLE)
         if ids is not None:
             body["ids"] = list(ids)
-        reply = await self._records("query", name, body, request_id)
-        with expected_form():
-            found, distances = reply["ids"][0], reply["distances"][0]
-            nothing = [None] * len(found)
-            documents = nothing if bare else reply["documents"][0]
-            metadatas = nothing if bare else reply["metadatas"][0]
-            return records_of(found, documents, metadatas, distances)
+        return _queried(await self._records("query", name, body, request_id), bare=bare)
 
     async def get(
         self,
@@ -188,3 +221,18 @@ class Client(ABC):
         if collection.dimension is not None:  # else the next write changes it
             self._remembered[collection.name] = collection
         return collection
+
+
+def _query(vector: Vector, n: int, include: list[str]) -> Body:
+    if not math.isfinite(sum(vector)):  # in process, Chroma would answer with distances of NaN
+        raise SearchError("The vector to search with is not made of numbers.")
+    return {"query_embeddings": [list(vector)], "n_results": n, "include": include}
+
+
+def _queried(reply: Any, *, bare: bool) -> list[Record]:
+    with expected_form():
+        found, distances = reply["ids"][0], reply["distances"][0]
+        if bare:
+            pairs = zip(found, distances, strict=True)
+            return [Record(id, None, {}, distance) for id, distance in pairs]
+        return records_of(found, reply["documents"][0], reply["metadatas"][0], distances)

@@ -1,8 +1,8 @@
 """What the rest of the server needs of Chroma, and what it gets from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 Vector = Sequence[float]
 Metadata = Mapping[str, Any]
@@ -25,12 +25,23 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One stored record; ``distance`` is set in the results of a query only."""
+    """One stored record; ``distance`` is set in the results of a search or query only."""
 
     id: str
     document: str | None
     metadata: dict[str, Any]
     distance: float | None = None
+
+
+class Found(NamedTuple):
+    """What a search has found: the ``nearest`` records, bare, and those that were ``read``."""
+
+    nearest: list[Record]
+    read: list[Record]
+
+
+# From the nearest records, bare, to the ids of those that are worth reading.
+Choose = Callable[[list[Record]], Sequence[str]]
 
 
 class Chroma(Protocol):
@@ -74,6 +85,21 @@ class Chroma(Protocol):
 
     async def count(self, name: str) -> int:
         """Return the number of records."""
+
+    async def search(
+        self,
+        name: str,
+        vector: Vector,
+        *,
+        n: int,
+        choose: Choose,
+        request_id: str | None = None,
+    ) -> Found:
+        """Find the ``n`` >= 1 nearest records, and read whole those that ``choose`` names.
+
+        It may name others than the nearest, and may be called in a thread. Every record has its
+        distance; ids that are not there are left out of ``read``.
+        """
 
     async def query(
         self,

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -87,6 +88,39 @@ async def test_a_query_returns_the_nearest_first(chroma: Chroma, name: str) -> N
     distances = [record.distance for record in found]
     assert distances == pytest.approx([0.0012, 0.2585, 0.9501], abs=1e-3)
     assert len(await chroma.query(name, [2, 0.1], n=1)) == 1
+
+
+async def test_a_search_reads_what_is_chosen(chroma: Chroma, name: str) -> None:
+    """The choice is made from the nearest; what it names is whole, with its own distance."""
+    await fill(chroma, name)
+    seen: list[list[Record]] = []
+
+    def choose(nearest: list[Record]) -> list[str]:
+        seen.append(nearest)
+        return ["north", "unknown", nearest[0].id]
+
+    found = await chroma.search(name, [2, 0.1], n=1, choose=choose, request_id="r-1")
+    assert seen == [found.nearest]
+    assert [(each.id, each.document) for each in found.nearest] == [("east", None)]
+    read = {record.id: record for record in found.read}
+    assert read.keys() == {"north", "east"}
+    assert (read["east"].document, read["east"].metadata["source"]) == ("the east", "a.md")
+    assert read["east"].distance == found.nearest[0].distance
+    assert read["north"].document == "the north"
+    assert read["north"].distance == pytest.approx(0.9501, abs=1e-4)
+
+
+async def test_a_search_that_chooses_nothing(chroma: Chroma, name: str) -> None:
+    """Nothing is read then; an empty collection offers none; a vector must be numbers."""
+    await fill(chroma, name)
+    nearest, read = await chroma.search(name, [2, 0.1], n=2, choose=lambda nearest: [])
+    assert ([record.id for record in nearest], read) == (["east", "north-east"], [])
+    await chroma.create(f"{name}-empty", {})
+    empty = await chroma.search(f"{name}-empty", [1, 0], n=3, choose=lambda nearest: ["east"])
+    assert empty == ([], [])
+    for call in (partial(chroma.search, choose=lambda nearest: []), chroma.query):
+        with pytest.raises(SearchError, match="not made of numbers"):
+            await call(name, [1, float("nan")], n=1)
 
 
 async def test_missing_documents_and_metadata(chroma: Chroma, name: str) -> None:
@@ -188,6 +222,10 @@ async def test_collections_made_by_others(
     assert (await chroma.collection(name)).space == space
     [record] = await chroma.query(name, [2, 0], n=1)
     assert record.distance == pytest.approx(distance if space != "cosine" else 1 - 1 / 5**0.5)
+    theirs.upsert(ids=["b", "zeros"], embeddings=[[2.0, 0.1], [0.0, 0.0]])
+    every = {each.id: each.distance for each in await chroma.query(name, [2, 0], n=3)}
+    _, read = await chroma.search(name, [2, 0], n=1, choose=lambda nearest: list(every))
+    assert {each.id: each.distance for each in read} == pytest.approx(every, abs=1e-6)
 
 
 async def test_list_and_drop(chroma: Chroma, name: str) -> None:
@@ -226,7 +264,7 @@ async def test_deleted_elsewhere(chroma: Chroma, elsewhere: Any, name: str) -> N
     assert await chroma.count(name) == 3
     elsewhere.delete_collection(name)
     with pytest.raises(CollectionNotFound):
-        await chroma.query(name, [1, 0], n=1)
+        await chroma.search(name, [1, 0], n=1, choose=lambda nearest: ["east"])
     with pytest.raises(CollectionNotFound):
         await chroma.collection(name)
 
