@@ -169,7 +169,7 @@ async def put_documents(request: Request) -> Response:
     """Embed and store a batch of chunks, then remove those that they replace."""
     batch = validated(wire.ChunkBatch, await read_json(request, limit=_DOCUMENTS_LIMIT))
     store, name = _services(request).store, request.path_params["name"]
-    stored = await store.put(name, batch.chunks(), batch.remove)
+    stored = await store.put(name, batch.chunks(), batch.remove, languages=batch.languages)
     count = len(batch.documents) - len(stored.left_out)
     refused = {name: by_id for name, by_id in stored._asdict().items() if by_id}
     return JSONResponse({"stored": count, "removed": len(batch.remove), **refused})

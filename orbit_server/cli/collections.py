@@ -18,7 +18,7 @@ app = typer.Typer(
     help="List, show, reindex, repair, clean up and delete collections.",
 )
 
-_SUMMARY = ("name", "chunks", "embedder", "model", "dimension")
+_SUMMARY = ("name", "chunks", "embedder", "model", "dimension", "languages")
 
 
 @app.command("list")
@@ -31,9 +31,9 @@ def list_collections(context: typer.Context, server: Server = None) -> None:
     from .store import with_store
 
     async def run(store: "Store", services: "Services") -> None:
-        table = Table("name", "chunks", "embedder", "model", "dimension")
+        table = Table(*_SUMMARY)
         for found in await store.collections():
-            table.add_row(*(str(found[key] if found[key] is not None else "-") for key in _SUMMARY))
+            table.add_row(*(_cell(found.get(key)) for key in _SUMMARY))
             if found.get("error"):
                 damaged.append(found["name"])
         print_table(table)
@@ -57,7 +57,7 @@ def show_collection(context: typer.Context, name: str, server: Server = None) ->
         found = await store.show(name)
         sources = found.pop("sources")
         for key, value in found.items():
-            out.print(f"{key:<16} {value}")
+            out.print(f"{key:<16} {_cell(value)}")
         table = Table("source", "chunks")
         for source, chunks in sources.items():
             table.add_row(source, str(chunks))
@@ -159,3 +159,9 @@ def delete_collection(
         say(f"Collection {name!r} is deleted.")
 
     with_store(load(context.obj), server, run)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)

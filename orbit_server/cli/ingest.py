@@ -16,6 +16,16 @@ _MOST_ROWS = 20
 _MOST_NOTES = 3
 
 
+def _known_languages(codes: list[str] | None) -> list[str] | None:
+    from ..retrieval.words.languages import LANGUAGES
+
+    codes = [code.lower() for code in codes or ()]
+    if unknown := [code for code in codes if code not in LANGUAGES]:
+        known = ", ".join(sorted(LANGUAGES))
+        raise typer.BadParameter(f"{', '.join(unknown)}: not one of {known}.")
+    return codes
+
+
 def ingest(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
@@ -34,6 +44,16 @@ def ingest(
     answer_column: Annotated[
         str | None,
         typer.Option(help="Column of the answers in CSV files, where it is not called so."),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language",
+            help="Language of the documents, as its code: de, en … May be given more than once."
+            " (default: detected)",
+            metavar="CODE",
+            callback=_known_languages,
+        ),
     ] = None,
     server: Server = None,
 ) -> None:
@@ -77,6 +97,7 @@ def ingest(
                 store,
                 chunk_chars=config.embedding.chunk_chars,
                 chunk_overlap=config.embedding.chunk_overlap,
+                languages=language or (),
                 prune=prune,
                 follow_links=follow_links,
                 question_column=question_column,

@@ -14,6 +14,11 @@ from ..retrieval.mending import Reindexed, joined_words
 from ..retrieval.ranking import Candidate
 from ..retrieval.refused_texts import embedded
 from ..retrieval.retriever import THRESHOLD, Retrieval, passage
+from ..retrieval.words.collection_language import (
+    language_metadata,
+    languages_of,
+    update_language,
+)
 from ..types import Passage, Question
 from .model import Chunk
 from .repair import Repaired, repair
@@ -47,11 +52,19 @@ class Store(Protocol):
     async def ids(self, collection: str, source: str) -> set[str]:
         """Return the ids of the chunks of one source."""
 
-    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
+    async def put(
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        remove: Sequence[str],
+        *,
+        languages: Sequence[str] = (),
+    ) -> Stored:
         """Embed and store ``chunks``, making the collection if need be; then delete ``remove``.
 
-        With nothing to do it still refuses a collection that another embedder made, and writes the
-        words of what the word index lacks.
+        The collection is in ``languages`` from then on, else in what it was or what is detected.
+        With nothing to do it still refuses a collection that another embedder made, detects the
+        languages again, and writes the words of what the word index lacks.
         """
 
     async def search(self, collection: str, question: str) -> list[Passage]:
@@ -140,13 +153,23 @@ class CollectionStore:
             return set()
         return {record.id for record in records}
 
-    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
+    async def put(
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        remove: Sequence[str],
+        *,
+        languages: Sequence[str] = (),
+    ) -> Stored:
         result, stored = Stored(), None
         with suppress(CollectionNotFound):
             stored = await self.chroma.collection(collection, fresh=True)
             check_embedder(stored.metadata, self.embedder, collection)
+            finished = not chunks and not remove
+            if languages or finished:
+                stored = await update_language(self.chroma, collection, languages, again=finished)
         if chunks:
-            result = await self._store(collection, chunks)
+            result = await self._store(collection, chunks, languages)
         elif not remove and stored is not None:
             await self._complete_words(stored)
         if remove:
@@ -201,7 +224,9 @@ class CollectionStore:
             while indexed.done < indexed.total:
                 indexed = await self.reindex(stored.name, indexed.done)
 
-    async def _store(self, collection: str, chunks: Sequence[Chunk]) -> Stored:
+    async def _store(
+        self, collection: str, chunks: Sequence[Chunk], languages: Sequence[str]
+    ) -> Stored:
         found = await embedded([chunk.embed for chunk in chunks], self.embedder.documents)
         each = list(zip(chunks, found, strict=True))
         result = Stored(
@@ -213,15 +238,20 @@ class CollectionStore:
         if not chunks:
             return result
         try:
-            await self._write(collection, chunks, vectors)
+            await self._write(collection, chunks, vectors, languages)
         except CollectionNotFound:  # deleted in this very moment, by another process perhaps
-            await self._write(collection, chunks, vectors)
+            await self._write(collection, chunks, vectors, languages)
         return result
 
     async def _write(
-        self, collection: str, chunks: Sequence[Chunk], vectors: Sequence[list[float]]
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        vectors: Sequence[list[float]],
+        languages: Sequence[str],
     ) -> None:
         record = embedder_metadata(self.embedder, len(vectors[0]))
+        record |= language_metadata(languages, (chunk.embed for chunk in chunks))
         stored = await self.chroma.create(collection, record)
         check_embedder(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
@@ -252,6 +282,7 @@ class CollectionStore:
             "model": metadata.get("orbit_model"),
             "dimension": collection.dimension or metadata.get("orbit_dimension"),
             "space": collection.space,
+            "languages": list(languages_of(metadata)),
         }
         try:
             return summary | {"chunks": await self.chroma.count(collection.name)}

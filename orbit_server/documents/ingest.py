@@ -62,9 +62,15 @@ class _Batches:
     """
 
     def __init__(
-        self, store: Store, collection: str, batch: int, advanced: Callable[[int, int], None]
+        self,
+        store: Store,
+        collection: str,
+        batch: int,
+        languages: Sequence[str],
+        advanced: Callable[[int, int], None],
     ) -> None:
         self._store = store
+        self._languages = languages
         self._collection = collection
         self._batch = batch
         self._limit = min(batch, _FIRST_BATCH)
@@ -104,7 +110,9 @@ class _Batches:
 
     async def flush(self) -> None:
         """Store what is waiting."""
-        stored = await self._store.put(self._collection, self._chunks, self._remove)
+        stored = await self._store.put(
+            self._collection, self._chunks, self._remove, languages=self._languages
+        )
         for chunk, result in zip(self._chunks, self._results, strict=True):
             _take_note(chunk, stored, result)
         self._advanced(self._weight, len(self._chunks))
@@ -120,6 +128,7 @@ async def ingest(
     chunk_chars: int,
     chunk_overlap: int,
     batch: int = 256,
+    languages: Sequence[str] = (),
     prune: bool = False,
     follow_links: bool = False,
     question_column: str | None = None,
@@ -143,7 +152,7 @@ async def ingest(
     report.ignored = [entry.source for entry in found if entry.outcome == "ignored"]
     report.links = [entry.source for entry in found if entry.outcome == "link"]
     started(sum(sizes.values()))
-    batches = _Batches(store, collection, batch, advanced)
+    batches = _Batches(store, collection, batch, languages, advanced)
     options = {
         "chunk_chars": chunk_chars,
         "chunk_overlap": chunk_overlap,
@@ -165,7 +174,8 @@ async def ingest(
             result.left_out += len(left_out)
             await batches.add(chunks, result, sizes[entry.path])
     await batches.flush()
-    await store.put(collection, [], [])  # writes what the word index lacks
+    # Writes what the word index lacks, in the languages that all of the passages are in.
+    await store.put(collection, [], [], languages=languages)
     if prune:
         report.pruned = await _prune(paths, collection, store, found)
     return report

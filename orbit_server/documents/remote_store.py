@@ -91,8 +91,15 @@ class RemoteStore:
     async def ids(self, collection: str, source: str) -> set[str]:
         return set((await self._documents(collection, source=source))["ids"])
 
-    async def put(self, collection: str, chunks: Sequence[Chunk], remove: Sequence[str]) -> Stored:
-        body = wire.ChunkBatch.of(chunks, remove).model_dump()
+    async def put(
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        remove: Sequence[str],
+        *,
+        languages: Sequence[str] = (),
+    ) -> Stored:
+        body = wire.ChunkBatch.of(chunks, remove, languages).model_dump()
         reply = await self._call("POST", f"/{_segment(collection)}/documents", body=body)
         return Stored(reply.get("shortened", {}), reply.get("left_out", {}))
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field
 
 from ..retrieval.ranking import Candidate
+from ..retrieval.words.languages import LANGUAGES
 from ..types import Passage
 from .model import Chunk
 
@@ -19,6 +20,13 @@ def _own_key(name: str) -> str:
     return name
 
 
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"not one of {', '.join(sorted(LANGUAGES))}")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_known_language)]
 MetadataKey = Annotated[str, AfterValidator(_own_key)]
 MetadataValue = str | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool
 
@@ -33,17 +41,25 @@ class WireChunk(BaseModel):
 
 
 class ChunkBatch(BaseModel):
-    """The body of ``POST …/documents``: what to store, and then what to remove."""
+    """The body of ``POST …/documents``: what to store, and then what to remove.
+
+    ``languages`` are those of the collection, detected where they are not given.
+    """
 
     documents: Annotated[list[WireChunk], Field(max_length=1000)] = []
     remove: Annotated[list[str], Field(max_length=100_000)] = []
+    languages: Annotated[list[Language], Field(max_length=8)] = []
 
     @classmethod
-    def of(cls, chunks: Iterable[Chunk], remove: Iterable[str]) -> Self:
+    def of(
+        cls, chunks: Iterable[Chunk], remove: Iterable[str], languages: Iterable[str] = ()
+    ) -> Self:
         """Return the batch that stores ``chunks`` and removes the ids ``remove``."""
         # What cannot be stored is refused by the server, with its own words.
         documents = [WireChunk.model_construct(**asdict(chunk)) for chunk in chunks]
-        return cls.model_construct(documents=documents, remove=list(remove))
+        return cls.model_construct(
+            documents=documents, remove=list(remove), languages=list(languages)
+        )
 
     def chunks(self) -> list[Chunk]:
         """Return the documents as chunks."""

@@ -16,7 +16,7 @@ async def test_collections_are_listed_shown_and_deleted(folder: Path) -> None:
     write_town(folder)
     assert (await command(folder, "ingest", "town.md", "--collection", "town")).code == 0
     listed = (await command(folder, "collections", "list")).cells
-    assert listed == [["town", "2", "lexical", "hashed-words-1", "1024"]]
+    assert listed == [["town", "2", "lexical", "hashed-words-1", "1024", "en"]]
     shown = await command(folder, "collections", "show", "town")
     assert re.search(r"^chunks +2$", shown.out, re.MULTILINE)
     assert shown.cells == [["town.md", "2"]]
@@ -25,6 +25,24 @@ async def test_collections_are_listed_shown_and_deleted(folder: Path) -> None:
     assert (await command(folder, "collections", "list")).cells == listed
     assert (await command(folder, "collections", "delete", "town", "--yes")).code == 0
     assert (await command(folder, "collections", "list")).cells == []
+
+
+async def test_the_language_of_documents(folder: Path) -> None:
+    """It is detected; what is given wins, and stays; a wrong one is told the right ones."""
+    (folder / "stadt.md").write_text(
+        "# Bad\n\nDas Bad ist am Montag geschlossen und sonst offen.\n"
+    )
+    arguments = ("ingest", "stadt.md", "--collection", "stadt")
+    for given, expected in [
+        ((), "de"),
+        (("--language", "EN", "--language", "de"), "de, en"),
+        ((), "de, en"),
+    ]:
+        assert (await command(folder, *arguments, *given)).code == 0
+        shown = await command(folder, "collections", "show", "stadt")
+        assert re.search(rf"^languages +{expected}$", shown.out, re.MULTILINE)
+    wrong = await command(folder, *arguments, "--language", "german")
+    assert (wrong.code, "german" in wrong.err, "de, " in wrong.err) == (2, True, True)
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("delete", "--yes")], ids=lambda args: args[0])

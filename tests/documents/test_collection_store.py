@@ -30,7 +30,7 @@ from ..support.server import ADMIN_TOKEN, Running, lexical, running
 pytestmark = pytest.mark.anyio
 
 NUMBERS = count()
-SUMMARY = ("name", "id", "chunks", "embedder", "model", "dimension", "space")
+SUMMARY = ("name", "id", "chunks", "embedder", "model", "dimension", "space", "languages")
 
 
 def chunk(text: str, source: str = "a.md", **metadata: Any) -> Chunk:
@@ -88,6 +88,35 @@ async def test_chunks_are_put_listed_and_found(store: Store, name: str) -> None:
     [passage] = await store.search(name, "hours of the library")
     assert (passage.text, passage.title) == ("library hours", "Über uns")
     assert passage.score > 0.5
+
+
+async def test_the_languages_of_a_collection(store: Store, name: str) -> None:
+    """They are detected from what is loaded first, and from all of it at the end, until given."""
+
+    async def languages() -> list[str]:
+        found: list[str] = (await store.show(name))["languages"]
+        return found
+
+    german = "Das Bad ist am {} geschlossen, und die Bücherei ist offen."
+    await store.put(name, [chunk("The pool is closed on Mondays, and the library is open.")], [])
+    assert await languages() == ["en"]
+    await store.put(name, [chunk(german.format(day)) for day in ("Montag", "Dienstag")], [])
+    assert await languages() == ["en"]
+    await store.put(name, [], [])
+    assert await languages() == ["de"]
+    await store.put(name, [chunk(german.format("Mittwoch"))], [], languages=["sv", "da"])
+    assert await languages() == ["da", "sv"]
+    await store.put(name, [chunk(german.format("Freitag"))], [])
+    await store.put(name, [], [])
+    assert await languages() == ["da", "sv"]
+
+
+async def test_the_language_of_a_collection_of_another_program(
+    store: Store, elsewhere: str
+) -> None:
+    """What does not say a language has none, and is not an error."""
+    shown = await store.show(elsewhere)
+    assert shown["languages"] == []
 
 
 async def test_new_chunks_come_before_old_ones_go(store: Store, name: str) -> None:

@@ -391,7 +391,14 @@ class Recording:
     async def ids(self, collection: str, source: str) -> set[str]:
         return set()
 
-    async def put(self, collection: str, chunks: Sequence[Any], remove: Sequence[str]) -> Stored:
+    async def put(
+        self,
+        collection: str,
+        chunks: Sequence[Any],
+        remove: Sequence[str],
+        *,
+        languages: Sequence[str] = (),
+    ) -> Stored:
         batch = [
             {"id": each.id, "embed": each.embed, "text": each.text, "metadata": each.metadata}
             for each in chunks

@@ -7,19 +7,20 @@ joined, so that it is found however it is written.
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from operator import add
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import Stemmer  # type: ignore[import-not-found]
 
 from ...llm.characters import CJK
+from .collection_language import languages_of
 from .languages import LANGUAGES, NOT_LATIN, STEMMERS
 from .tokenizer import folded
 
-LANGUAGE = "orbit_language"
+__all__ = ["Analyzer", "Token", "analyzer", "languages_of", "unaccented"]
 
 _VERSION = 1
 _LONGEST_KEPT = 40  # strangers choose the words: long ones would fill memory if they were kept
@@ -113,12 +114,6 @@ def analyzer(languages: Sequence[str]) -> Analyzer:
 @lru_cache(maxsize=16)
 def _analyzer(languages: tuple[str, ...]) -> Analyzer:
     return Analyzer(languages)
-
-
-def languages_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the languages of a collection by its metadata; none if nobody knows them."""
-    codes = str(metadata.get(LANGUAGE) or "").split(",")
-    return tuple(sorted({code for code in codes if code in LANGUAGES}))
 
 
 def unaccented(word: str) -> str:

@@ -1,4 +1,16 @@
-"""The languages whose words are understood, by their ISO 639-1 codes."""
+"""The languages whose words are understood, by their ISO 639-1 codes, and telling them apart.
+
+A language is told by its script, or by its stop words, which make up half of every text: a few
+sentences are enough, and nothing has to be downloaded or kept in memory.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+
+from .stop_words import STOP_WORDS
+from .tokenizer import folded
 
 # What the Snowball project calls them; its stemmers are at https://snowballstem.org/algorithms/.
 STEMMERS = {
@@ -24,6 +36,58 @@ STEMMERS = {
     "sv": "swedish",
     "tr": "turkish",
 }
-WITHOUT_STEMS = frozenset({"ja", "ko", "zh"})  # found by pairs of characters
-LANGUAGES = frozenset(STEMMERS) | WITHOUT_STEMS
-NOT_LATIN = frozenset({"ar", "el", "hi", "ru"}) | WITHOUT_STEMS
+# Written without blanks, or with few: found by pairs of characters, and told by these.
+WITHOUT_STEMS = {
+    "ja": "\u3041-\u309f\u30a0-\u30ff",
+    "ko": "\u1100-\u11ff\uac00-\ud7af",
+    "zh": "\u3400-\u4dbf\u4e00-\u9fff",
+}
+LANGUAGES = frozenset(STEMMERS) | frozenset(WITHOUT_STEMS)
+NOT_LATIN = frozenset({"ar", "el", "hi", "ru"}) | frozenset(WITHOUT_STEMS)
+
+_WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0963]+[^\W\d_]*)*")
+_CJK = {code: re.compile(f"[{characters}]") for code, characters in WITHOUT_STEMS.items()}
+_BEGINNING = 2000  # of a text, in characters: it tells as much as all of it
+_SHARE = 0.1  # of the texts that can be told, for a language to be one of the collection's
+_NEAR = 0.8  # of the most stop words: as likely
+
+
+def detected(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the languages that at least a tenth of ``texts`` is in, none if it cannot be told."""
+    scores = [score for text in texts if (score := _scores(text[:_BEGINNING]))]
+    total: Counter[str] = Counter()
+    for score in scores:
+        total.update(score)
+    # Kindred languages share words: in doubt a text is in the language that most others are in.
+    votes = Counter(
+        max(score, key=lambda code: total[code] * (score[code] > max(score.values()) * _NEAR))
+        for score in scores
+    )
+    enough = min(max(2.0, _SHARE * votes.total()), max(votes.values(), default=0))
+    return tuple(sorted(code for code, n in votes.items() if n >= enough))
+
+
+def _scores(text: str) -> dict[str, float]:
+    """Return how much speaks for each language, empty if too little does."""
+    text = folded(text)
+    cjk = {code: len(characters.findall(text)) for code, characters in _CJK.items()}
+    words = _WORD.findall(text)
+    letters = sum(map(len, words))
+    if sum(cjk.values()) > letters / 4:
+        if cjk["ja"] > sum(cjk.values()) / 20:
+            return {"ja": 1.0}
+        return {"ko": 1.0} if cjk["ko"] > cjk["zh"] else {"zh": 1.0}
+    languages = _languages()
+    counts = Counter(code for word in words for code in languages.get(word, ()))
+    if not counts or max(counts.values()) < 2:
+        return {}
+    return {code: count / len(words) for code, count in counts.items()}
+
+
+@cache
+def _languages() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for code, words in STOP_WORDS.items():
+        for word in words.split():
+            found.setdefault(folded(word), []).append(code)
+    return found
