@@ -197,7 +197,7 @@ class Stage:
             "chroma": {"path": str(folder / "chroma"), **apart},
             "retrieval": {"path": str(folder / "words")},
             "database": {"url": f"sqlite+aiosqlite:///{folder}/orbit.db"},
-            "ollama": {"base_url": self.model_url},
+            "ollama": {"base_url": self.model_url, "concurrency": 0},
             "openai": {"sources": "field"},
         }
         path = folder / f"config{_apart(chroma)}.yaml"

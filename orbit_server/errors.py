@@ -38,20 +38,28 @@ class OrbitError(Exception):
     """Base of the errors that this package expects.
 
     ``cause`` is what the operator reads in the log; ``detail`` replaces the class's sentence for
-    the user.
+    the user. ``retry_after`` is in how many seconds it is worth trying again, where that is known.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     sentence: ClassVar[str] = "Something went wrong on our side. Please try again later."
+    retry_after: int | None = None
 
-    def __init__(self, cause: str = "", *, detail: str | None = None) -> None:
+    def __init__(
+        self, cause: str = "", *, detail: str | None = None, retry_after: int | None = None
+    ) -> None:
         self.detail = detail or self.sentence
+        self.retry_after = retry_after or self.retry_after
         super().__init__(cause or self.detail)
 
     def body(self) -> dict[str, str]:
         """Return the JSON object that every failed request is answered with."""
         return {"detail": self.detail, "code": self.code}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with ``body``."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
 class ConfigError(OrbitError):
@@ -181,11 +189,12 @@ class ModelNotFound(ModelError):
 
 
 class ModelBusy(ModelError):
-    """Ollama's queue is full."""
+    """The queue for the model is full, our own or Ollama's."""
 
     status = 503
     code = "model_busy"
     sentence = "The language model is busy. Please try again in a moment."
+    retry_after = 5
 
 
 class ModelUnreachable(ModelError):

@@ -59,10 +59,12 @@ class Services:
         address: str | None = None,
         certificate: Certificate | None = None,
         rules: SafetyRules | None = None,
+        workers: int = 1,
     ) -> None:
         self.certificate = certificate
         self.opened = False
         self.ollama = llm.build(config.ollama)
+        self.queue = llm.build_queue(config.ollama, workers=workers)
         self.chroma = chroma.build(config.chroma, address=address)
         self.keys = Keys(config.database.url, prefix=config.api_keys.prefix)
         self.shipper = (
@@ -78,6 +80,8 @@ class Services:
         self.metrics = Metrics(
             waiting=lambda: self.chatlog.waiting,
             lost=lambda: self.chatlog.lost,
+            queued=lambda: self.queue.waiting,
+            refused=lambda: self.queue.refused,
             shipper_lag=self.shipper.lag if self.shipper else None,
             rejected=self.shipper.rejected if self.shipper else lambda: 0,
         )
@@ -130,6 +134,7 @@ class Services:
             rerank=self.reranker,
             complete=ollama.complete,
             chat=ollama.chat,
+            queue=self.queue.place,
         )
         policy = Policy(
             self.keys.verify,

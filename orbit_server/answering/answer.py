@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
 from ..llm.protocols import TextStream
@@ -12,6 +12,7 @@ from .extractive import FixedText
 
 Retrieve = Callable[[Question, str], Awaitable[Retrieved]]
 Generate = Callable[[Question, Sequence[Passage]], TextStream]
+Place = Callable[[], AbstractAsyncContextManager[object]]
 
 
 class Answer:
@@ -20,6 +21,8 @@ class Answer:
     The first step searches and opens the model's stream; leaving the ``async with`` closes it,
     whatever happened. When nothing relevant is found, ``nothing_found`` is the answer and no model
     is asked. ``small_talk`` is the answer to what needs no documents; then nothing is searched.
+    ``place`` gives a place in the queue for the model: it raises where that is full, before
+    anything is searched; entering the place may take long.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class Answer:
         generate: Generate,
         nothing_found: str,
         small_talk: TextStream | None = None,
+        place: Place | None = None,
     ) -> None:
         self.question = question
         self.collection = collection
@@ -40,6 +44,7 @@ class Answer:
         self._generate = generate
         self._nothing_found = nothing_found
         self._small_talk = small_talk
+        self._place = place
         self._stream: TextStream | None = None
         self._stack = AsyncExitStack()
         self._started = time.perf_counter()
@@ -58,11 +63,22 @@ class Answer:
         return self._first() if self._stream is None else self._stream.__anext__()
 
     async def _first(self) -> list[str]:
+        fixed = isinstance(self._small_talk, FixedText)
+        place = self._place() if self._place is not None and not fixed else None
         stream = self._small_talk or await self._from_passages()
+        if place is not None and not isinstance(stream, FixedText):
+            await self._wait_for(place)
         self._stream = await self._stack.enter_async_context(stream)
         pieces = await stream.__anext__()
         self._timings_ms["first_token"] = self._elapsed()
         return pieces
+
+    async def _wait_for(self, place: AbstractAsyncContextManager[object]) -> None:
+        started = time.perf_counter()
+        try:
+            await self._stack.enter_async_context(place)
+        finally:
+            self._timings_ms["queue"] = round((time.perf_counter() - started) * 1000, 1)
 
     async def _from_passages(self) -> TextStream:
         retrieved = await self._retrieve(self.question, self.collection)

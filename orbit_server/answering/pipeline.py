@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from .extractive import FixedText, extractive_answer
 logger = logging.getLogger(__name__)
 
 Rerank = Callable[[str, Sequence[Passage]], Awaitable[list[Passage]]]
+Queue = Callable[[str], AbstractAsyncContextManager[object]]
 
 
 class Pipeline:
@@ -28,7 +29,8 @@ class Pipeline:
     Nothing in it changes once it is built, but for a pause of a slow step: a new configuration
     needs a new pipeline, and an answer that has begun keeps the one it began with. ``search`` finds
     passages in a collection, ``rerank`` puts them in a better order, ``complete`` and ``chat`` ask
-    the language model.
+    the language model. ``queue`` gives an owner a place among those whose answers are written now;
+    the short calls of ``complete`` need none.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class Pipeline:
         complete: Complete,
         chat: Chat,
         rerank: Rerank | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self._config = config
         self._search, self._rerank = search, rerank
-        self._complete, self._chat = complete, chat
+        self._complete, self._chat, self._queue = complete, chat, queue
         self._system = config.answer.system_prompt
         self._by_model = config.answer.provider == "ollama"
         ollama = config.ollama
@@ -56,12 +59,17 @@ class Pipeline:
         return self._config.answer.provider, self._config.ollama.model if self._by_model else None
 
     def answer(
-        self, question: Question, collection: str, *, search: Retrieve | None = None
+        self,
+        question: Question,
+        collection: str,
+        *,
+        owner: str = "",
+        search: Retrieve | None = None,
     ) -> Answer:
         """Return the answer to ``question`` from ``collection``; it runs when it is iterated.
 
-        ``search`` replaces the pipeline's own. Small talk is answered without it, unless the
-        configuration wants it searched like a question.
+        ``owner`` is whose turn in the queue it takes. ``search`` replaces the pipeline's own. Small
+        talk is answered without it, unless the configuration wants it searched like a question.
         """
         return Answer(
             question,
@@ -70,6 +78,7 @@ class Pipeline:
             generate=self.generate if self._by_model else extractive_answer,
             nothing_found=self._config.answer.no_results_message,
             small_talk=self._small_talk(question),
+            place=partial(self._queue, owner) if self._queue and self._by_model else None,
         )
 
     def _small_talk(self, question: Question) -> TextStream | None:

@@ -77,7 +77,7 @@ def answer_response(
     state: dict[str, Any] = request.scope["state"]
     question: Question = state["question"]
     caller: Key = state["caller"]
-    answer = services.pipeline.answer(question, caller.collection)
+    answer = services.pipeline.answer(question, caller.collection, owner=caller.id)
     if stream:
         services.metrics.stream_begins()
 

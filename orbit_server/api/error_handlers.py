@@ -28,7 +28,7 @@ async def answer_error(request: Request, error: OrbitError) -> Response:
     body = error.body()
     if admin:
         body["cause"] = str(error)  # the holder of the admin token is the operator
-    return JSONResponse(body, status_code=error.status)
+    return JSONResponse(body, status_code=error.status, headers=error.headers())
 
 
 def note(request: Request, error: OrbitError) -> None:

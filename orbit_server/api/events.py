@@ -49,7 +49,9 @@ class ChatFormat:
         """Return the last event, after one with ``text`` and the code of ``error`` if any."""
         if error is None:
             return done_event(**closing)
-        failed = {"error": error.code, "finish_reason": "error"}
+        failed: dict[str, Any] = {"error": error.code, "finish_reason": "error"}
+        if error.retry_after is not None:
+            failed["retry_after"] = error.retry_after
         return event(text, error=error.code) + done_event(**closing | failed)
 
 

@@ -119,8 +119,9 @@ def error_object(
 
 
 def error_headers(error: OrbitError) -> dict[str, str]:
-    """Return the headers that keep a client from trying again in vain."""
-    return {"x-should-retry": "false"} if isinstance(error, _USELESS_TO_RETRY) else {}
+    """Return the headers that say whether and when a client should try again."""
+    useless = {"x-should-retry": "false"} if isinstance(error, _USELESS_TO_RETRY) else {}
+    return error.headers() | useless
 
 
 def _sources(sources: list[dict[str, Any]]) -> dict[str, Any]:

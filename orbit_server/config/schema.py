@@ -230,6 +230,13 @@ class OllamaConfig(Section):
     read_timeout: Seconds = setting(
         300, "Longest silence in seconds between two pieces, loading the model included."
     )
+    concurrency: Annotated[int, whole(0, 10_000)] = setting(
+        4, "Answers written at once, best Ollama's OLLAMA_NUM_PARALLEL or a few more; 0 for any."
+    )
+    queue: Annotated[int, whole(0, 100_000)] = setting(
+        64, "Answers that may wait for that, the keys taking turns; more are refused as busy."
+    )
+    queue_timeout: Seconds = rare(120, "Seconds an answer may wait for its turn.")
 
     @property
     def options(self) -> dict[str, float]:

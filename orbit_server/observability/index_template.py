@@ -21,7 +21,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "orbit.sources.relevance": {"type": "float"},
     **{
         f"orbit.timings_ms.{step}": {"type": "float"}
-        for step in ("moderation", "embedding", "search", "rerank", "first_token", "total")
+        for step in ("moderation", "embedding", "search", "rerank", "queue", "first_token", "total")
     },
     **dict.fromkeys(
         (

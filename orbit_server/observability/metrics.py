@@ -40,10 +40,11 @@ class Metrics:
     """The metrics of one application, in a registry of its own.
 
     ``waiting`` and ``lost`` return how many lines of the chat log are queued now and were lost so
-    far; ``shipper_lag`` how many lines and bytes of it are not yet in Elasticsearch, ``rejected``
-    how many lines it did not take. These two are called in a thread at each scrape, and without
-    ``shipper_lag`` there is no metric of a shipper. In ``async with``, a task samples every
-    ``watch_seconds``, and thereby measures how late the event loop is.
+    far; ``queued`` and ``refused`` how many answers wait for the model now and found no room in its
+    queue so far; ``shipper_lag`` how many lines and bytes of the log are not yet in Elasticsearch,
+    ``rejected`` how many lines it did not take. These two are called in a thread at each scrape,
+    and without ``shipper_lag`` there is no metric of a shipper. In ``async with``, a task samples
+    every ``watch_seconds``, and thereby measures how late the event loop is.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Metrics:
         *,
         waiting: Callable[[], int] = lambda: 0,
         lost: Callable[[], int] = lambda: 0,
+        queued: Callable[[], int] = lambda: 0,
+        refused: Callable[[], int] = lambda: 0,
         shipper_lag: Callable[[], tuple[int, int]] | None = None,
         rejected: Callable[[], int] = lambda: 0,
         watch_seconds: float = 0.5,
@@ -59,6 +62,8 @@ class Metrics:
         self._watch_seconds = watch_seconds
         self._waiting, self._lost, self._shipper_lag = waiting, lost, shipper_lag
         self._lost_before = 0
+        self._queued, self._refused = queued, refused
+        self._refused_before = 0
         self._watching: asyncio.Task[None] | None = None
         self._asked = asyncio.Lock()
         self._registry = registry = CollectorRegistry()
@@ -93,6 +98,13 @@ class Metrics:
             "tokens_per_second", "How fast each answer was written, from its first text.", _RATES
         )
         self._streams = gauge("streams_open", "Streams that are being sent.")
+        self._queue_wait = histogram(
+            "queue_seconds", "How long answers waited for the model's turn.", _LONG
+        )
+        self._queue_waiting = gauge("queue_waiting", "Answers that wait for the model now.")
+        self._queue_refused = counter(
+            "queue_refused", "Answers refused since the queue was full, or its wait too long."
+        )
         self._verdicts = counter("verdicts", "Safety verdicts.", "verdict", "reason")
         self._verdicts_cached = counter("verdicts_cached", "Those of them known from before.")
         self._loop_lag = histogram(
@@ -157,6 +169,8 @@ class Metrics:
         """
         steps = dict(timings_ms)
         total = steps.pop("total") / 1000
+        if "queue" in steps:
+            self._queue_wait.observe(steps.pop("queue") / 1000)
         self._answer.labels(outcome).observe(total)
         if result is not None:
             self._results.labels(result).inc()
@@ -194,6 +208,10 @@ class Metrics:
         lost, before = self._lost(), self._lost_before
         self._lost_before = lost
         self._log_lost.inc(lost - before)
+        self._queue_waiting.set(self._queued())
+        refused, before = self._refused(), self._refused_before
+        self._refused_before = refused
+        self._queue_refused.inc(refused - before)
 
     async def _watch(self) -> None:
         now = asyncio.get_running_loop().time

@@ -33,11 +33,13 @@ class Accepted:
     """Configuration, rules and certificate to start with, instead of re-reading files.
 
     ``rules`` and ``pair`` (PEM of certificate chain and key) are read where they are ``None``.
+    ``workers`` is how many processes serve.
     """
 
     config: Config
     rules: SafetyRules | None = None
     pair: tuple[bytes, bytes] | None = None
+    workers: int = 1
 
 
 LoadConfig = Callable[[], Config]
@@ -96,7 +98,11 @@ async def serve(
         if certificate is not None:
             settings["ssl_context_factory"] = lambda *_: certificate.context
         services = Services(
-            config, address=address(config), certificate=certificate, rules=accepted.rules
+            config,
+            address=address(config),
+            certificate=certificate,
+            rules=accepted.rules,
+            workers=accepted.workers,
         )
         try:
             async with heartbeat(alive), services:

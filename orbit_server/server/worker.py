@@ -1,6 +1,7 @@
 """Serving in several processes: what the supervisor is given, and what each worker runs."""
 
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from .. import llm
 from ..config.loader import Config, load
 from ..config.schema import ChromaConfig
 from ..errors import ConfigError
@@ -24,6 +26,8 @@ from .supervisor import Supervisor
 from .systemd import SystemdNotifier
 from .worker_link import BEAT, READY, Parent
 from .worker_slot import SILENCE_SECONDS, Work
+
+logger = logging.getLogger(__name__)
 
 
 def run_workers(
@@ -65,6 +69,9 @@ def run_workers(
         def ready() -> None:
             notifier.notify("READY=1")
             url = address(config)
+            if config.ollama.concurrency:
+                most = llm.share(config.ollama.concurrency, count)
+                logger.info("each worker lets Ollama write at most %d answers at once", most)
             print(f"ORBIT server answers at {url}, with {count} workers", flush=True)
 
         def reload() -> None:
@@ -82,7 +89,7 @@ def run_workers(
 
         def next_work() -> Work:
             pair = certificate.accepted if certificate else None
-            return partial(run_worker, Accepted(config, rules, pair), load_config)
+            return partial(run_worker, Accepted(config, rules, pair, workers=count), load_config)
 
         supervisor = Supervisor(
             count,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
 import pytest
@@ -165,3 +166,48 @@ def test_long_excerpts_are_cut_at_a_word() -> None:
     excerpt = passage("word " * 200).public()["excerpt"]
     assert len(excerpt) <= 245
     assert excerpt.endswith("word …")
+
+
+@pytest.mark.parametrize("found", [[passage("At nine.")], []], ids=["found", "nothing"])
+async def test_waits_for_its_place(found: list[Passage]) -> None:
+    """Room is asked for before the search; only what the model is to word waits, and is timed."""
+    steps: list[str] = []
+    model = Model(["At nine."])
+
+    @asynccontextmanager
+    async def waiting() -> AsyncIterator[None]:
+        steps.append("wait")
+        await asyncio.sleep(0.01)
+        yield
+        assert model.open == 0
+        steps.append("left")
+
+    def place() -> AbstractAsyncContextManager[None]:
+        steps.append("ask")
+        return waiting()
+
+    async def retrieve(question: Question, collection: str) -> Retrieved:
+        steps.append("search")
+        return Retrieved(found)
+
+    told = Answer(QUESTION, "t", retrieve=retrieve, generate=model, nothing_found="-", place=place)
+    async with told:
+        await anext(told)
+    assert steps == ["ask", "search", *(["wait", "left"] if found else [])]
+    assert (told.timings().get("queue", 0) >= 10) == bool(found)
+
+
+async def test_no_room_means_no_search() -> None:
+    """A refusal costs neither a search nor a call of the model."""
+
+    def place() -> AbstractAsyncContextManager[None]:
+        raise ModelBusy("full")
+
+    async def retrieve(question: Question, collection: str) -> Retrieved:
+        raise AssertionError("searched in vain")
+
+    model = Model(["never"])
+    told = Answer(QUESTION, "t", retrieve=retrieve, generate=model, nothing_found="-", place=place)
+    async with told:
+        with pytest.raises(ModelBusy):
+            await anext(told)

@@ -37,7 +37,9 @@ ROOT = Path(__file__).resolve().parents[2]
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file, which opens heads early and pings every second."""
     folder = tmp_path_factory.mktemp("streaming")
-    async with open_town(folder, chat__head_timeout=0.2, chat__ping_seconds=1) as town:
+    async with open_town(
+        folder, chat__head_timeout=0.2, chat__ping_seconds=1, ollama__concurrency=0
+    ) as town:
         yield town
 
 
@@ -271,7 +273,7 @@ async def program(
         headers = await server.key("town")
     settings = {
         "general": {"host": "127.0.0.1", "port": port, "drain_seconds": drain},
-        "ollama": {"base_url": ollama.url},
+        "ollama": {"base_url": ollama.url, "concurrency": 0},
         "chroma": {"path": str(folder / "chroma")},
         "database": {"url": config.database.url},
         "logging": {"file": {"directory": str(folder / "logs")}},

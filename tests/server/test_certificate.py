@@ -716,7 +716,7 @@ async def test_refresh(files: Files, log: Callable[[], list[str]]) -> None:
 async def secure_town(folder: Path, certificate: Certificate) -> AsyncIterator[ChatServer]:
     """Run a chat server with HTTPS, and an Ollama, and a client that trusts the authority."""
     async with OllamaStandIn() as ollama:
-        config = configuration(folder, ollama__base_url=ollama.url)
+        config = configuration(folder, ollama__base_url=ollama.url, ollama__concurrency=0)
         async with (
             Services(config, certificate=certificate) as services,
             serving(

@@ -174,7 +174,7 @@ async def test_guest(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     async with OllamaStandIn() as ollama:
-        settings = {**SETTINGS, "ollama": {"base_url": ollama.url}}
+        settings = {**SETTINGS, "ollama": {"base_url": ollama.url, "concurrency": 0}}
         (tmp_path / "orbit.yaml").write_text(yaml.safe_dump(settings))
         host = section(framework, "python")
         async with guest(tmp_path, loaded, host, COMMANDS[server]) as running:

@@ -211,6 +211,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatSe
             config = configuration(
                 tmp_path_factory.mktemp("town"),
                 ollama__base_url=ollama.url,
+                ollama__concurrency=0,
                 answer__no_results_message=NOTHING,
             )
             # Not kept alive: the server may end an idle connection just as a request goes into it.

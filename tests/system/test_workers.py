@@ -94,7 +94,7 @@ async def set_up(folder: Path, number: int, **sections: Any) -> AsyncIterator[Se
     async with OllamaStandIn() as ollama:
         ollama.reply = REPLY
         settings = {
-            "ollama": {"base_url": ollama.url},
+            "ollama": {"base_url": ollama.url, "concurrency": 0},
             "answer": {"provider": "ollama"},
             "general": {"drain_seconds": 30},
             **sections,
