@@ -20,7 +20,7 @@ from pydantic import (
 
 from ..errors import OrbitError
 from ..types import Passage
-from .ranking import Candidate, SearchSettings, rank, relevance_score
+from .ranking import COMPARED_WEIGHTS, Candidate, SearchSettings, rank, relevance_score
 
 Search = Callable[[str], Awaitable[Sequence[Candidate]]]
 
@@ -125,7 +125,7 @@ async def evaluate(
         found.append(await search(each.question))
         advanced()
     rows = [("dense", 1.0), ("BM25", 0.0), ("hybrid", settings.dense_weight)]
-    rows += [("hybrid", w) for w in (0.3, 0.5, 0.7) if w != settings.dense_weight]
+    rows += [("hybrid", w) for w in COMPARED_WEIGHTS if w != settings.dense_weight]
     return [_metrics(name, weight, asked, found, settings) for name, weight in rows]
 
 

@@ -1,19 +1,17 @@
 """A question and a collection become passages that may answer it, best first.
 
-Meaning and words are searched at once: vectors in Chroma, BM25 beside it. Each score is scaled over
-the candidates to 0..1, and a passage's rank follows from the weighted sum. Whether anything is
-relevant at all is another question: relevance = cosine similarity + 0.5 × the share of the
-question's IDF mass that the passage contains, which separated answerable from out-of-domain
-questions best.
+Meaning and words are searched: vectors in Chroma, BM25 beside it. The scores of each are scaled to
+0..1, and a passage's rank follows from the weighted sum; the best are read, and nothing else.
+Whether anything is relevant at all is another question: relevance = cosine similarity + 0.5 × the
+share of the question's IDF mass that the passage contains, which separated answerable from
+out-of-domain questions best.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import ModelError, SearchError
 from ..types import Passage, Question, Retrieved
@@ -23,11 +21,13 @@ from .duplicates import Distinct
 from .embedders import Embedder, QuestionVectors, check_embedder
 from .mending import IndexMender
 from .ranking import (
+    COMPARED_WEIGHTS,
     Candidate,
     EmbedderDefaults,
     Scored,
     SearchSettings,
     best_first,
+    best_of_any,
     rank_scores,
     relevance_score,
     similarity,
@@ -36,6 +36,7 @@ from .ranking import (
 logger = logging.getLogger(__name__)
 
 THRESHOLD = "orbit_threshold"
+_DEPTH = 10
 _COVERAGE_WEIGHT = 0.5
 _RELEVANT = 0.6
 _DEFAULTS = {
@@ -43,6 +44,30 @@ _DEFAULTS = {
     "all-minilm": EmbedderDefaults(0.61, 0.7),
 }
 _UNMEASURED = EmbedderDefaults(0.5, 0.7, measured=False)
+
+
+class _Asked(NamedTuple):
+    """A question, and what is known before its collection is searched by meaning.
+
+    ``vector`` is None where the model refuses the question.
+    """
+
+    text: str
+    request_id: str | None
+    collection: Collection
+    vector: list[float] | None
+    hits: list[Hit]
+    embedding_ms: float
+    search_ms: float
+
+    def scored(self, nearest: Sequence[Record]) -> list[Scored]:
+        """Return what both searches found."""
+        bm25 = {hit.id: hit.score for hit in self.hits}
+        near = [
+            Scored(each.id, _cosine(each, self.collection), bm25.pop(each.id, None))
+            for each in nearest
+        ]
+        return near + [Scored(id, None, score) for id, score in bm25.items()]
 
 
 class Retrieval:
@@ -83,81 +108,83 @@ class Retrieval:
 
         Raises the ``SearchError`` family, ``EmbedderMismatch`` before anything is embedded.
         """
-        timings: dict[str, float] = {}
-        text, request_id = question.message, question.request_id
-        scored, searched = await self._scored(text, collection, timings, request_id)
+        asked = await self._asked(question.message, collection, question.request_id)
         started = time.perf_counter()
-        ranking = rank_scores(scored, self.dense_weight)
-        ranked = best_first(scored, self.dense_weight)
-        candidates = await self._distinct(ranked, text, searched, request_id)
-        timings["search"] += _milliseconds(started, time.perf_counter())
-        passages = [
-            replace(each.passage, rank_score=ranking[each.passage.id]) for each in candidates
-        ]
-        confidence, relevance = self.thresholds(searched.metadata)
+        weight = self.dense_weight if asked.vector is not None else 0.0
+        ranked, read = await self._search(
+            asked, lambda scored: best_first(scored, weight), 2 * self.top_k
+        )
+        found = await self._judged(asked, await self._distinct(asked, ranked, read))
+        ranking = rank_scores(ranked, weight)
+        passages = [replace(each.passage, rank_score=ranking[each.passage.id]) for each in found]
+        confidence, relevance = self.thresholds(asked.collection.metadata)
         if relevance_score(passages) < confidence:
             passages = []
-        return Retrieved([passage for passage in passages if passage.score >= relevance], timings)
+        searching = asked.search_ms + _milliseconds(started, time.perf_counter())
+        return Retrieved(
+            [passage for passage in passages if passage.score >= relevance],
+            {"embedding": asked.embedding_ms, "search": round(searching, 1)},
+        )
 
     async def find(
         self, text: str, collection: str, *, request_id: str | None = None
     ) -> tuple[list[Candidate], Collection]:
-        """Return all candidates for ``text``, nearest first, and the collection as searched."""
-        scored, searched = await self._scored(text, collection, {}, request_id)
-        scored.sort(key=lambda each: -each.dense)
-        return await self._read(scored, text, searched, request_id), searched
+        """Return the best candidates for ``text``, nearest first, and the collection as searched.
 
-    async def _scored(
-        self, text: str, collection: str, timings: dict[str, float], request_id: str | None
-    ) -> tuple[list[Scored], Collection]:
-        """Search by both; what has to be read of the documents is decided by the scores."""
+        These are the ones that ``rank`` needs for its first ten, or ``top_k``, at any of
+        ``COMPARED_WEIGHTS``, by one half alone, or at the weight in force.
+        """
+        asked = await self._asked(text, collection, request_id)
+        weights, depth = {1.0, 0.0, *COMPARED_WEIGHTS, self.dense_weight}, max(_DEPTH, self.top_k)
+        chosen, read = await self._search(asked, lambda scored: best_of_any(scored, weights, depth))
+        passages = {record.id: passage(record, asked.collection) for record in read}
+        there = [(each, passages[each.id]) for each in chosen if each.id in passages]
+        found = await self._judged(asked, there)
+        return sorted(found, key=lambda each: -each.dense), asked.collection
+
+    async def _asked(self, text: str, collection: str, request_id: str | None) -> _Asked:
+        """Embed a question, and search it by words."""
         stored = await self.chroma.collection(collection)
         check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
         vector, _, reason = await self._question_vector(text)
         embedded = time.perf_counter()
+        hits = await self._hits(stored, text)
         if vector is None:
             logger.warning(
                 "the embedding model refuses a question, which words alone answer: %s",
                 reason,
                 extra={"request_id": request_id},
             )
-            by_words = await self._by_words(stored, text, reason, request_id)
-            timings["embedding"] = _milliseconds(started, embedded)
-            timings["search"] = _milliseconds(embedded, time.perf_counter())
-            return by_words, stored
-        records, hits = await asyncio.gather(
-            self.chroma.query(
-                collection, vector, n=self.candidates, bare=True, request_id=request_id
-            ),
-            self._hits(stored, text),
-        )
-        near = {record.id for record in records}
-        if far := [hit.id for hit in hits if hit.id not in near]:
-            records += await self._among(far, collection, vector, request_id)
-        searched = await self.chroma.collection(collection)
-        if searched.id != stored.id:
-            # Deleted and made anew while we searched: it may have another embedder now.
-            check_embedder(searched.metadata, self.embedder, collection)
-        timings["embedding"] = _milliseconds(started, embedded)
-        timings["search"] = _milliseconds(embedded, time.perf_counter())
-        bm25 = {hit.id: hit.score for hit in hits}
-        return [
-            Scored(record.id, _cosine(record, searched), bm25.get(record.id)) for record in records
-        ], searched
+            if not hits and not await self.mender.is_complete(stored):
+                raise ModelError(reason)  # neither search can tell that there is nothing
+        took = _milliseconds(started, embedded), _milliseconds(embedded, time.perf_counter())
+        return _Asked(text, request_id, stored, vector, hits, *took)
 
-    async def _by_words(
-        self, stored: Collection, text: str, reason: str, request_id: str | None
-    ) -> list[Scored]:
-        """Search by words where there is no vector: their share stands for the cosine as well."""
-        hits = await self._hits(stored, text)
-        if not hits and not await self.mender.is_complete(stored):
-            raise ModelError(reason)  # neither search can tell that there is nothing
-        bare = [Scored(hit.id, 0.0, hit.score) for hit in hits]
-        return [
-            Scored(each.passage.id, each.passage.score / _COVERAGE_WEIGHT, each.bm25)
-            for each in await self._read(bare, text, stored, request_id)
-        ]
+    async def _search(
+        self,
+        asked: _Asked,
+        order: Callable[[list[Scored]], list[Scored]],
+        depth: int | None = None,
+    ) -> tuple[list[Scored], list[Record]]:
+        """Search by meaning, and put what both searches found in ``order``; read the first."""
+        name, ordered = asked.collection.name, list[Scored]()
+
+        def choose(nearest: list[Record]) -> list[str]:
+            ordered[:] = order(asked.scored(nearest))
+            return [each.id for each in ordered[:depth]]
+
+        if asked.vector is None:
+            ids = choose([])
+            return ordered, await self.chroma.get(name, ids=ids, request_id=asked.request_id)
+        _, read = await self.chroma.search(
+            name, asked.vector, n=self.candidates, choose=choose, request_id=asked.request_id
+        )
+        searched = await self.chroma.collection(name)
+        if searched.id != asked.collection.id:
+            # Deleted and made anew while we searched: it may have another embedder now.
+            check_embedder(searched.metadata, self.embedder, name)
+        return ordered, read
 
     async def _hits(self, stored: Collection, text: str) -> list[Hit]:
         """Search by words, where their index is complete; a part of it would mislead."""
@@ -170,54 +197,53 @@ class Retrieval:
             return []
 
     async def _distinct(
-        self, ranked: Sequence[Scored], text: str, searched: Collection, request_id: str | None
-    ) -> list[Candidate]:
-        """Read the ``top_k`` best passages; of those that say the same only the first counts."""
-        seen, distinct = Distinct(text), list[Candidate]()
-        while ranked and (missing := self.top_k - len(distinct)) > 0:
-            read = await self._read(ranked[:missing], text, searched, request_id)
-            distinct += [each for each in read if seen.add(each.passage.text, each.passage.title)]
-            ranked = ranked[missing:]
-        return distinct
+        self, asked: _Asked, ranked: Sequence[Scored], read: Sequence[Record]
+    ) -> list[tuple[Scored, Passage]]:
+        """Return the ``top_k`` best passages; of those that say the same only the first counts.
 
-    async def _read(
-        self, scored: Sequence[Scored], text: str, searched: Collection, request_id: str | None
-    ) -> list[Candidate]:
-        """Read the passages of ``scored``, in its order; what was deleted meanwhile is left out."""
-        ids = [each.id for each in scored]
-        records = await self.chroma.get(searched.name, ids=ids, request_id=request_id)
-        read = {record.id: passage(record, searched) for record in records}
-        there = [each for each in scored if each.id in read]
-        texts = [f"{read[each.id].title}\n{read[each.id].text}" for each in there]
-        try:
-            shares = await self.lexical.coverage(searched.id, text, texts)
-        except SearchError as error:
-            self.mender.distrust(searched, str(error))
-            shares = await self.lexical.coverage(NO_INDEX, text, texts)
-        return [
-            Candidate(
-                replace(read[each.id], score=each.dense + _COVERAGE_WEIGHT * share),
-                dense=each.dense,
-                bm25=each.bm25,
+        Only where many do is there more to read. What was deleted meanwhile is left out.
+        """
+        seen, distinct = Distinct(asked.text), list[tuple[Scored, Passage]]()
+        depth = 2 * self.top_k
+        while True:
+            passages = {record.id: passage(record, asked.collection) for record in read}
+            for each in ranked[:depth]:
+                found = passages.get(each.id)
+                if found is not None and seen.add(found.text, found.title):
+                    distinct.append((each, found))
+                if len(distinct) == self.top_k:
+                    return distinct
+            ranked = ranked[depth:]
+            if not ranked:
+                return distinct
+            read = await self.chroma.get(
+                asked.collection.name,
+                ids=[each.id for each in ranked[:depth]],
+                vector=asked.vector,
+                request_id=asked.request_id,
             )
-            for each, share in zip(there, shares, strict=True)
-        ]
 
-    async def _among(
-        self, ids: list[str], collection: str, vector: list[float], request_id: str | None
-    ) -> list[Record]:
-        among = partial(self.chroma.query, collection, vector, bare=True, request_id=request_id)
+    async def _judged(
+        self, asked: _Asked, found: Sequence[tuple[Scored, Passage]]
+    ) -> list[Candidate]:
+        """Return what was found with its relevance; where there is no vector, by words alone.
+
+        Then the share of the question's words stands for the cosine as well.
+        """
+        collection, by_words = asked.collection, asked.vector is None
+        texts = [f"{each.title}\n{each.text}" for _, each in found]
         try:
-            return await among(n=len(ids), ids=ids)
+            shares = await self.lexical.coverage(collection.id, asked.text, texts)
         except SearchError as error:
-            # Chroma fails as a whole when one of the ids is gone, as it is for a moment whenever
-            # documents are loaded or removed: the word index is written first, or last.
-            if type(error) is not SearchError:
-                raise
-            there = await self.chroma.get(collection, ids=ids, request_id=request_id)
-            if len(there) == len(ids):
-                raise
-        return await among(n=len(there), ids=[record.id for record in there]) if there else []
+            self.mender.distrust(collection, str(error))
+            shares = await self.lexical.coverage(NO_INDEX, asked.text, texts)
+        judged = []
+        for (scored, each), share in zip(found, shares, strict=True):
+            dense = share if by_words else each.score
+            relevant = replace(each, score=dense + _COVERAGE_WEIGHT * share)
+            near = scored.dense is not None
+            judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, near=near))
+        return judged
 
     def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
         """Return what the best passage must score, and every other one.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,16 @@ from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.embedders import embedder_metadata
 from orbit_server.retrieval.evaluation import evaluate, read_questions
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder, hashed_words
-from orbit_server.retrieval.ranking import Candidate, rank, relevance_score, similarity
+from orbit_server.retrieval.ranking import (
+    Candidate,
+    Scored,
+    best_first,
+    best_of_any,
+    rank,
+    rank_scores,
+    relevance_score,
+    similarity,
+)
 from orbit_server.retrieval.retriever import THRESHOLD, Retrieval
 from orbit_server.services import Services
 from orbit_server.types import Passage, Question
@@ -130,6 +140,27 @@ def test_the_ends_of_the_weight(candidates: list[Candidate]) -> None:
         assert bm25[order(candidates, 0.0)[0]] == pytest.approx(max(bm25.values()))
 
 
+SCORED = st.lists(
+    st.tuples(SCORES, st.floats(0, 50), st.sampled_from(["near", "words", "both"])), max_size=60
+).map(
+    lambda found: [
+        Scored(str(n), None if by == "words" else dense, None if by == "near" else bm25)
+        for n, (dense, bm25, by) in enumerate(found)
+    ]
+)
+
+
+@given(SCORED, WEIGHTS)
+def test_a_few_are_enough_to_compare_weights(scored: list[Scored], weight: float) -> None:
+    """The first five of all, with their scores, are those of the few that are kept."""
+    kept = best_of_any(scored, (weight, 0.2, 0.8), 5)
+    for each in (weight, 0.2, 0.8):
+        first = best_first(scored, each)[:5]
+        assert best_first(kept, each)[:5] == first
+        among_few, among_all = rank_scores(kept, each), rank_scores(scored, each)
+        assert all(among_few[one.id] == among_all[one.id] for one in first)
+
+
 def test_the_weight_decides() -> None:
     """What is near and what shares words change places as the weight moves."""
     candidates = [candidate("near", 0.9, 1.0), candidate("words", 0.2, 9.0), candidate("far", 0.1)]
@@ -149,6 +180,16 @@ def test_nothing_found_signals_nothing() -> None:
 def test_every_metric_gives_the_cosine(space: str, distance: float) -> None:
     """Two unit vectors with a cosine of 0.75 have these distances."""
     assert similarity(distance, space) == pytest.approx(0.75)
+
+
+def test_what_one_half_did_not_find_has_nothing_from_it() -> None:
+    """A passage that only words found is behind the farthest of the near ones at full weight."""
+    scored = [Scored("near", 0.9, None), Scored("far", 0.2, None), Scored("words", None, 9.0)]
+    assert [each.id for each in best_first(scored, 1.0)] == ["near", "far", "words"]
+    assert rank_scores(scored, 0.7) == pytest.approx({"near": 0.7, "far": 0.0, "words": 0.3})
+    known = [candidate("near", 0.9), candidate("far", 0.2)]
+    words = replace(candidate("words", 0.1, 9.0), near=False)
+    assert order([*known, words], 0.7) == ["near", "words", "far"]
 
 
 # -- thresholds -------------------------------------------------------------------------------
@@ -279,6 +320,35 @@ async def test_what_only_words_find_has_its_own_cosine(town: ChatServer) -> None
         assert each.dense == pytest.approx(math.fsum(a * b for a, b in vectors), abs=1e-5)
 
 
+class Counting:
+    """A Chroma that writes down what is asked of its records."""
+
+    def __init__(self, chroma: Chroma) -> None:
+        self._chroma = chroma
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"search", "query", "get"}:
+            self.calls.append(name)
+        return getattr(self._chroma, name)
+
+
+async def test_a_question_costs_one_search(town: ChatServer) -> None:
+    """However many candidates and weights; only where many say the same is there more to read."""
+    pairs = {
+        f"Where is pool {n}?": f"Pool {n} is below weir {n}, also on Sundays." for n in range(60)
+    }
+    await town.load(pairs)
+    stored = await town.chroma.collection(town.name)
+    assert await town.retrieval().mender.is_complete(stored)
+    counting: Any = Counting(town.chroma)
+    town.chroma = counting
+    assert len(await town.answers("Where is pool 7?", confidence=0.0, relevance=0.0)) == 5
+    assert counting.calls == ["search"]
+    await town.retrieval().find("Where is pool 7?", town.name)
+    assert counting.calls == ["search"] * 2
+
+
 async def test_a_stale_entry_in_the_word_index_is_harmless(town: ChatServer) -> None:
     """What is gone from Chroma is not found, also when nothing else shares a word."""
     await town.load(PAIRS)
@@ -396,16 +466,19 @@ async def test_equal_passages_count_once(town: ChatServer) -> None:
         "The  pool is open\nat ten o'clock.",
         "It costs a lot.",
         "No dogs.",
+        *[same] * 5,
     ]
     store = CollectionStore(
         chroma=town.chroma, lexical=town.index, embedder=town.embedder, retrieval=town.retrieval()
     )
     chunks = [Chunk.of("pool", text, {"source": f"{n}.md"}) for n, text in enumerate(answers)]
     await store.put(town.name, chunks, [])
+    town.chroma = counting = Counting(town.chroma)
     retrieval = town.retrieval(top_k=3, confidence=0.0, relevance=0.0)
     found = (await retrieval(Question(message="pool"), town.name)).passages
     texts = [" ".join(passage.text.casefold().split()) for passage in found]
     assert sorted(texts) == sorted({same.casefold(), "it costs a lot.", "no dogs."})
+    assert counting.calls.count("search") == 1
 
 
 # -- questions that have no vector ------------------------------------------------------------

@@ -10,7 +10,7 @@ gone is reported as gone, and if another collection has the name, the call is re
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cachetools import TTLCache
@@ -111,7 +111,6 @@ class Client(ABC):
             nearest[:] = _queried(reply, bare=True)
             ids = list(choose(nearest))
             near = {record.id for record in nearest}
-            # Of the others the distance is worked out here: Chroma would search once more for it.
             vectors = [] if near.issuperset(ids) else ["embeddings"]
             return {"ids": ids, "include": ["documents", "metadatas", *vectors]} if ids else None
 
@@ -119,15 +118,26 @@ class Client(ABC):
         reply = await self._query_and_get(name, query, choice, request_id)
         if reply is None:
             return Found(nearest, [])
-        space = (await self.collection(name)).space
-        distances: dict[str, float | None] = {each.id: each.distance for each in nearest}
+        known = {each.id: each.distance for each in nearest}
+        return Found(nearest, await self._read(name, reply, vector, known))
+
+    async def _read(
+        self, name: str, reply: Any, vector: Vector | None, known: Mapping[str, float | None]
+    ) -> list[Record]:
+        """Return the records of a reply; distances to ``vector`` that are not ``known`` are made.
+
+        Chroma would have to search once more for them.
+        """
+        space = "" if vector is None else (await self.collection(name)).space
         with expected_form():
-            for id, own in zip(reply["ids"], reply.get("embeddings") or (), strict=False):
-                if id not in distances:
-                    distances[id] = distance(vector, own, space)
-            missing = [distances.get(id) for id in reply["ids"]]
-            read = records_of(reply["ids"], reply["documents"], reply["metadatas"], missing)
-        return Found(nearest, read)
+            ids, distances = reply["ids"], dict(known)
+            if vector is not None:
+                own = reply["embeddings"] or [()] * len(ids)
+                for id, each in zip(ids, own, strict=True):
+                    if id not in distances:
+                        distances[id] = distance(vector, each, space)
+            found = [distances.get(id) for id in ids]
+            return records_of(ids, reply["documents"], reply["metadatas"], found)
 
     async def _query_and_get(
         self,
@@ -163,16 +173,17 @@ class Client(ABC):
         where: dict[str, Any] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        vector: Vector | None = None,
         request_id: str | None = None,
     ) -> list[Record]:
         if ids is not None and not ids:
             return []
+        include = ["documents", "metadatas"] + (["embeddings"] if vector is not None else [])
         body: Body = {"ids": ids and list(ids), "where": where or None, "limit": limit}
-        body |= {"offset": offset, "include": ["documents", "metadatas"]}
-        reply = await self._records("get", name, body, request_id)
-        with expected_form():
-            found = reply["ids"]
-            return records_of(found, reply["documents"], reply["metadatas"], [None] * len(found))
+        body |= {"offset": offset, "include": include}
+        return await self._read(
+            name, await self._records("get", name, body, request_id), vector, {}
+        )
 
     async def upsert(
         self,

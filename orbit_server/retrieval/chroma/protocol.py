@@ -25,7 +25,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One stored record; ``distance`` is set in the results of a search or query only."""
+    """One stored record; ``distance`` is set where a vector was given."""
 
     id: str
     document: str | None
@@ -125,9 +125,13 @@ class Chroma(Protocol):
         where: dict[str, Any] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        vector: Vector | None = None,
         request_id: str | None = None,
     ) -> list[Record]:
-        """Return stored records; ids that are not there are left out. Without a limit: all."""
+        """Return stored records; ids that are not there are left out. Without a limit: all.
+
+        They have their distance to ``vector``, if one is given.
+        """
 
     async def upsert(
         self,

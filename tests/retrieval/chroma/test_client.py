@@ -224,6 +224,9 @@ async def test_collections_made_by_others(
     assert record.distance == pytest.approx(distance if space != "cosine" else 1 - 1 / 5**0.5)
     theirs.upsert(ids=["b", "zeros"], embeddings=[[2.0, 0.1], [0.0, 0.0]])
     every = {each.id: each.distance for each in await chroma.query(name, [2, 0], n=3)}
+    assert {each.id: each.distance for each in await chroma.get(name, vector=[2, 0])} == (
+        pytest.approx(every, abs=1e-6)
+    )
     _, read = await chroma.search(name, [2, 0], n=1, choose=lambda nearest: list(every))
     assert {each.id: each.distance for each in read} == pytest.approx(every, abs=1e-6)
 
