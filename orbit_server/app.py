@@ -1,7 +1,7 @@
 """``create_app``: the table of contents. Read downwards, it is the way of a request."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from starlette.routing import Route
 from .api import admin, openai
 from .api._middleware.api_key import ApiKeyMiddleware
 from .api._middleware.mount_path import MountPathMiddleware
+from .api._middleware.rate_limit import Admitted, RateLimitMiddleware
 from .api._middleware.request_log import RequestLogMiddleware
 from .api._middleware.safety import SafetyMiddleware
 from .api.acme import acme_route
@@ -66,39 +67,36 @@ def create_app(
         services.require_open()
         return caller
 
+    async def admit(key: Key, address: str, headers: Mapping[str, str]) -> Admitted:
+        return await services.admission.admit(key, address, headers)
+
     async def refusal(question: Question) -> Verdict | None:
         return await services.guard.refusal(question) if services.guard else None
 
     # Answers see to their end themselves, since theirs may be an event instead of a status.
     shutdown = Shutdown(config.general.drain_seconds, stopping=server_stopping)
     until_shutdown: Any = shutdown.cancel_on_shutdown
-    with_key = Middleware(ApiKeyMiddleware, verify=verify, header=config.api_keys.header_name)
+    header = config.api_keys.header_name
+    with_key = Middleware(ApiKeyMiddleware, verify=verify, header=header)
     with_admin_token = Middleware(
         ApiKeyMiddleware, verify=verify_admin, header=None, refuse=wrong_admin_token
     )
-    with_safe_question = Middleware(
-        SafetyMiddleware,
-        read=until_shutdown(question_reader(config)),
-        check=until_shutdown(refusal) if services.guard else None,
-        refuse=partial(Refusal, services),
-    )
-
     with_openai_errors = Middleware(ExceptionMiddleware, handlers=openai.ERRORS)
     with_openai_key = Middleware(
-        ApiKeyMiddleware,
-        verify=verify,
-        header=config.api_keys.header_name,
-        refuse=openai.refuse_key,
+        ApiKeyMiddleware, verify=verify, header=header, refuse=openai.refuse_key
     )
-    with_safe_completion = Middleware(
-        SafetyMiddleware,
-        read=until_shutdown(completion_reader(config)),
-        check=until_shutdown(refusal) if services.guard else None,
-        refuse=partial(openai.CompletionRefusal, services),
-    )
+    within_limits = Middleware(RateLimitMiddleware, admit=admit)
+
+    def with_safe_question(read: Any, refuse: type[Refusal]) -> Middleware:
+        return Middleware(
+            SafetyMiddleware,
+            read=until_shutdown(read(config)),
+            check=until_shutdown(refusal) if services.guard else None,
+            refuse=partial(refuse, services),
+        )
 
     def compatible(path: str, endpoint: Any, methods: list[str], *more: Middleware) -> Route:
-        middleware = [with_openai_errors, with_openai_key, *more]
+        middleware = [with_openai_errors, with_openai_key, within_limits, *more]
         return Route("/v1" + path, endpoint, methods=methods, middleware=middleware)
 
     def administer(path: str, endpoint: Any, method: str) -> Route:
@@ -126,7 +124,12 @@ def create_app(
             Middleware(ExceptionMiddleware, handlers={Exception: answer_unexpected}),
         ],
         routes=[
-            Route("/chat", chat, methods=["POST"], middleware=[with_key, with_safe_question]),
+            Route(
+                "/chat",
+                chat,
+                methods=["POST"],
+                middleware=[with_key, within_limits, with_safe_question(question_reader, Refusal)],
+            ),
             Route(
                 "/health",
                 health,
@@ -143,7 +146,12 @@ def create_app(
             *pages,
             compatible("/models", openai.models, ["GET"]),
             compatible("/models/{model}", openai.model, ["GET"]),
-            compatible("/chat/completions", openai.completions, ["POST"], with_safe_completion),
+            compatible(
+                "/chat/completions",
+                openai.completions,
+                ["POST"],
+                with_safe_question(completion_reader, openai.CompletionRefusal),
+            ),
             compatible("/{path:path}", openai.unknown, ["GET", "POST", "PUT", "PATCH", "DELETE"]),
             administer("/api-keys", admin.create_key, "POST"),
             administer("/api-keys", admin.list_keys, "GET"),

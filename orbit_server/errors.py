@@ -5,11 +5,13 @@
     ├── NotStarted                   503  not_started
     ├── InvalidRequest               400  invalid_request
     │   ├── Forbidden                403  forbidden
+    │   │   └── OriginNotAllowed     403  origin_not_allowed
     │   ├── NotFound                 404  not_found
     │   ├── Conflict                 409  conflict
     │   ├── RequestTimeout           408  request_timeout
     │   ├── BodyTooLarge             413  body_too_large
     │   ├── UnsupportedMediaType     415  unsupported_media_type
+    │   ├── TooManyRequests          429  too_many_requests
     │   ├── HeadersTooLarge          431  headers_too_large
     │   └── Unprocessable            422  unprocessable
     │       └── UnreadableDocument   422  unreadable_document
@@ -31,6 +33,7 @@
 published clients show it to end users word for word, so it is short and names nothing internal.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -103,6 +106,13 @@ class Forbidden(InvalidRequest):
     sentence = "This is not allowed."
 
 
+class OriginNotAllowed(Forbidden):
+    """The key is for pages of certain sites, and the request comes from somewhere else."""
+
+    code = "origin_not_allowed"
+    sentence = "This API key works on the website only that it was made for."
+
+
 class NotFound(InvalidRequest):
     """There is nothing of this name."""
 
@@ -141,6 +151,22 @@ class UnsupportedMediaType(InvalidRequest):
     status = 415
     code = "unsupported_media_type"
     sentence = "Send the request as application/json."
+
+
+class TooManyRequests(InvalidRequest):
+    """The caller is past a limit; ``headers`` tell its program which one, and until when."""
+
+    status = 429
+    code = "too_many_requests"
+    sentence = "Too many questions. Please try again in a moment."
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self._headers = headers
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with ``body``."""
+        return dict(self._headers)
 
 
 class HeadersTooLarge(InvalidRequest):

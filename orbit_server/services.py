@@ -12,6 +12,7 @@ from .answering import Pipeline
 from .auth import Policy
 from .auth.database import database_file
 from .auth.keys import Keys
+from .auth.limits import Admission, Limiter
 from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted
@@ -49,7 +50,8 @@ class Services:
     Used outside of that, everything raises ``NotStarted``. ``address`` is where this server can be
     reached; it is written into the lock of an in-process Chroma for the command line to find.
     ``certificate`` is what it shows to browsers, where it serves HTTPS itself. ``rules`` are those
-    of the safety check, where they were read before.
+    of the safety check, where they were read before. ``limiter`` counts what keys are used, where
+    other processes count too.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Services:
         certificate: Certificate | None = None,
         rules: SafetyRules | None = None,
         workers: int = 1,
+        limiter: Limiter | None = None,
     ) -> None:
         self.certificate = certificate
         self.opened = False
@@ -85,6 +88,7 @@ class Services:
             shipper_lag=self.shipper.lag if self.shipper else None,
             rejected=self.shipper.rejected if self.shipper else lambda: 0,
         )
+        self.limiter = limiter or _memory_limiter()
         self.embedder = retrieval.build_embedder(
             config.embedding, embed=self.ollama.embed, model=config.ollama.embed_model
         )
@@ -142,8 +146,15 @@ class Services:
             admin_token=config.admin_token,
             local_token=partial(holder_token, config.chroma.path),
         )
+        admission = Admission(
+            config.limits,
+            limiter=self.limiter,
+            count=self.keys.count_use,
+            refused=self.metrics.refused,
+        )
         # Nothing is awaited in between, so no request sees one of them without the others.
         self.config, self.guard, self.pipeline, self.policy = config, guard, pipeline, policy
+        self.admission = admission
 
     async def __aenter__(self) -> Self:
         parts: list[AbstractAsyncContextManager[Any]] = [
@@ -263,3 +274,9 @@ class Services:
             "reranker": config.reranker.model if self.reranker else "disabled",
             "elasticsearch": self.elasticsearch_status,
         }
+
+
+def _memory_limiter() -> Limiter:
+    from .auth.limiter import MemoryLimiter  # loads a large library
+
+    return MemoryLimiter()

@@ -24,6 +24,7 @@ OWNERS: dict[str, set[str]] = {
     "dotenv": {"config.variables"},
     "elastic_transport": {"observability.elasticsearch"},
     "elasticsearch": {"observability.elasticsearch"},
+    "limits": {"auth.counters", "auth.limiter"},
     "markdown_it": {"documents.readers"},
     "prometheus_client": {"observability.metrics"},
     "pypdfium2": {"documents.readers.pdf"},
@@ -40,7 +41,7 @@ OWNERS: dict[str, set[str]] = {
 }
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 
-HEAVY = {"chromadb", "chromadb_rust_bindings", "cryptography", "elasticsearch"} | {
+HEAVY = {"limits", "chromadb", "chromadb_rust_bindings", "cryptography", "elasticsearch"} | {
     "pypdfium2",
     "markdown_it",
 }

@@ -8,6 +8,10 @@ from starlette.types import ASGIApp
 
 logger = logging.getLogger(__name__)
 
+_EXPOSED = (
+    *("X-Request-ID", "Retry-After", "X-Should-Retry"),
+    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+)
 _MOST_LOGGED = 100
 _LONGEST_ORIGIN = 200
 
@@ -26,7 +30,7 @@ class Cors(CORSMiddleware):
             allow_origins=allow_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),
-            expose_headers=("X-Request-ID", "Retry-After", "X-Should-Retry"),
+            expose_headers=_EXPOSED,
         )
         self._logged: set[str] = set()
 

@@ -50,8 +50,8 @@ async def unknown(request: Request) -> Response:
 class CompletionRefusal(Refusal):
     """Tell a caller that the question is not answered: a completion that a filter has ended."""
 
-    def response(self, text: str, question: Question, *, stream: bool) -> Response:
-        """Return ``text`` as the answer to ``question``, whole or as a ``stream``."""
+    def response(self, text: str, question: Question, request: Request) -> Response:
+        """Return ``text`` as the answer to ``question``: whether as a stream, its body says."""
         assert isinstance(question, CompletionQuestion)  # noqa: S101 - the reader of this route
         written = CompletionFormat(question, sources_in="field")
         closing = {"sources": [], "usage": NO_TOKENS, "finish_reason": "content_filter"}

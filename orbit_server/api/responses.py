@@ -96,13 +96,13 @@ class Refusal(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = refusal_text(self._verdict)
         await log_refusal(self._services, scope["state"], self._question, self._verdict, text)
-        stream = wants_stream(Request(scope), self._question)
-        await self.response(text, self._question, stream=stream)(scope, receive, send)
+        response = self.response(text, self._question, Request(scope))
+        await response(scope, receive, send)
 
-    def response(self, text: str, question: Question, *, stream: bool) -> Response:
-        """Return ``text`` as the answer to ``question``, whole or as a ``stream``."""
+    def response(self, text: str, question: Question, request: Request) -> Response:
+        """Return ``text`` as the answer to ``question``, whole or as a stream."""
         closing = {"sources": [], "blocked": True}
-        if stream:
+        if wants_stream(request, question):
             return CompleteStream(event(text) + done_event(**closing))
         return JSONResponse(chat_body(text, closing))
 

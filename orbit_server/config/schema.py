@@ -32,6 +32,7 @@ from .values import (
     Distance,
     File,
     Folder,
+    Limit,
     NamesPath,
     OneOf,
     OptionalFile,
@@ -364,6 +365,17 @@ class ApiKeysConfig(Section):
     )
 
 
+class LimitsConfig(Section):
+    """How much every key may be used that has no limits of its own; 0 is without a limit."""
+
+    requests_per_minute: Limit = setting(0, "Requests in a minute with one key.")
+    requests_per_day: Limit = setting(0, "Requests in a day with one key; days are those of UTC.")
+    streams: Limit = setting(0, "Answers at once with one key.")
+    visitor_per_minute: Limit = setting(
+        0, "Requests in a minute with one key from one address (of IPv6, from one /64)."
+    )
+
+
 class DatabaseConfig(Section):
     """Where API keys are kept."""
 
@@ -519,6 +531,7 @@ class Config(Section):
     chat: ChatConfig = section(ChatConfig)
     openai: OpenaiConfig = section(OpenaiConfig)
     api_keys: ApiKeysConfig = section(ApiKeysConfig)
+    limits: LimitsConfig = section(LimitsConfig)
     database: DatabaseConfig = section(DatabaseConfig)
     web: WebConfig = section(WebConfig)
     safety: SafetyConfig = section(SafetyConfig)

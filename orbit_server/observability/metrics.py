@@ -83,6 +83,9 @@ class Metrics:
             "requests", "Requests, by how they ended.", "route", "status", "outcome"
         )
         self._failures = counter("failures", "Failed requests, by the code of the error.", "code")
+        self._refusals = counter(
+            "refusals", "Requests that were refused unread, by the limit or rule.", "reason"
+        )
         self._answer = histogram(
             "answer_seconds", "From the checked question to the end.", _LONG, "outcome"
         )
@@ -136,6 +139,10 @@ class Metrics:
         self._requests.labels(record["route"], status, record["outcome"]).inc()
         if record["error"]:
             self._failures.labels(record["error"]).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was refused by a limit, or for the site that it came from."""
+        self._refusals.labels(reason).inc()
 
     def stream_begins(self) -> None:
         """Count a stream as open."""

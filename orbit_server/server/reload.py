@@ -25,6 +25,7 @@ RELOADABLE = (
     "general.no_results_message_file",
     "general.safety_prompt_file",
     "general.verbose",
+    "limits",
     "logging.include_prompts",
     "logging.level",
     "safety.blocklist",
