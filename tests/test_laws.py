@@ -21,19 +21,24 @@ OWNERS: dict[str, set[str]] = {
     "chromadb": {"retrieval.chroma.embedded"},
     "chromadb_rust_bindings": {"server.chroma_main"},
     "cryptography": {"server.pem"},
+    "defusedxml": {"documents.readers.office.archive"},
+    "docutils": {"documents.readers.markup"},
     "dotenv": {"config.variables"},
     "elastic_transport": {"observability.elasticsearch"},
     "elasticsearch": {"observability.elasticsearch"},
     "limits": {"auth.counters", "auth.limiter"},
+    "mammoth": {"documents.readers.office.word"},
     "markdown_it": {"documents.readers"},
     "prometheus_client": {"observability.metrics"},
     "pypdfium2": {"documents.readers.pdf"},
+    "python_calamine": {"documents.readers.office.sheets"},
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
     "regex": {"safety.blocklist"},
     "rich": {"cli"},
     "sqlalchemy": {"auth"},
     "sse_starlette": {"api.event_stream"},
     "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},
+    "striprtf": {"documents.readers.markup"},
     "typer": {"cli"},
     "uvicorn": {"server"},
     "webencodings": {"documents.readers.encoding"},
@@ -41,10 +46,12 @@ OWNERS: dict[str, set[str]] = {
 }
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 
-HEAVY = {"limits", "chromadb", "chromadb_rust_bindings", "cryptography", "elasticsearch"} | {
-    "pypdfium2",
-    "markdown_it",
+# fmt: off
+HEAVY = {
+    "chromadb", "chromadb_rust_bindings", "cryptography", "docutils", "elasticsearch", "limits",
+    "mammoth", "markdown_it", "pypdfium2", "python_calamine",
 }
+# fmt: on
 
 
 @cache

@@ -1,5 +1,6 @@
 """``orbit ingest``: files and folders become a collection, and a report says what of each."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,7 @@ def ingest(
     ] = None,
     server: Server = None,
 ) -> None:
-    """Load documents into a collection: JSON and CSV, Markdown, text, HTML, PDF."""
+    """Load documents into a collection: tables, office files, PDF, HTML, Markdown, text."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..config.loader import load
@@ -141,7 +142,7 @@ def print_report(report: "Report", collection: str) -> None:
     if unchanged := len(loaded) - len(noted) - len(changed):
         say(f"{unchanged} {'file is' if unchanged == 1 else 'files are'} unchanged.")
     if report.ignored:
-        say(f"Not understood and left out: {_some(report.ignored)}")
+        say(f"Not understood and left out: {_by_ending(report.ignored)}: {_some(report.ignored)}")
     if report.links:
         say(f"Links out of the folder, followed only with --follow-links: {_some(report.links)}")
     if left_out := sum(result.left_out for result in report.files):
@@ -158,6 +159,11 @@ def _counts(result: "FileResult") -> tuple[str, str, str, str]:
 def _first(notes: list[str]) -> str:
     more = len(notes) - _MOST_NOTES
     return " ".join(notes[:_MOST_NOTES]) + (f" And {more} more." if more > 0 else "")
+
+
+def _by_ending(names: list[str]) -> str:
+    endings = Counter(Path(name).suffix.lower() or "without ending" for name in names)
+    return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
 
 
 def _some(names: list[str]) -> str:

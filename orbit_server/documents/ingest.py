@@ -51,8 +51,8 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether any file, or a passage of one, could not be loaded."""
-        return any(result.error or result.left_out for result in self.files)
+        """Whether any file, or a passage of one, could not be loaded, or there was none at all."""
+        return not self.files or any(result.error or result.left_out for result in self.files)
 
 
 class _Batches:

@@ -1,6 +1,7 @@
 """``responses``: whole answers, made until the client leaves or the server stops."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from starlette.requests import Request
@@ -56,7 +57,7 @@ class Exchange:
             raise
         return Retrieved([PASSAGE])
 
-    def _generate(self, question: Question, retrieved: Retrieved) -> FixedText:
+    def _generate(self, question: Question, passages: Sequence[Passage]) -> FixedText:
         return FixedText(["At", " nine."])
 
     async def _finish(self, result: ExchangeResult) -> None:

@@ -274,7 +274,7 @@ async def test_broken_files_are_named_and_the_rest_is_loaded(
     await load()
     (town / "animals.json").write_text('[{"question": "no answer"}]')
     (town / "scan.pdf").write_bytes(b"%PDF-1.7 and then nothing")
-    (town / "latin.txt").write_bytes("Straße".encode("latin-1"))
+    (town / "latin.txt").write_bytes(b"\xef\xbb\xbfStra\xdfe")
     (town / "empty.md").write_text("")
     (town / "new.txt").write_text("Dogs must be kept on a lead.")
     report = await load("town", "missing.txt")

@@ -4,12 +4,12 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ...errors import UnreadableDocument
 from ..cleaning import one_line
-from ..model import Block, Document
+from ..model import Block, Document, shortened
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 20
@@ -92,13 +92,21 @@ def _delimiter(sample: str) -> str:
     return max(_DELIMITERS, key=evenness)
 
 
-def rows_document(rows: Iterable[Row | str]) -> Document:
-    """Return the rows as paragraphs, each cell behind the name of its column."""
+def rows_document(tables: Mapping[str, Table]) -> Document:
+    """Return the rows of tables as paragraphs under the tables' names (empty for an only one).
+
+    Each cell stands behind the name of its column, if that has one.
+    """
     document = Document("")
-    for row in rows:
-        if isinstance(row, str):
-            document.left_out.append(row)
-        else:
-            cells = (f"{column}: {one_line(cell)}" for column, cell in row.cells.items())
-            document.blocks.append(Block(" | ".join(cells)))
+    for name, table in tables.items():
+        for row in table.rows:
+            if isinstance(row, str):
+                document.left_out.append(row)
+            else:
+                cells = (_named(column, one_line(cell)) for column, cell in row.cells.items())
+                document.blocks.append(Block(" | ".join(cells), shortened(name)))
     return document
+
+
+def _named(column: str, cell: str) -> str:
+    return f"{column}: {cell}" if column else cell

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import UnreadableDocument
 from ..cleaning import clean, one_line
 from ..model import Chunk, Scalar
-from .delimited import Row
+from .delimited import Table
 from .pair_text import plain
 
 _KEYS = ("question", "answer")
@@ -154,15 +154,27 @@ def _column(columns: Sequence[str], names: Collection[str], wanted: str | None) 
     return column
 
 
-def of_rows(
-    rows: Iterable[Row | str], question: str, answer: str
+def of_tables(
+    tables: Mapping[str, Table], question: str | None = None, answer: str | None = None
+) -> Iterator[QuestionAnswer | str] | None:
+    """Return the pairs that tables hold, ``None`` when no table has columns for them.
+
+    Of a row that holds no pair, and of another table, it is said what is wrong. Raises as
+    ``pair_columns`` does.
+    """
+    named = {name: pair_columns(table.columns, question, answer) for name, table in tables.items()}
+    return _of_tables(tables, named) if any(named.values()) else None
+
+
+def _of_tables(
+    tables: Mapping[str, Table], named: Mapping[str, tuple[str, str] | None]
 ) -> Iterator[QuestionAnswer | str]:
-    """Yield the pairs that rows hold in these columns; of a row that holds none, what is wrong."""
-    for row in rows:
-        if isinstance(row, str):
-            yield row
-        else:
-            yield QuestionAnswer.of(row.cells, row.name, question, answer)
+    for name, table in tables.items():
+        if (columns := named[name]) is None:
+            yield f"Sheet {name} has no columns of questions and answers."
+            continue
+        for row in table.rows:
+            yield row if isinstance(row, str) else QuestionAnswer.of(row.cells, row.name, *columns)
 
 
 def chunks(pairs: Iterable[QuestionAnswer | str], source: str) -> tuple[list[Chunk], Sequence[str]]:

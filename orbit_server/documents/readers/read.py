@@ -5,7 +5,7 @@ invisible characters.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ from ...errors import UnreadableDocument
 from ..chunking import split
 from ..cleaning import one_line
 from ..model import Chunk, Document, Scalar, heading_path, shortened
-from . import delimited, html, markdown, pairs, pdf, text
+from . import delimited, html, mail, markdown, markup, notebook, pairs, pdf, text
 from .encoding import decoded
+from .office import epub, opendocument, sheets, slides, word
 
 MAX_BYTES = 50_000_000
 _LONGEST_CHUNK = 5 * 1024 * 1024  # as JSON, on its way to a server
@@ -27,11 +28,22 @@ _TEXTS: dict[str, Callable[[str], Document]] = {
     ".txt": text.read,
     ".html": html.parse,
     ".htm": html.parse,
+    ".rst": markup.read_rst,
+    ".ipynb": notebook.read,
 }
 _BINARIES: dict[str, Callable[[bytes], Document]] = {
     ".pdf": pdf.read,
+    ".docx": word.read,
+    ".pptx": slides.read,
+    ".odt": opendocument.read,
+    ".odp": opendocument.read,
+    ".epub": epub.read,
+    ".eml": mail.read_eml,
+    ".mbox": mail.read_mbox,
+    ".rtf": markup.read_rtf,
 }
-SUFFIXES = (".json", *_TABLES, *_TEXTS, *_BINARIES)
+_SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
+SUFFIXES = (".json", *_TABLES, *_SHEETS, *_TEXTS, *_BINARIES)
 
 
 class ReadFile(NamedTuple):
@@ -100,17 +112,23 @@ def _parsed(
 ) -> tuple[Document | Iterator[pairs.QuestionAnswer | str], list[str]]:
     if suffix in _BINARIES:
         return _BINARIES[suffix](data), []
+    if suffix in _SHEETS:
+        return _of_tables(sheets.tables(data), question, answer), []
     is_page = suffix in (".html", ".htm")
     content, note = decoded(data, html.declared_encoding(data) if is_page else None)
     notes = [note] if note else []
     if suffix == ".json":
         return pairs.read_json(content), notes
     if suffix in _TABLES:
-        columns, rows = delimited.table(content)
-        if names := pairs.pair_columns(columns, question, answer):
-            return pairs.of_rows(rows, *names), notes
-        return delimited.rows_document(rows), notes
+        return _of_tables({"": delimited.table(content)}, question, answer), notes
     return _TEXTS[suffix](content), notes
+
+
+def _of_tables(
+    tables: Mapping[str, delimited.Table], question: str | None, answer: str | None
+) -> Document | Iterator[pairs.QuestionAnswer | str]:
+    found = pairs.of_tables(tables, question, answer)
+    return delimited.rows_document(tables) if found is None else found
 
 
 def _divided(document: Document, source: str, size: int, overlap: int) -> list[Chunk]:

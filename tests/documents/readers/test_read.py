@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("a.txt", "\u200b\ufeff", "no text that a reader would see"),
         ("a.html", "<div>" * 100_000, "nested too deeply"),
         ("a.md", "> " * 5_000 + "x", "nested too deeply"),
-        ("a.docx", "x", "ending .docx is not understood; known are .json .csv .tsv"),
+        ("a.svg", "x", "ending .svg is not understood; known are .json .csv .tsv"),
     ],
 )
 def test_complaints_are_one_clear_sentence(
