@@ -20,9 +20,10 @@ class ApiKeyMiddleware:
     """Let a request pass only with a key that ``verify`` recognises.
 
     The key comes in ``header`` or as ``Authorization: Bearer``; with ``header=None`` only as the
-    latter. Two different keys are refused like a wrong one. ``verify(key)`` returns the caller, any
-    object, or ``None``; it is asked with ``None`` when no key came, so that a default caller is its
-    decision too. The caller is left in ``state["caller"]``. What ``verify`` raises passes through:
+    latter. Two different keys are refused like a wrong one. ``verify(key, client)`` returns the
+    caller, any object, or ``None``; it is asked with ``None`` when no key came, so that a default
+    caller is its decision too, and gets what the layers above left in ``state["client"]``. The
+    caller is left in ``state["caller"]``. What ``verify`` raises passes through:
     a key store that is down is not a wrong key. WebSocket handshakes are guarded as well; other
     scope types pass.
     """
@@ -31,7 +32,7 @@ class ApiKeyMiddleware:
         self,
         app: ASGIApp,
         *,
-        verify: Callable[[str | None], Awaitable[Any | None]],
+        verify: Callable[[str | None, str], Awaitable[Any | None]],
         header: str | None = "X-API-Key",
         refuse: Callable[[], Response] = refuse_with_401,
     ) -> None:
@@ -46,13 +47,16 @@ class ApiKeyMiddleware:
             await self.app(scope, receive, send)
             return
         keys = self._keys(scope)
+        state = shared_state(scope)
+        caller = None
         # Two different keys leave open which one was meant, and proxies differ in which they pass
         # on.
-        caller = await self.verify(keys.pop() if keys else None) if len(keys) < 2 else None
+        if len(keys) < 2:
+            caller = await self.verify(keys.pop() if keys else None, state.get("client", ""))
         if caller is None:
             await self.refuse()(scope, receive, send)
             return
-        shared_state(scope)["caller"] = caller
+        state["caller"] = caller
         await self.app(scope, receive, send)
 
     def _keys(self, scope: Scope) -> set[str]:

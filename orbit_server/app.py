@@ -58,11 +58,11 @@ def create_app(
         pages = page_routes(config)
 
     # What a reload replaces is found when it is asked, not when the routes are made.
-    async def verify(key: str | None) -> Key | None:
+    async def verify(key: str | None, address: str) -> Key | None:
         services.require_open()
-        return await services.policy.verify(key)
+        return await services.guesses.verify(key, address)
 
-    async def verify_admin(token: str | None) -> str | None:
+    async def verify_admin(token: str | None, address: str) -> str | None:
         caller = await services.policy.verify_admin(token)
         services.require_open()
         return caller
@@ -118,7 +118,11 @@ def create_app(
                 emit=partial(_record_request, services.metrics),
                 trusted_proxies=config.general.trusted_proxies,
             ),
-            Middleware(Cors, allow_origins=config.web.cors_origins),
+            Middleware(
+                Cors,
+                allow_origins=config.web.cors_origins,
+                allowed_by_keys=services.keys.known.name_origin,
+            ),
             # Starlette answers unexpected exceptions outside of all middleware, where neither the
             # log nor a browser (for want of CORS headers) would see it; so it is answered in here.
             Middleware(ExceptionMiddleware, handlers={Exception: answer_unexpected}),

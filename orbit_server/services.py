@@ -11,6 +11,7 @@ from . import __version__, llm, retrieval, safety
 from .answering import Pipeline
 from .auth import Policy
 from .auth.database import database_file
+from .auth.guesses import Guesses
 from .auth.keys import Keys
 from .auth.limits import Admission, Limiter
 from .config import Config
@@ -146,6 +147,14 @@ class Services:
             admin_token=config.admin_token,
             local_token=partial(holder_token, config.chroma.path),
         )
+        guesses = Guesses(
+            policy.verify,
+            remembered=self.keys.remembers,
+            known=self.keys.known.include,
+            limiter=self.limiter,
+            most=config.limits.wrong_keys_per_minute,
+            refused=self.metrics.refused,
+        )
         admission = Admission(
             config.limits,
             limiter=self.limiter,
@@ -154,7 +163,7 @@ class Services:
         )
         # Nothing is awaited in between, so no request sees one of them without the others.
         self.config, self.guard, self.pipeline, self.policy = config, guard, pipeline, policy
-        self.admission = admission
+        self.guesses, self.admission = guesses, admission
 
     async def __aenter__(self) -> Self:
         parts: list[AbstractAsyncContextManager[Any]] = [

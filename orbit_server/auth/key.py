@@ -1,5 +1,6 @@
 """What may be known about an API key, and how long one may live."""
 
+import hashlib
 import re
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,8 @@ from ..types import StreamFormat
 
 MOST = 1_000_000_000
 """The highest limit that can be stored."""
+
+_LONGEST_SECRET = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +96,13 @@ def parse_expiry(text: str, *, now: datetime | None = None) -> datetime:
     if expiry <= now:
         raise ValueError(f'"{text}" is in the past: a key must expire in the future.')
     return expiry
+
+
+def hash_of(secret: str) -> str:
+    """Return what is stored of a key: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def could_be_key(text: str) -> bool:
+    """Tell whether ``text`` has the form of a key: printable ASCII of a sensible length."""
+    return 0 < len(text) <= _LONGEST_SECRET and text.isascii() and text.isprintable()

@@ -7,7 +7,6 @@ differs. Whatever goes wrong with the database is ``KeysUnavailable``, never "no
 
 import asyncio
 import builtins
-import hashlib
 import secrets
 import string
 import time
@@ -21,14 +20,14 @@ import sqlalchemy as sa
 from ..errors import Conflict, KeysUnavailable, Unprocessable
 from ..types import StreamFormat
 from .database import Database, database_file
-from .key import Key, Limits
+from .key import Key, Limits, could_be_key, hash_of
 from .key_cache import KeyCache
 from .key_table import API_KEYS, KEYS, create_table, key_of, missing_columns, row_of
 from .key_uses import NOTED_EVERY, KeyUses
+from .known_keys import KnownKeys
 
 _ALPHABET = string.ascii_letters + string.digits
 _RANDOM = 32  # characters after the prefix
-_LONGEST_KEY = 256
 
 
 class Keys:
@@ -70,6 +69,7 @@ class Keys:
         self._remembered = KeyCache(most=most_remembered, clock=clock)
         self._reading: dict[tuple[str, int], asyncio.Task[Key | None]] = {}
         self._uses = KeyUses(self.database, count_seconds=count_seconds)
+        self.known = KnownKeys(self.database, seconds=remember_seconds, clock=clock)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.database.open, create=self._create)
@@ -132,7 +132,9 @@ class Keys:
             limits=limits or Limits(),
         )
         async with self.database.transaction() as connection:
-            await connection.execute(sa.insert(API_KEYS).values(hash=_hash(secret), **row_of(key)))
+            await connection.execute(
+                sa.insert(API_KEYS).values(hash=hash_of(secret), **row_of(key))
+            )
         return key, secret
 
     async def limit(
@@ -161,7 +163,7 @@ class Keys:
         changes = {
             "previous_hash": None if until is None else API_KEYS.c.hash,
             "previous_until": until,
-            "hash": _hash(secret),
+            "hash": hash_of(secret),
             "prefix": self._visible(secret),
         }
         key = await self._change(ref, changes)
@@ -179,13 +181,13 @@ class Keys:
         Raises ``Conflict`` when several keys begin with that prefix.
         """
         ref = ref.removesuffix("…")  # as the prefix is displayed
-        if not _could_be_key(ref):
+        if not could_be_key(ref):
             return None
         table = API_KEYS.c
         meant = sa.or_(table.id == ref, table.prefix == ref)
         if len(ref) >= _RANDOM:
             # Perhaps a whole key, which must not leave: drivers and servers log what they are sent.
-            meant = _has_hash(_hash(ref))
+            meant = _has_hash(hash_of(ref))
         async with self.database.transaction() as connection:
             rows = await connection.execute(KEYS.where(meant))
             found = [key_of(row) for row in rows.mappings()]
@@ -210,11 +212,11 @@ class Keys:
 
     async def verify(self, secret: str) -> Key | None:
         """Return the usable key that ``secret`` is; None if unknown, expired or inactive."""
-        if not _could_be_key(secret):
+        if not could_be_key(secret):
             return None
         # The database compares hashes, not keys. How long that takes can only tell how a hash
         # begins, and nobody can choose a key by the beginning of its hash: no timing leak.
-        digest = _hash(secret)
+        digest = hash_of(secret)
         started, generation = self._clock(), self._remembered.generation
         until, key = self._remembered.get(digest) or (started, None)
         if key is None:
@@ -235,6 +237,11 @@ class Keys:
     def forget(self) -> None:
         """Answer nothing from memory any more; each key is read from the database again."""
         self._remembered.clear()
+        self.known.clear()
+
+    def remembers(self, secret: str) -> bool:
+        """Tell whether ``verify`` would answer from memory that this is a key."""
+        return could_be_key(secret) and self._remembered.get(hash_of(secret)) is not None
 
     async def exists(self) -> bool:
         """Tell whether the table has been made."""
@@ -326,14 +333,6 @@ class Keys:
 
 def _has_hash(digest: str) -> Any:
     return sa.or_(API_KEYS.c.hash == digest, API_KEYS.c.previous_hash == digest)
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _could_be_key(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_KEY and text.isascii() and text.isprintable()
 
 
 def _storable(text: str) -> bool:

@@ -374,6 +374,10 @@ class LimitsConfig(Section):
     visitor_per_minute: Limit = setting(
         0, "Requests in a minute with one key from one address (of IPv6, from one /64)."
     )
+    wrong_keys_per_minute: Limit = setting(
+        30,
+        "Wrong keys in a minute from one address, which then is refused unless its key is right.",
+    )
 
 
 class DatabaseConfig(Section):

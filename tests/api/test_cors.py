@@ -1,9 +1,11 @@
 """CORS: what pages of other sites may do, and what the operator reads when they may not."""
 
 import logging
+from dataclasses import dataclass
 
 import pytest
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orbit_server.api.cors import Cors
 from tests.support import asgi
@@ -19,8 +21,14 @@ def preflight(origin: str, headers: str = "x-api-key") -> list[tuple[str, str | 
     ]
 
 
-def server(*origins: str) -> Cors:
-    return Cors(PlainTextResponse("hello"), allow_origins=origins)
+async def of_a_key(origin: str) -> bool:
+    """There are keys for these two sites."""
+    return origin in ("https://town.example", "https://port.example")
+
+
+def server(*origins: str, app: ASGIApp | None = None) -> Cors:
+    app = app or PlainTextResponse("hello")
+    return Cors(app, allow_origins=origins, allowed_by_keys=of_a_key)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,48 @@ async def test_a_refused_origin_is_named_in_the_log(
     allowed = await asgi.call(app, method, "/chat", preflight("https://a.example"))
     assert allowed.headers["Access-Control-Allow-Origin"] == "https://a.example"
     assert len(caplog.records) == 1
+
+
+@dataclass
+class Caller:
+    """Whoever a key belongs to."""
+
+    origins: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("caller", "origin", "readable"),
+    [
+        (None, "https://town.example", True),
+        (Caller(("https://town.example",)), "https://town.example", True),
+        (Caller(("https://*.example",)), "https://town.example", True),
+        (Caller(("https://town.example",)), "https://port.example", False),
+        (Caller(), "https://town.example", False),
+        ("admin", "https://town.example", False),
+        (Caller(), "https://listed.example", True),
+        (Caller(("https://town.example",)), "https://listed.example", True),
+        (None, "https://evil.example", False),
+        (Caller(("https://evil.example",)), "https://evil.example", False),
+    ],
+)
+async def test_the_sites_of_keys_need_no_line(caller: object, origin: str, readable: bool) -> None:
+    """A preflight for any of them goes on; an answer is for the pages of the key that came."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["caller"] = caller
+        await PlainTextResponse("hello")(scope, receive, send)
+
+    cors = server("https://listed.example", app=app)
+    result = await asgi.call(cors, "OPTIONS", "/chat", preflight(origin))
+    known = origin != "https://evil.example"
+    assert result.status == (200 if known else 400)
+    assert result.headers.get("Access-Control-Allow-Origin") == (origin if known else None)
+
+    scope = {**asgi.scope("POST", "/chat", [("Origin", origin)]), "state": {}}
+    result = await asgi.Client(scope).run(cors)
+    assert result.status == 200
+    assert result.headers.get("Access-Control-Allow-Origin") == (origin if readable else None)
+    assert "Origin" in result.headers["Vary"]
 
 
 async def test_origins_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,10 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from starlette.types import ASGIApp
@@ -110,6 +113,75 @@ async def test_the_day_is_shown_in_the_list(chat: ChatServer) -> None:
     await chat.server.services.keys.__aenter__()
     key = (await chat.server.services.keys.list())[-1]
     assert key.used == 3
+
+
+async def test_a_site_with_a_key_needs_no_line_in_the_configuration(tmp_path: Path) -> None:
+    """Preflights of its pages go on as soon as there is the key, and end with it."""
+    config = lexical(tmp_path, web__cors_origins=["https://other.example"])
+    asking = {
+        "Origin": "https://town.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    async with running(config) as server, aiohttp.ClientSession() as http:
+        statuses = []
+
+        async def preflight() -> None:
+            async with http.options(server.url + "/chat", headers=asking) as response:
+                statuses.append(response.status)
+
+        await preflight()
+        key, secret = await server.services.keys.create(
+            "town", "page", origins=["https://town.example"]
+        )
+        server.services.keys.forget()
+        await preflight()
+        headers = {"Origin": "https://town.example", "X-API-Key": secret}
+        async with http.post(server.url + "/chat", json={}, headers=headers) as response:
+            assert response.headers["Access-Control-Allow-Origin"] == "https://town.example"
+        await server.services.keys.deactivate(key.id)
+        await preflight()
+    assert statuses == [400, 200, 400]
+
+
+async def test_wrong_keys_are_slowed(tmp_path: Path) -> None:
+    """Then they cost no look into the database; right keys of the address go on working."""
+    config = lexical(
+        tmp_path, limits__wrong_keys_per_minute=5, general__trusted_proxies=["127.0.0.1"]
+    )
+    async with running(config) as server, aiohttp.ClientSession() as http:
+        reads = 0
+        stored = server.services.keys._stored
+
+        async def counted(digest: str) -> Any:
+            nonlocal reads
+            reads += 1
+            return await stored(digest)
+
+        server.services.keys._stored = counted  # type: ignore[method-assign]
+
+        async def ask(key: str, address: str, path: str = "/chat") -> Any:
+            headers = {"X-API-Key": key, "X-Forwarded-For": address}
+            async with http.post(server.url + path, json={}, headers=headers) as response:
+                return response.status, dict(response.headers), await response.json()
+
+        statuses = []
+        for number in range(40):
+            status, headers, body = await ask(f"api_{number:032}", f"2001:db8::{number:x}")
+            statuses.append(status)
+        assert statuses == [401] * 5 + [429] * 35
+        assert reads == 5
+        assert body["detail"].startswith("Too many wrong API keys. Please try again in ")
+        assert 1 <= int(headers["Retry-After"]) <= 60
+        _, _, openai = await ask("api_" + "y" * 32, "2001:db8::5", "/v1/chat/completions")
+        assert openai["error"]["type"] == "rate_limit_error"
+        assert (await ask("api_" + "z" * 32, "192.0.2.7"))[0] == 401
+        _, secret = await server.services.keys.create("town", "Ann")
+        server.services.keys.forget()
+        for _ in range(2):
+            assert (await ask(secret, "2001:db8::5"))[0] == 422
+        text = (await server.services.metrics.text()).decode()
+        assert 'orbit_refusals_total{reason="wrong_keys"} 36.0' in text
 
 
 # -- slots come back --------------------------------------------------------------------------

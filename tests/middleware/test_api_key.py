@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from middleware.api_key import ApiKeyMiddleware
-from tests.support.asgi import Fields, Result, call
+from tests.support.asgi import Client, Fields, Result, call, scope
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ class Keyring:
         self.callers = {"api_ann": "Ann", "api_bob": "Bob", None: default}
         self.asked: list[str | None] = []
 
-    async def verify(self, key: str | None) -> str | None:
+    async def verify(self, key: str | None, client: str) -> str | None:
         self.asked.append(key)
         return self.callers.get(key)
 
@@ -140,6 +140,19 @@ async def test_another_refusal() -> None:
     assert (result.status, result.body) == (418, b"closed")
 
 
+async def test_verify_is_told_who_asks() -> None:
+    """What a layer above has found out about the client's address, if there is one."""
+    told = []
+
+    async def verify(key: str | None, client: str) -> str:
+        told.append(client)
+        return "Ann"
+
+    for state in ({}, {"client": "2001:db8::1"}):
+        await Client({**scope(), "state": state}).run(ApiKeyMiddleware(greet, verify=verify))
+    assert told == ["", "2001:db8::1"]
+
+
 class StoreDown(Exception):
     """The table of keys does not answer."""
 
@@ -147,7 +160,7 @@ class StoreDown(Exception):
 async def test_what_verify_raises_passes_through() -> None:
     """A key store that is down is not a wrong key, and nothing is answered here."""
 
-    async def verify(key: str | None) -> str | None:
+    async def verify(key: str | None, client: str) -> str | None:
         raise StoreDown
 
     with pytest.raises(StoreDown):

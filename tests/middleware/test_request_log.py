@@ -362,7 +362,7 @@ async def test_the_route_is_a_template_and_no_secret_is_recorded() -> None:
 async def test_what_is_left_below_a_copied_scope_arrives(above: dict[str, Any]) -> None:
     """A caller found inside of a mount, on a copy of the scope, is in the record."""
 
-    async def verify(key: str | None) -> Caller:
+    async def verify(key: str | None, client: str) -> Caller:
         return Caller("key_7")
 
     def copying(app: ASGIApp) -> ASGIApp:

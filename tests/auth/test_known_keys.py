@@ -1,0 +1,57 @@
+"""What is known of all keys together: read now and then, whoever asks how often."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from orbit_server.auth.keys import Keys
+from orbit_server.auth.known_keys import Snapshot
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_hashes_and_origins_of_active_keys(tmp_path: Path) -> None:
+    """Also of a secret that was rotated; what has changed here counts at once."""
+    async with Keys(f"sqlite+aiosqlite:///{tmp_path}/orbit.db") as keys:
+        assert not await keys.known.name_origin("https://town.example")
+        key, old = await keys.create("town", "Ann", origins=["https://*.town.example"])
+        _, other = await keys.create("town", "Bob")
+        _, new = await keys.rotate(key.id, until=key.created_at.replace(year=2100)) or (None, "")
+        for secret, known in ((old, True), (new, True), (other, True), ("api_x", False)):
+            assert await keys.known.include(secret) is known
+        assert not await keys.known.include("ключ")
+        assert await keys.known.name_origin("https://www.town.example")
+        assert not await keys.known.name_origin("https://evil.example")
+        await keys.deactivate(key.id)
+        assert not await keys.known.include(new)
+        assert not await keys.known.name_origin("https://www.town.example")
+
+
+async def test_while_nothing_can_be_read_a_page_may_ask(tmp_path: Path) -> None:
+    """It would not learn otherwise that the keys cannot be checked."""
+    keys = Keys(f"sqlite+aiosqlite:///{tmp_path}/orbit.db")
+    assert await keys.known.name_origin("https://evil.example")
+
+
+async def test_a_crowd_reads_once() -> None:
+    """And again when the time is over, when it is told to, or when reading failed."""
+    reads = 0
+    now = 0.0
+
+    async def read() -> int:
+        nonlocal reads
+        reads += 1
+        await asyncio.sleep(0)
+        if reads == 2:
+            raise OSError
+        return reads
+
+    snapshot = Snapshot(read, seconds=5, clock=lambda: now)
+    assert await asyncio.gather(*(snapshot.get() for _ in range(50))) == [1] * 50
+    now = 5.0
+    with pytest.raises(OSError):
+        await snapshot.get()
+    assert [await snapshot.get() for _ in range(5)] == [3] * 5
+    snapshot.clear()
+    assert await snapshot.get() == 4
