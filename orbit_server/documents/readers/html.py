@@ -41,6 +41,8 @@ _ENDED_BY = {
     "tbody": CELLS | {"p", "tr", "thead", "tbody"},
     "tfoot": CELLS | {"p", "tr", "thead", "tbody"},
 }
+_TABLE_PARTS = CELLS | {"caption", "table", "tbody", "tfoot", "thead", "tr"}
+_SCOPES = CELLS | {"caption"}
 _ENDED_BY_ANY_BLOCK = frozenset(("p", "title"))
 
 Attributes = list[tuple[str, str | None]]
@@ -128,6 +130,11 @@ class Page(HTMLParser):
                 self._close_from(index)
                 return
             if self._open[index] in BLOCKS and tag not in BLOCKS:
+                return
+            # A stray end tag in a cell ends nothing outside of the cell, nor outside of the table.
+            if self._open[index] in _SCOPES and tag not in _TABLE_PARTS:
+                return
+            if self._open[index] == "table":
                 return
 
     def handle_data(self, data: str) -> None:

@@ -195,3 +195,21 @@ def test_japanese_lines_are_joined_without_a_gap(tmp_path: Path) -> None:
 def test_japanese_links_stay_apart(tmp_path: Path) -> None:
     """A line between two elements is a blank, as a browser shows it."""
     assert page(tmp_path, "<a>動漫</a>\n<a>読書</a>") == "動漫 読書"
+
+
+@pytest.mark.parametrize("tag", ["div", "section", "center", "form", "p", "span", "li", "h2"])
+@pytest.mark.parametrize("around", ["", "<div>", "<center><form><section>"])
+def test_stray_end_tags_in_cells_leave_the_table_whole(
+    tmp_path: Path, tag: str, around: str
+) -> None:
+    """An end tag without a beginning in its cell ends nothing, as in a browser."""
+    page = f"{around}<table><tr><td>Passport</{tag}></td><td>37</td></tr><tr><td>ID</td><td>20"
+    assert texts(load(tmp_path, "a.html", page + "</table><p>After.")) == [
+        "Passport | 37\nID | 20\n\nAfter."
+    ]
+
+
+def test_a_row_that_ends_within_its_cell(tmp_path: Path) -> None:
+    """The end of a row or table inside of a cell ends both."""
+    page = "<table><tr><td><ul><li>a</td><td>b</tr><tr><td>c</td></table>d"
+    assert texts(load(tmp_path, "a.html", page)) == ["a | b\nc\n\nd"]
