@@ -89,19 +89,22 @@ def calibrate_threshold(
     ] = None,
     server: Server = None,
 ) -> None:
-    """Choose the threshold of a collection from in-domain and out-of-domain questions."""
+    """Choose the threshold of a collection from questions that it answers, if a better one exists.
+
+    Without a file of questions the model words them. The exit code is 1 when the threshold stays.
+    """
     from rich.table import Table
 
     from ..config.loader import load
     from ..retrieval import calibration as calibrate
     from ..retrieval import evaluation as evaluate
+    from ..retrieval.out_of_domain import out_of_domain_questions
     from .console import out, print_table, progress, say
     from .models import require_models
     from .store import with_store
 
     config = load(context.obj)
     asked = evaluate.read_questions(questions) if questions else []
-    out_of_domain = calibrate.out_of_domain_questions()
 
     async def run(
         store: "Store", services: "Services"
@@ -109,6 +112,8 @@ def calibrate_threshold(
         if store is services.store:
             await require_models(config, "ollama.embed_model")
         settings = await _settings(store, collection)
+        languages = (await store.show(collection))["languages"]
+        out_of_domain = out_of_domain_questions(languages) or out_of_domain_questions()
         in_domain = [each.question for each in asked if each.answerable]
         unanswerable = [each.question for each in asked if not each.answerable]
         if not asked:
@@ -124,7 +129,8 @@ def calibrate_threshold(
                 unanswerable=unanswerable,
                 advanced=advanced,
             )
-        await store.calibrate(collection, measured.threshold)
+        if measured.improves:
+            await store.calibrate(collection, measured.threshold)
         return settings, measured
 
     settings, measured = with_store(config, server, run)
@@ -140,11 +146,18 @@ def calibrate_threshold(
             quantiles = (calibrate.quantile(scores, share) for share in _QUANTILES)
             table.add_row(name, str(len(scores)), *(f"{value:.3f}" for value in quantiles))
     print_table(table)
-    out.print(
-        f"threshold {measured.threshold:.3f}: keeps {measured.kept:.3f} of the collection's "
-        f"questions, refuses {measured.refused:.3f} of the others "
-        f"(balanced accuracy {measured.balanced_accuracy:.3f})"
-    )
+    for name, threshold in (("now", settings.threshold), ("best", measured.threshold)):
+        out.print(
+            f"{name}: threshold {threshold:.3f} keeps {measured.kept(threshold):.3f} of the"
+            f" collection's questions, refuses {measured.refused(threshold):.3f} of the others"
+            f" (balanced accuracy {measured.balanced_accuracy(threshold):.3f})"
+        )
+    if not measured.improves:
+        say(
+            f"Nothing is changed: no threshold that keeps as many of these questions, or 95 %,"
+            f" separates them better than {_threshold(settings)}."
+        )
+        raise typer.Exit(1)
     say(f"Written into collection {collection!r}. Before: {_threshold(settings)}.")
     if settings.threshold_origin == "configured":
         say("It is not used: chroma.confidence_threshold is set, and the configuration wins.")
@@ -162,18 +175,20 @@ def _threshold(settings: "SearchSettings") -> str:
 
 
 async def _in_domain_questions(store: "Store", services: "Services", collection: str) -> list[str]:
+    from ..errors import OrbitError
     from ..retrieval import calibration as calibrate
     from .console import progress, say
 
-    passages = await store.sample(collection, _SAMPLE)
     provider, model = services.pipeline.backend
-    with progress("Rewording questions", len(passages)) as advanced:
-        own = await calibrate.in_domain_questions(
-            passages,
-            complete=services.ollama.complete if provider == "ollama" else None,
-            model=model or "",
-            advanced=advanced,
+    if provider != "ollama" or model is None:
+        raise OrbitError(
+            "Calibrating needs questions that the collection answers: a file of them (--questions,"
+            " see docs/retrieval.md), or a model that words some (answer.provider: ollama)."
         )
-    worded = f"{own.by_model} reworded by {model}" if own.by_model else "none worded by a model"
-    say(f"{len(own.questions)} questions of the collection, {worded}.")
-    return own.questions
+    passages = await store.sample(collection, _SAMPLE)
+    with progress("Wording questions", len(passages)) as advanced:
+        own = await calibrate.in_domain_questions(
+            passages, complete=services.ollama.complete, model=model, advanced=advanced
+        )
+    say(f"{len(own)} questions of the collection, worded by {model}.")
+    return own

@@ -11,22 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orbit_server.documents.collection_store import Store
 from orbit_server.documents.ingest import ingest
 from orbit_server.documents.model import Chunk
 from orbit_server.documents.remote_store import RemoteStore
-from orbit_server.errors import ModelUnreachable, OrbitError
-from orbit_server.retrieval.calibration import (
-    FEWEST,
-    calibrate,
-    in_domain_questions,
-    out_of_domain_questions,
-    quantile,
-    separating,
-)
+from orbit_server.errors import OrbitError
 from orbit_server.retrieval.evaluation import EvaluationQuestion, evaluate, read_questions
 from orbit_server.retrieval.hashed_embedder import hashed_words
 from orbit_server.retrieval.mending import Reindexed
@@ -164,149 +154,6 @@ async def test_figures_without_questions_of_a_kind() -> None:
         search, [EvaluationQuestion(question="near", answerable=False)], SETTINGS
     )
     assert (row.hit_at_1, row.mrr_at_10, row.answered, row.refused) == (None, None, None, 0.0)
-
-
-# -- calibration ------------------------------------------------------------------------------
-
-
-def test_out_of_domain_questions() -> None:
-    """About a hundred ship with the program, none twice, none from the test's own questions."""
-    foreign = out_of_domain_questions()
-    assert 95 <= len(set(foreign)) == len(foreign)
-    assert set(foreign).isdisjoint(each.question for each in read_questions(QUESTIONS))
-    assert all(question == question.strip() != "" for question in foreign)
-
-
-def test_the_threshold_parts_two_heaps() -> None:
-    """It lies in the middle of the gap, and where they overlap at the least loss."""
-    assert separating([0.8, 0.9], [0.1, 0.4]) == pytest.approx(0.6)
-    assert separating([0.3, 0.7, 0.8, 0.9], [0.1, 0.2, 0.35, 0.4]) == pytest.approx(0.55)
-    with pytest.raises(OrbitError, match="score the same"):
-        separating([0.5, 0.5], [0.5])
-
-
-SCORES = st.lists(st.integers(0, 150).map(lambda n: n / 100), min_size=1, max_size=30)
-
-
-@given(SCORES, SCORES)
-def test_no_threshold_is_better(own: list[float], foreign: list[float]) -> None:
-    """No score would have been a better place to cut at."""
-    if len({*own, *foreign}) == 1:
-        return
-
-    def balance(cut: float) -> float:
-        kept = sum(score >= cut for score in own) / len(own)
-        return kept + sum(score < cut for score in foreign) / len(foreign)
-
-    best = max(balance(cut) for cut in own + foreign)
-    assert balance(separating(own, foreign)) >= best - 1e-9
-
-
-def test_quantiles() -> None:
-    """They are interpolated between the scores."""
-    assert [quantile([3, 1, 2], share) for share in (0, 0.25, 0.5, 1)] == [1, 1.5, 2, 3]
-    assert quantile([7], 0.95) == 7
-
-
-PAIR = passage("1", text="When is it open?\nFrom nine.", answer="From nine.", title="Hours")
-
-
-async def test_a_model_words_the_question_anew() -> None:
-    """It gets the stored question, or the passage; what it only repeats is not used."""
-    seen: list[str] = []
-
-    async def complete(messages: list[dict[str, str]], /, *, format: Any = None, **_: Any) -> str:
-        seen.append(messages[-1]["content"])
-        assert format["required"] == ["question"]
-        return json.dumps({"question": ["Opening hours?", "When does it close?"][len(seen) - 1]})
-
-    document = passage("2", text="It closes at five.")
-    own = await in_domain_questions([PAIR, document], complete=complete)
-    assert own.questions == ["Opening hours?", "When does it close?"]
-    assert own.by_model == 2
-    assert seen == ["When is it open?", "It closes at five."]
-
-
-@pytest.mark.parametrize("reply", ["no JSON", "[]", '{"question": " "}', '{"question": 3'])
-async def test_a_useless_reply_is_replaced(reply: str) -> None:
-    """Without a usable reply the words themselves are changed."""
-
-    async def complete(messages: object, /, *, format: Any = None, **_: Any) -> str:
-        return reply
-
-    own = await in_domain_questions([PAIR], complete=complete)
-    assert own.by_model == 0
-    assert len(own.questions) == 1
-
-
-async def test_a_model_that_repeats_is_replaced() -> None:
-    """The stored question itself would match at 1.0 and prove nothing."""
-
-    async def complete(messages: list[dict[str, str]], /, *, format: Any = None, **_: Any) -> str:
-        return json.dumps({"question": messages[-1]["content"].upper()})
-
-    assert (await in_domain_questions([PAIR], complete=complete)).by_model == 0
-
-
-async def test_a_failing_model_is_asked_once() -> None:
-    """Nobody waits for a timeout a hundred times."""
-    calls: list[None] = []
-
-    async def complete(messages: object, /, *, format: Any = None, **_: Any) -> str:
-        calls.append(None)
-        raise ModelUnreachable("nobody there")
-
-    own = await in_domain_questions([PAIR, PAIR, PAIR], complete=complete)
-    assert (len(own.questions), own.by_model, len(calls)) == (3, 0, 1)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "When is the public library open on Saturdays?",
-        "Opening hours?",
-        "Prices",
-        "図書館は何時に開きますか",
-        "Wo ist das Schwimmbad?",
-    ],
-)
-async def test_words_are_changed_without_a_model(text: str) -> None:
-    """The question keeps some of its words, loses others, and is not the stored one any more."""
-    stored = passage("1", text=f"{text}\nAn answer.", answer="An answer.")
-    steps: list[None] = []
-    own = await in_domain_questions([stored], advanced=lambda: steps.append(None))
-    [changed] = own.questions
-    shared = sum(a * b for a, b in zip(hashed_words(text), hashed_words(changed), strict=True))
-    assert 0.3 < shared < 0.95
-    assert len(steps) == 1
-
-
-async def test_documents_become_questions() -> None:
-    """Of a document it is the heading and a sentence; what has no words is left out."""
-    text = "The pool was built in 1974. It opens at nine on all weekdays. Bring a towel."
-    pool = passage("1", text=text, title="Guide > Opening hours of the pool")
-    own = await in_domain_questions([pool, passage("2", text=""), passage("…", text="… — …")])
-    assert len(own.questions) == 1
-    assert re.search("Opening|hours|pool", own.questions[0])
-
-
-async def test_too_few_questions_are_refused() -> None:
-    """A handful says nothing about a collection."""
-    with pytest.raises(OrbitError, match="9 questions are too few"):
-        await calibrate(search, ["both first"] * (FEWEST - 1), ["foreign"], SETTINGS)
-
-
-async def test_a_calibration() -> None:
-    """The three kinds are scored by the best of the first passages, and two set the threshold."""
-    own = ["both first", "words first"] * 5
-    found = await calibrate(search, own, ["foreign", "nothing"], SETTINGS, unanswerable=["near"])
-    assert (found.in_domain[:2], found.out_of_domain, found.unanswerable) == (
-        [1.2, 0.6],
-        [0.2, 0.0],
-        [0.8],
-    )
-    assert found.threshold == pytest.approx(0.4)
-    assert (found.kept, found.refused, found.balanced_accuracy) == (1.0, 1.0, 1.0)
 
 
 # -- the store, here and through a server -------------------------------------------------------
@@ -504,49 +351,61 @@ async def test_evaluate_says_what_is_wrong(folder: Path, tmp_path: Path) -> None
     assert "nope" in missing.err
 
 
-async def test_calibrate_writes_the_threshold(folder: Path) -> None:
-    """It prints both distributions, stores what parts them, and the next search goes by it."""
-    done = await command(folder, "calibrate", "--collection", "demo")
-    assert done.code == 0, done.err
-    assert "100 questions of the collection, none worded by a model." in done.err
-    found = re.search(r"threshold ([\d.]+): keeps ([\d.]+) .* refuses ([\d.]+)", done.out)
-    assert found
-    threshold, kept, refused = map(float, found.groups())
-    assert 0.25 < threshold < 0.55
-    assert kept > 0.9
-    assert refused > 0.9
-    shown = await command(folder, "collections", "show", "demo")
-    stored = re.search(r"threshold +([\d.]+)", shown.out)
-    assert stored
-    assert float(stored[1]) == pytest.approx(threshold, abs=0.001)
-    assert re.search("threshold_origin +calibrated", shown.out)
-
-
-async def test_calibrate_with_questions_of_ones_own(
+async def test_calibrate_writes_a_better_threshold(
     folder: Path, way: list[str], some: Path
 ) -> None:
-    """Their unanswerable ones are shown, and answerable and out-of-domain ones are separated."""
+    """It prints all distributions, stores what parts them, and the next search goes by it."""
+    name = f"town-{next(NUMBERS)}"
+    way = ["--collection", name, *way[2:]]
+    done = await command(folder, "ingest", EXAMPLES, *way)
+    assert done.code == 0, done.err
     done = await command(folder, "calibrate", *way, "--questions", some)
-    assert done.code == 0, done.err
-    assert re.search("in-domain .* 12 ", done.out)
-    assert re.search("unanswerable .* 12 ", done.out)
-    evaluated = await command(folder, "evaluate", *way, "--json", "--questions", some)
-    printed = json.loads(evaluated.out)
-    assert printed["threshold_origin"] == "calibrated"
-    assert printed["figures"][2]["answered"] >= 0.9
+    for kind, number in (("in-domain", 12), ("out-of-domain", 102), ("unanswerable", 12)):
+        assert re.search(f"{kind} .* {number} ", done.out)
+    rows = re.findall(r"threshold ([\d.]+) keeps ([\d.]+) .* refuses ([\d.]+)", done.out)
+    (_, kept, refused), (threshold, better, more) = [tuple(map(float, row)) for row in rows]
+    shown = await command(folder, "collections", "show", *way[1:])
+    stored = re.search(r"threshold +([\d.]+)", shown.out)
+    assert stored
+    if better + more > kept + refused:
+        assert done.code == 0, done.err
+        assert float(stored[1]) == pytest.approx(threshold, abs=0.001)
+        assert re.search("threshold_origin +calibrated", shown.out)
+    again = await command(folder, "calibrate", *way, "--questions", some)
+    assert again.code == 1
+    assert "Nothing is changed" in again.err
+    assert (await command(folder, "collections", "show", *way[1:])).out == shown.out
 
 
-async def test_calibrate_says_that_the_configuration_wins(folder: Path, tmp_path: Path) -> None:
+async def test_calibrate_never_makes_a_collection_worse(
+    folder: Path, some: Path, server: Running
+) -> None:
+    """A threshold that keeps all is not raised until it keeps fewer than 95 %."""
+    name = f"town-{next(NUMBERS)}"
+    await load(server.services.store, name)
+    await server.services.store.calibrate(name, 0.01)
+    way = ["--collection", name, "--server", server.url]
+    done = await command(folder, "calibrate", *way, "--questions", some)
+    kept = re.findall(r"threshold [\d.]+ keeps ([\d.]+)", done.out)
+    assert [float(each) for each in kept] >= [1.0, 0.95]
+
+
+async def test_calibrate_says_that_the_configuration_wins(
+    folder: Path, tmp_path: Path, some: Path
+) -> None:
     """A threshold that nobody uses is no surprise."""
-    configure(tmp_path, chroma={"path": str(folder / "data/chroma"), "confidence_threshold": 0.6})
-    done = await command(tmp_path, "calibrate", "--collection", "demo")
+    configure(tmp_path, chroma={"path": str(folder / "data/chroma"), "confidence_threshold": 1.2})
+    done = await command(tmp_path, "calibrate", "--collection", "demo", "--questions", some)
     assert done.code == 0, done.err
-    assert "Before: 0.6 (chroma.confidence_threshold)" in done.err
+    assert "Before: 1.2 (chroma.confidence_threshold)" in done.err
     assert "the configuration wins" in done.err
 
 
 async def test_calibrate_asks_the_model(folder: Path, tmp_path: Path) -> None:
-    """Where a model words the answers, it words the questions too."""
+    """Where a model words the answers, it words the questions too; where there is none, it says."""
+    none = await command(folder, "calibrate", "--collection", "demo")
+    assert none.code == 1
+    assert "--questions" in none.err
     async with OllamaStandIn() as ollama:
         ollama.reply = lambda body: json.dumps({"question": f"Say, {body['messages'][-1]}"})
         configure(
@@ -557,8 +416,7 @@ async def test_calibrate_asks_the_model(folder: Path, tmp_path: Path) -> None:
         )
         done = await command(tmp_path, "calibrate", "--collection", "demo")
         asked = ollama.bodies("/api/chat")
-    assert done.code == 0, done.err
-    assert "100 questions of the collection, 100 reworded by" in done.err
+    assert "100 questions of the collection, worded by" in done.err
     assert len(asked) == 100
     assert all(body["format"]["required"] == ["question"] for body in asked)
 
