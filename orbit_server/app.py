@@ -23,6 +23,7 @@ from .api.chat import chat, question_reader
 from .api.cors import Cors
 from .api.error_handlers import EXPECTED, answer_unexpected, wrong_admin_token
 from .api.event_stream import server_stopping
+from .api.feedback import feedback
 from .api.health import ByVerbosity, health, live, ready
 from .api.metrics import metrics
 from .api.openai_request import completion_reader
@@ -133,6 +134,12 @@ def create_app(
                 chat,
                 methods=["POST"],
                 middleware=[with_key, within_limits, with_safe_question(question_reader, Refusal)],
+            ),
+            Route(
+                "/feedback",
+                until_shutdown(feedback),
+                methods=["POST"],
+                middleware=[with_key, within_limits],
             ),
             Route(
                 "/health",

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from . import __version__, llm, retrieval, safety
 from .answering import Pipeline
 from .auth import Policy
+from .auth.answer_ids import AnswerIds
 from .auth.database import database_file
 from .auth.guesses import Guesses
 from .auth.keys import Keys
@@ -71,6 +72,7 @@ class Services:
         self.queue = llm.build_queue(config.ollama, workers=workers)
         self.chroma = chroma.build(config.chroma, address=address)
         self.keys = Keys(config.database.url, prefix=config.api_keys.prefix)
+        self.answer_ids = AnswerIds(self.keys.database)
         self.shipper = (
             build_shipper(
                 config.elasticsearch,
@@ -169,6 +171,7 @@ class Services:
         parts: list[AbstractAsyncContextManager[Any]] = [
             self.chatlog,
             self.keys,
+            self.answer_ids,
             self.ollama,
             self.lexical,
             self.chroma,

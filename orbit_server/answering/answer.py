@@ -22,7 +22,7 @@ class Answer:
     whatever happened. When nothing relevant is found, ``nothing_found`` is the answer and no model
     is asked. ``small_talk`` is the answer to what needs no documents; then nothing is searched.
     ``place`` gives a place in the queue for the model: it raises where that is full, before
-    anything is searched; entering the place may take long.
+    anything is searched; entering the place may take long. ``id`` names the answer to clients.
     """
 
     def __init__(
@@ -35,7 +35,9 @@ class Answer:
         nothing_found: str,
         small_talk: TextStream | None = None,
         place: Place | None = None,
+        id: str | None = None,
     ) -> None:
+        self.id = id
         self.question = question
         self.collection = collection
         self.passages: list[Passage] = []
@@ -112,6 +114,7 @@ class Answer:
             "cited": self._cited(text),
             "usage": self.usage,
             "finish_reason": self._stream.finish_reason if self._stream else "stop",
+            **({} if self.id is None else {"id": self.id}),
         }
 
     def _cited(self, text: str) -> list[str]:

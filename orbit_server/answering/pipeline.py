@@ -64,12 +64,14 @@ class Pipeline:
         collection: str,
         *,
         owner: str = "",
+        id: str | None = None,
         search: Retrieve | None = None,
     ) -> Answer:
         """Return the answer to ``question`` from ``collection``; it runs when it is iterated.
 
-        ``owner`` is whose turn in the queue it takes. ``search`` replaces the pipeline's own. Small
-        talk is answered without it, unless the configuration wants it searched like a question.
+        ``owner`` is whose turn in the queue it takes, ``id`` what clients call it. ``search``
+        replaces the pipeline's own. Small talk is answered without it, unless the configuration
+        wants it searched like a question.
         """
         return Answer(
             question,
@@ -79,6 +81,7 @@ class Pipeline:
             nothing_found=self._config.answer.no_results_message,
             small_talk=self._small_talk(question),
             place=partial(self._queue, owner) if self._queue and self._by_model else None,
+            id=id,
         )
 
     def _small_talk(self, question: Question) -> TextStream | None:

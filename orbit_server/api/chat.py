@@ -56,6 +56,7 @@ async def chat(request: Request) -> Response:
     )
     return answer_response(
         request,
+        id=services.answer_ids.new(caller.id),
         stream=wants_stream(request, question),
         cumulative=stream_format == "cumulative",
     )
@@ -64,6 +65,7 @@ async def chat(request: Request) -> Response:
 def answer_response(
     request: Request,
     *,
+    id: str,
     stream: bool,
     cumulative: bool = False,
     format: AnswerFormat | None = None,
@@ -71,13 +73,14 @@ def answer_response(
 ) -> Response:
     """Return the answer to the request's question, streamed or whole, to be counted and logged.
 
-    ``format`` writes the events of a stream, ``body`` the object of a whole answer.
+    ``id`` is what the log and ``POST /feedback`` call the answer. ``format`` writes the events of a
+    stream, ``body`` the object of a whole answer.
     """
     services: Services = request.app.state.services
     state: dict[str, Any] = request.scope["state"]
     question: Question = state["question"]
     caller: Key = state["caller"]
-    answer = services.pipeline.answer(question, caller.collection, owner=caller.id)
+    answer = services.pipeline.answer(question, caller.collection, owner=caller.id, id=id)
     if stream:
         services.metrics.stream_begins()
 

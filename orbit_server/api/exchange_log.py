@@ -37,6 +37,7 @@ async def log_answer(
     await services.chatlog.write(
         "exchange",
         **_common(services, state, answer.question, result),
+        answer_id=answer.id,
         result=answer.result,
         blocked=False,
         block_reason=None,
@@ -62,6 +63,20 @@ async def log_refusal(
     )
 
 
+async def log_feedback(
+    services: Services, state: dict[str, Any], answer_id: str, rating: int, comment: str | None
+) -> None:
+    """Write down what somebody thinks of an answer, 1 or -1; the latest record counts."""
+    await services.chatlog.write(
+        "feedback",
+        request_id=state["request_id"],
+        answer_id=answer_id,
+        rating=rating,
+        comment=comment,
+        **_caller(state),
+    )
+
+
 def _source(passage: Passage) -> dict[str, Any]:
     public = passage.public()
     return {name: public[name] for name in ("id", "score", "relevance")}
@@ -70,7 +85,6 @@ def _source(passage: Passage) -> dict[str, Any]:
 def _common(
     services: Services, state: dict[str, Any], question: Question, result: ExchangeResult
 ) -> dict[str, Any]:
-    caller: Key = state["caller"]
     backend, model = services.pipeline.backend
     return {
         "request_id": state["request_id"],
@@ -80,12 +94,19 @@ def _common(
         "model": model,
         "outcome": result.outcome,
         "error": result.error.code if result.error else None,
+        **_caller(state),
+        "elasticsearch_status": services.elasticsearch_status,
+        **({"user": question.user} if question.user else {}),
+    }
+
+
+def _caller(state: dict[str, Any]) -> dict[str, Any]:
+    caller: Key = state["caller"]
+    return {
         "ip": state["client"],
         "ip_metadata": _address_metadata(state["client"], state["peer"]),
         "api_key": {"id": caller.id, "prefix": caller.prefix},
         "collection": caller.collection,
-        "elasticsearch_status": services.elasticsearch_status,
-        **({"user": question.user} if question.user else {}),
     }
 
 

@@ -24,8 +24,12 @@ async def completions(request: Request) -> Response:
     """Answer the question that the safety layer has read, as a chat completion."""
     services: Services = request.app.state.services
     question: CompletionQuestion = request.scope["state"]["question"]
-    written = CompletionFormat(question, sources_in=services.config.openai.sources)
-    return answer_response(request, stream=question.stream, format=written, body=written.whole)
+    caller: Key = request.scope["state"]["caller"]
+    id = services.answer_ids.new(caller.id)
+    written = CompletionFormat(question, id=id, sources_in=services.config.openai.sources)
+    return answer_response(
+        request, id=id, stream=question.stream, format=written, body=written.whole
+    )
 
 
 async def models(request: Request) -> Response:
@@ -53,7 +57,7 @@ class CompletionRefusal(Refusal):
     def response(self, text: str, question: Question, request: Request) -> Response:
         """Return ``text`` as the answer to ``question``: whether as a stream, its body says."""
         assert isinstance(question, CompletionQuestion)  # noqa: S101 - the reader of this route
-        written = CompletionFormat(question, sources_in="field")
+        written = CompletionFormat(question, id=str(question.request_id), sources_in="field")
         closing = {"sources": [], "usage": NO_TOKENS, "finish_reason": "content_filter"}
         if question.stream:
             return CompleteStream(written.opening + written.event(text) + written.end(closing))

@@ -14,6 +14,8 @@ from .openai_sources import citations, sources_list
 
 SourcesIn = Literal["text", "field"]
 
+ID_PREFIX = "chatcmpl-"
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # Not cured by asking again, which clients of OpenAI otherwise do twice.
 _USELESS_TO_RETRY = (ModelNotFound, CollectionNotFound, EmbedderMismatch)
@@ -23,14 +25,14 @@ class CompletionFormat:
     """How one answer is written: as chunks of a stream, or as one completion.
 
     ``sources_in`` says whether users see the sources at the end of the text, or only programs in a
-    field of their own.
+    field of their own. ``id`` is the answer's own, without ``ID_PREFIX``.
     """
 
-    def __init__(self, question: CompletionQuestion, *, sources_in: SourcesIn) -> None:
+    def __init__(self, question: CompletionQuestion, *, id: str, sources_in: SourcesIn) -> None:
         self._include_usage = question.include_usage
         self._sources_in = sources_in
         self._common = {
-            "id": f"chatcmpl-{question.request_id}",
+            "id": ID_PREFIX + id,
             "created": int(time.time()),
             "model": question.model,
         }

@@ -160,6 +160,11 @@ def _shown(record: dict[str, Any]) -> "Text":
             text.append(f"{_line(record.get('collection'))}  ", style="cyan")
             text.append(f"{_line(record.get('query'))}  ", style="bold")
             text.append(_line(record.get("response")))
+        case "feedback":
+            up = record.get("rating") == 1
+            text.append(f"{'rated':<12} ", style="green" if up else "yellow")
+            text.append(f"{_line(record.get('collection'))}  ", style="cyan")
+            text.append(f"{'+1' if up else '-1'}  {_line(record.get('comment') or '')}")
         case "error":
             text.append(f"{'error':<12} {_line(record.get('code'))}  ", style="red")
             text.append(_line(record.get("cause")))

@@ -22,7 +22,7 @@ from .chatlog_files import ends_torn, expired_files, file_path
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["exchange", "error", "status"]
+Kind = Literal["exchange", "feedback", "error", "status"]
 
 
 class _Line(NamedTuple):
@@ -36,8 +36,8 @@ class ChatLog:
     Each line is one ``write`` to a file opened for appending, so that several processes may share
     it; at ``max_bytes`` the day goes on in ``chat-YYYY-MM-DD.1.log``, then ``.2``. Files older than
     ``retention_days`` (``chatlog_files.expired_files``) are removed, except those for which
-    ``keep(path)`` is true. ``redact`` is applied to ``query``, ``response`` and ``user`` before
-    anything is written.
+    ``keep(path)`` is true. ``redact`` is applied to ``query``, ``response``, ``user`` and
+    ``comment`` before anything is written.
 
     Writing never fails an exchange: what could not be written is counted in ``lost``, ``failing``
     is the reason until writing works again, and the server's log has it too. The thread runs in
@@ -136,7 +136,7 @@ class ChatLog:
         moment = datetime.fromisoformat(record["timestamp"])
         self._open(moment.astimezone(self.timezone).date().isoformat())
         if self.redact is not None:
-            for name in ("query", "response", "user"):
+            for name in ("query", "response", "user", "comment"):
                 if isinstance(record.get(name), str):
                     record[name] = self.redact(record[name])
         line = self._formatter.format(logging.makeLogRecord({"msg": _encodable(record)}))

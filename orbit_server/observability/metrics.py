@@ -108,6 +108,7 @@ class Metrics:
         self._queue_refused = counter(
             "queue_refused", "Answers refused since the queue was full, or its wait too long."
         )
+        self._ratings = counter("ratings", "What readers thought of answers.", "rating")
         self._verdicts = counter("verdicts", "Safety verdicts.", "verdict", "reason")
         self._verdicts_cached = counter("verdicts_cached", "Those of them known from before.")
         self._loop_lag = histogram(
@@ -159,6 +160,10 @@ class Metrics:
         if cached:
             self._verdicts_cached.inc()
         self._step.labels("moderation").observe(seconds)
+
+    def rating(self, rating: int) -> None:
+        """Count what a reader thinks of an answer: 1 or -1."""
+        self._ratings.labels("up" if rating > 0 else "down").inc()
 
     def answer(
         self,

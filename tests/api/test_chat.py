@@ -64,6 +64,7 @@ async def test_stream_is_byte_for_byte_what_is_documented(town: ChatServer) -> N
         "usage": {"prompt_tokens": 0, "completion_tokens": 2, "total_tokens": 2}
         | reply.last["usage"],
         "finish_reason": "stop",
+        "id": town.exchange()["answer_id"],
     }
     usage = reply.last["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
