@@ -23,7 +23,7 @@ esac
 # What some tests need beside Python. Without it they are skipped; in CI they must run.
 declare -A packages=(
     [chromium]=chromium [nginx]=nginx-light [pg_ctlcluster]=postgresql [pgbouncer]=pgbouncer
-    [systemd-analyze]=systemd
+    [systemd-analyze]=systemd [tesseract]=tesseract-ocr
 )
 install_for_ci() {
     local program missing=() policy=/usr/sbin/policy-rc.d

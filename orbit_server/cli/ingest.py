@@ -56,6 +56,10 @@ def ingest(
             callback=_known_languages,
         ),
     ] = None,
+    ocr: Annotated[
+        bool,
+        typer.Option("--ocr", help="Recognize the text of scanned pages in PDF, with tesseract."),
+    ] = False,
     server: Server = None,
 ) -> None:
     """Load documents into a collection: tables, office files, PDF, HTML, Markdown, text."""
@@ -63,10 +67,13 @@ def ingest(
 
     from ..config.loader import load
     from ..documents.ingest import ingest as ingest_files
+    from ..documents.readers.ocr import require as require_ocr
     from .console import notes
     from .models import require_models
     from .store import with_store
 
+    if ocr:
+        require_ocr(language or ("en",))
     config = load(context.obj)
 
     async def run(store: "Store", services: "Services") -> "Report":
@@ -103,6 +110,7 @@ def ingest(
                 follow_links=follow_links,
                 question_column=question_column,
                 answer_column=answer_column,
+                ocr=ocr,
                 started=lambda size: progress.update(task, total=size),
                 advanced=advanced,
             )

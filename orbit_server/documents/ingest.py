@@ -19,6 +19,7 @@ from .reading import Chunks, ReadFile, Reading
 # With the longest chunk it stays below what a server takes in one request, 8 MiB of JSON.
 _BATCH_BYTES = 2 * 1024 * 1024
 _FIRST_BATCH = 16
+_SECONDS, _OCR_SECONDS = 60.0, 3600.0  # for a file
 
 
 @dataclass(slots=True)
@@ -133,6 +134,7 @@ async def ingest(
     follow_links: bool = False,
     question_column: str | None = None,
     answer_column: str | None = None,
+    ocr: bool = False,
     started: Callable[[int], None] = lambda size: None,
     advanced: Callable[[int, int], None] = lambda size, chunks: None,
 ) -> Report:
@@ -143,7 +145,8 @@ async def ingest(
     are in. ``prune`` also removes the sources under ``paths`` whose file is gone. Links that lead
     out of a folder are followed with ``follow_links`` only. A file that cannot be read is reported
     and left as it was. The columns are those of question/answer tables, where they have unusual
-    names. ``started(bytes)`` tells the total, ``advanced(bytes, chunks)`` what of it is done.
+    names; with ``ocr`` the text of scanned pages is recognized. ``started(bytes)`` tells the
+    total, ``advanced(bytes, chunks)`` what of it is done.
     Raises what ``store`` raises: no later file would fare better.
     """
     report = Report()
@@ -158,9 +161,11 @@ async def ingest(
         "chunk_overlap": chunk_overlap,
         "question_column": question_column,
         "answer_column": answer_column,
+        "ocr_languages": list(languages) if ocr else None,
     }
     documents = [entry for entry in found if entry.outcome in ("document", "error")]
-    async with Reading() as reading, aclosing(_read(documents, reading, options)) as files:
+    reading = Reading(seconds=_OCR_SECONDS if ocr else _SECONDS)
+    async with reading, aclosing(_read(documents, reading, options)) as files:
         async for entry, file in files:
             result = FileResult(entry.source)
             report.files.append(result)

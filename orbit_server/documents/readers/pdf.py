@@ -1,11 +1,15 @@
 """PDF: the text of its pages, lines joined to paragraphs and divided words mended."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ...errors import UnreadableDocument
 from ..cleaning import one_line, unwrapped
 from ..model import Block, Document
+from . import ocr
+
+Recognize = Callable[[int, int, bytes], str]
 
 _MOST_CHARS = 20_000_000
 _WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
@@ -17,6 +21,7 @@ _JUNK_TITLE = re.compile(
     r"|\(?(?:untitled|anonymous|unknown|no title)\b.*|powerpoint presentation|(?:slide|layout) \d+",
     re.I,
 )
+_MOST_PIXELS = 6000  # a side; of A3 at 300 dots an inch 4961
 _HYPHENS = ("-", "\u00ad", "\u2010")
 _BROKEN_WORD = re.compile("[\x02\ufffe]")  # pdfium's sign for a hyphen with the line's end
 _SYMBOL_BULLETS = re.compile("[\uf0a7\uf0b7\uf0d8\uf0fc]")  # those of Wingdings and Symbol
@@ -31,19 +36,27 @@ _COMPOUNDING = re.compile(
 )
 
 
-def read(data: bytes) -> Document:
-    """Read the pages of a PDF.
+def read(data: bytes, recognize: Recognize | None = None) -> Document:
+    """Read the pages of a PDF; ``recognize`` reads the pictures of those without text.
 
-    Raises ``UnreadableDocument`` for one that is locked, broken, too long or without any text.
+    It gets width, height and as many bytes from black to white. Raises ``UnreadableDocument`` for
+    a PDF that is locked, broken, too long or without any text.
     """
-    title, texts, unread = _pages(data)
+    title, texts, scanned, recognized = _pages(data, recognize)
     pages = [_SYMBOL_BULLETS.sub("•", _BROKEN_WORD.sub("-\n", text)) for text in texts]
     if not any(text.strip() for text in pages):
-        raise UnreadableDocument("The PDF holds only images; run text recognition on it first.")
+        raise UnreadableDocument(
+            "The PDF holds only images, and no text was recognized in them."
+            if recognize
+            else "The PDF holds only images: load it with --ocr, which needs tesseract."
+        )
     title = one_line(title)
     document = Document("" if _JUNK_TITLE.fullmatch(title) else title)
-    if unread:
-        document.notes.append(f"{unread} of {len(pages)} pages hold no text; scanned?")
+    if scanned:
+        remedy = "nothing was recognized" if recognize else "scanned? --ocr reads them"
+        document.notes.append(f"No text on {_named(scanned)} of {len(pages)}: {remedy}.")
+    if recognized:
+        document.notes.append(f"Text was recognized on {_named(recognized)} of {len(pages)}.")
     lines = _Lines(pages)
     for number, text in enumerate(pages, start=1):
         for paragraph in lines.paragraphs(text):
@@ -59,8 +72,19 @@ def read(data: bytes) -> Document:
     return document
 
 
-def _pages(data: bytes) -> tuple[str, list[str], int]:
-    """Return the title, the text of each page, and how many pages have pictures only."""
+def _named(pages: Sequence[int]) -> str:
+    """Return the numbers of pages, those in a row by their first and last."""
+    rows: list[list[int]] = []
+    for page in pages:
+        if rows and rows[-1][-1] == page - 1:
+            rows[-1][1:] = [page]
+        else:
+            rows.append([page])
+    return f"page{'s' * (len(pages) > 1)} " + ", ".join("–".join(map(str, row)) for row in rows)
+
+
+def _pages(data: bytes, recognize: Recognize | None) -> tuple[str, list[str], list[int], list[int]]:
+    """Return the title, the texts, and the numbers of pages that are pictures, read or not."""
     # Here for the time of its import: most who know this module never read a PDF.
     import pypdfium2  # type: ignore[import-untyped]
 
@@ -71,17 +95,29 @@ def _pages(data: bytes) -> tuple[str, list[str], int]:
             raise UnreadableDocument("The PDF is protected by a password.") from error
         raise UnreadableDocument("The PDF is broken.") from error
     pages: list[str] = []
-    unread = size = 0
-    for page in document:
+    scanned: list[int] = []
+    recognized: list[int] = []
+    size = 0
+    for number, page in enumerate(document, start=1):
         text = page.get_textpage().get_text_range()
+        if not text.strip() and next(page.get_objects(max_depth=1), None) is not None:
+            text = _recognized(page, recognize) if recognize else text
+            (recognized if text.strip() else scanned).append(number)
         size += len(text)
         if size > _MOST_CHARS:
             raise UnreadableDocument("The PDF holds more than 20 million characters; divide it.")
-        if not text.strip() and next(page.get_objects(max_depth=1), None) is not None:
-            unread += 1
         pages.append(text)
         page.close()
-    return document.get_metadata_value("Title"), pages, unread
+    return document.get_metadata_value("Title"), pages, scanned, recognized
+
+
+def _recognized(page: Any, recognize: Recognize) -> str:
+    width, height = page.get_size()  # in points, of which an inch has 72
+    scale = min(ocr.DOTS_PER_INCH / 72, _MOST_PIXELS / max(width, height, 1))
+    bitmap = page.render(scale=scale, grayscale=True)
+    rows = bytes(bitmap.buffer)
+    lines = (rows[y * bitmap.stride :][: bitmap.width] for y in range(bitmap.height))
+    return recognize(bitmap.width, bitmap.height, b"".join(lines))
 
 
 class _Lines:

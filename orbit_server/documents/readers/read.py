@@ -6,6 +6,7 @@ invisible characters.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from ...errors import UnreadableDocument
 from ..chunking import split
 from ..cleaning import one_line
 from ..model import Chunk, Document, Scalar, heading_path, shortened
-from . import delimited, html, mail, markdown, markup, notebook, pairs, pdf, text
+from . import delimited, html, mail, markdown, markup, notebook, ocr, pairs, pdf, text
 from .encoding import decoded
 from .office import epub, opendocument, sheets, slides, word
 
@@ -32,7 +33,6 @@ _TEXTS: dict[str, Callable[[str], Document]] = {
     ".ipynb": notebook.read,
 }
 _BINARIES: dict[str, Callable[[bytes], Document]] = {
-    ".pdf": pdf.read,
     ".docx": word.read,
     ".pptx": slides.read,
     ".odt": opendocument.read,
@@ -43,7 +43,10 @@ _BINARIES: dict[str, Callable[[bytes], Document]] = {
     ".rtf": markup.read_rtf,
 }
 _SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
-SUFFIXES = (".json", *_TABLES, *_SHEETS, *_TEXTS, *_BINARIES)
+SUFFIXES = (".json", *_TABLES, *_SHEETS, *_TEXTS, ".pdf", *_BINARIES)
+
+
+_Columns = tuple[str | None, str | None]  # of questions and of answers
 
 
 class ReadFile(NamedTuple):
@@ -65,6 +68,7 @@ def read(
     chunk_overlap: int,
     question_column: str | None = None,
     answer_column: str | None = None,
+    ocr_languages: Sequence[str] | None = None,
 ) -> ReadFile:
     """Read one file into chunks.
 
@@ -78,6 +82,8 @@ def read(
     no database holds) as JSON text, nulls and empty cells not at all because they say nothing; a
     name that means something else to us is kept with ``extra_`` in front.
 
+    With ``ocr_languages``, the text of scanned pages is recognized, in English if they are empty.
+
     Raises ``UnreadableDocument``, and ``ValueError`` for impossible chunk sizes.
     """
     if not 0 <= chunk_overlap < chunk_chars:
@@ -86,7 +92,8 @@ def read(
     if suffix not in SUFFIXES:
         raise UnreadableDocument(not_understood(path))
     try:
-        found, notes = _parsed(suffix, _bytes(path), question_column, answer_column)
+        columns = question_column, answer_column
+        found, notes = _parsed(suffix, _bytes(path), columns, ocr_languages)
         if isinstance(found, Document):
             found.title = found.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
             divided = _divided(found, source, chunk_chars, chunk_overlap)
@@ -107,27 +114,35 @@ def read(
         raise UnreadableDocument(f"The file is damaged ({type(error).__name__}).") from error
 
 
+def _pdf(data: bytes, ocr_languages: Sequence[str] | None) -> Document:
+    if ocr_languages is None:
+        return pdf.read(data)
+    return pdf.read(data, partial(ocr.recognized, languages=ocr_languages))
+
+
 def _parsed(
-    suffix: str, data: bytes, question: str | None, answer: str | None
+    suffix: str, data: bytes, columns: _Columns, ocr_languages: Sequence[str] | None
 ) -> tuple[Document | Iterator[pairs.QuestionAnswer | str], list[str]]:
+    if suffix == ".pdf":
+        return _pdf(data, ocr_languages), []
     if suffix in _BINARIES:
         return _BINARIES[suffix](data), []
     if suffix in _SHEETS:
-        return _of_tables(sheets.tables(data), question, answer), []
+        return _of_tables(sheets.tables(data), columns), []
     is_page = suffix in (".html", ".htm")
     content, note = decoded(data, html.declared_encoding(data) if is_page else None)
     notes = [note] if note else []
     if suffix == ".json":
         return pairs.read_json(content), notes
     if suffix in _TABLES:
-        return _of_tables({"": delimited.table(content)}, question, answer), notes
+        return _of_tables({"": delimited.table(content)}, columns), notes
     return _TEXTS[suffix](content), notes
 
 
 def _of_tables(
-    tables: Mapping[str, delimited.Table], question: str | None, answer: str | None
+    tables: Mapping[str, delimited.Table], columns: _Columns
 ) -> Document | Iterator[pairs.QuestionAnswer | str]:
-    found = pairs.of_tables(tables, question, answer)
+    found = pairs.of_tables(tables, *columns)
     return delimited.rows_document(tables) if found is None else found
 
 

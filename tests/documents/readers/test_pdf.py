@@ -220,7 +220,7 @@ def test_pages_without_text_are_said(tmp_path: Path) -> None:
     path.write_bytes(buffer.getvalue())
     found = read(path, "a.pdf", chunk_chars=1000, chunk_overlap=0)
     assert texts(found.chunks) == ["One page of text."]
-    assert list(found.notes) == ["2 of 4 pages hold no text; scanned?"]
+    assert list(found.notes) == ["No text on pages 3–4 of 4: scanned? --ocr reads them."]
 
 
 def test_pdfs_that_cannot_be_read_say_why(
