@@ -23,7 +23,7 @@ from .observability import Check, CollectionsCheck, Health, build_chatlog, build
 from .observability.answers_check import AnswersCheck
 from .observability.health import chatlog_check, disk_check, elasticsearch_check, works
 from .observability.metrics import Metrics
-from .retrieval import Bm25Index, chroma
+from .retrieval import WordIndex, chroma
 from .retrieval.chroma.lock import holder_token
 from .safety import SafetyRules, Verdict
 from .types import Question, Retrieved
@@ -95,7 +95,7 @@ class Services:
         self.embedder = retrieval.build_embedder(
             config.embedding, embed=self.ollama.embed, model=config.ollama.embed_model
         )
-        self.lexical = Bm25Index(Path(config.retrieval.path))
+        self.lexical = WordIndex(Path(config.retrieval.path))
         self.retrieval = retrieval.build(
             config.retrieval,
             config.chroma,

@@ -39,6 +39,7 @@ OWNERS: dict[str, set[str]] = {
     "sse_starlette": {"api.event_stream"},
     "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},
     "striprtf": {"documents.readers.markup"},
+    "tantivy": {"retrieval.words"},
     "typer": {"cli"},
     "uvicorn": {"server"},
     "webencodings": {"documents.readers.encoding"},
@@ -49,7 +50,7 @@ EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 # fmt: off
 HEAVY = {
     "chromadb", "chromadb_rust_bindings", "cryptography", "docutils", "elasticsearch", "limits",
-    "mammoth", "markdown_it", "pypdfium2", "python_calamine",
+    "mammoth", "markdown_it", "pypdfium2", "python_calamine", "tantivy",
 }
 # fmt: on
 

@@ -9,7 +9,7 @@ from .options import Server
 if TYPE_CHECKING:
     from ..documents import Store
     from ..documents.repair import Repaired
-    from ..retrieval.mending import Reindexed
+    from ..retrieval.words.mending import Reindexed
     from ..services import Services
 
 app = typer.Typer(

@@ -6,11 +6,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import CollectionNotFound
-from ..retrieval.bm25 import Bm25Index
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.chroma.replies import DamagedCollection
 from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
-from ..retrieval.mending import Reindexed, joined_words
 from ..retrieval.ranking import Candidate
 from ..retrieval.refused_texts import embedded
 from ..retrieval.retriever import THRESHOLD, Retrieval, passage
@@ -19,6 +17,8 @@ from ..retrieval.words.collection_language import (
     languages_of,
     update_language,
 )
+from ..retrieval.words.index import WordIndex
+from ..retrieval.words.mending import Reindexed, analyzer_of, joined_words
 from ..types import Passage, Question
 from .model import Chunk
 from .repair import Repaired, repair
@@ -109,7 +109,7 @@ class CollectionStore:
         self,
         *,
         chroma: Chroma,
-        lexical: Bm25Index,
+        lexical: WordIndex,
         embedder: Embedder,
         retrieval: Retrieval,
         page: int = 2000,
@@ -174,9 +174,10 @@ class CollectionStore:
             await self._complete_words(stored)
         if remove:
             stored = await self.chroma.collection(collection)
-            async with self.retrieval.mender.writing:
+            async with self.lexical.writing(stored.id) as index:
                 await self.chroma.delete(collection, ids=list(remove))
-                await self.lexical.remove(stored.id, list(remove))
+                await index.remove(remove)
+                await self.retrieval.mender.announce(stored, index)
         return result
 
     async def search(self, collection: str, question: str) -> list[Passage]:
@@ -198,7 +199,7 @@ class CollectionStore:
 
     async def calibrate(self, collection: str, threshold: float) -> None:
         stored = await self.chroma.collection(collection)
-        await self.chroma.modify(stored, {**stored.metadata, THRESHOLD: threshold})
+        await self.chroma.annotate(stored, {THRESHOLD: threshold})
 
     async def reindex(self, collection: str, start: int = 0) -> Reindexed:
         return await self.retrieval.mender.reindex(collection, start)
@@ -218,8 +219,7 @@ class CollectionStore:
         return freed + await self.lexical.drop_others(known)
 
     async def _complete_words(self, stored: Collection) -> None:
-        # Words are written before vectors, so there are fewer only where an index was lost.
-        if await self.lexical.count(stored.id) < await self.chroma.count(stored.name):
+        if await self.retrieval.mender.shortfall(stored):
             indexed = await self.reindex(stored.name)
             while indexed.done < indexed.total:
                 indexed = await self.reindex(stored.name, indexed.done)
@@ -257,8 +257,8 @@ class CollectionStore:
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.
         words = [(chunk.id, joined_words(chunk.embed, chunk.text)) for chunk in chunks]
-        async with self.retrieval.mender.writing:
-            await self.lexical.add(stored.id, words)
+        async with self.lexical.writing(stored.id) as index:
+            await index.add(words, analyzer_of(stored))
             await self.chroma.upsert(
                 collection,
                 ids=[chunk.id for chunk in chunks],
@@ -267,10 +267,14 @@ class CollectionStore:
                 metadatas=[chunk.metadata for chunk in chunks],
             )
             reached = await self.chroma.collection(collection)
-            if reached.id != stored.id:
-                # Deleted and made anew meanwhile: the chunks went to the new one.
-                check_embedder(reached.metadata, self.embedder, collection)
-                await self.lexical.add(reached.id, words)
+            if reached.id == stored.id:
+                await self.retrieval.mender.announce(stored, index)
+                return
+        # Deleted and made anew meanwhile: the chunks went to the new one.
+        check_embedder(reached.metadata, self.embedder, collection)
+        async with self.lexical.writing(reached.id) as index:
+            await index.add(words, analyzer_of(reached))
+            await self.retrieval.mender.announce(reached, index)
 
     async def _summary(self, collection: Collection) -> dict[str, Any]:
         metadata = collection.metadata

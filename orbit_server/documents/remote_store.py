@@ -26,8 +26,8 @@ from ..errors import (
     SearchError,
     SearchUnavailable,
 )
-from ..retrieval.mending import Reindexed
 from ..retrieval.ranking import Candidate
+from ..retrieval.words.mending import Reindexed
 from ..types import Passage
 from . import wire
 from .collection_store import Stored

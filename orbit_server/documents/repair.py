@@ -9,10 +9,10 @@ interrupted repair goes on where it stopped.
 from typing import NamedTuple
 
 from ..errors import CollectionNotFound, SearchError
-from ..retrieval.bm25 import Bm25Index
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.embedders import Embedder, check_embedder
-from ..retrieval.mending import joined_words
+from ..retrieval.words.index import WordIndex
+from ..retrieval.words.mending import analyzer_of, joined_words, without_entries
 from .model import Chunk, heading_path
 
 _SUFFIX = ".repair"
@@ -58,7 +58,7 @@ async def repair(
     name: str,
     *,
     chroma: Chroma,
-    lexical: Bm25Index,
+    lexical: WordIndex,
     embedder: Embedder,
     after: int = 0,
     batch: int = 256,
@@ -79,7 +79,7 @@ async def repair(
         if await damage(chroma, name) is None:
             return Repaired(0, 0)
     total = await chroma.stored_count(damaged.id)
-    copy = await chroma.create(second, damaged.metadata)
+    copy = await chroma.create(second, without_entries(damaged.metadata))
     rows = await chroma.stored_records(damaged.id, after=after, limit=batch)
     await _copy(copy, [record for _, record in rows], chroma, lexical, embedder)
     if rows:
@@ -93,7 +93,7 @@ async def _copy(
     copy: Collection,
     records: list[Record],
     chroma: Chroma,
-    lexical: Bm25Index,
+    lexical: WordIndex,
     embedder: Embedder,
 ) -> None:
     there = {record.id for record in await chroma.get(copy.name, ids=[each.id for each in records])}
@@ -101,16 +101,16 @@ async def _copy(
     if not chunks:
         return
     vectors = await embedder.documents([chunk.embed for chunk in chunks])
-    await lexical.add(
-        copy.id, [(chunk.id, joined_words(chunk.embed, chunk.text)) for chunk in chunks]
-    )
-    await chroma.upsert(
-        copy.name,
-        ids=[chunk.id for chunk in chunks],
-        vectors=vectors,
-        documents=[chunk.text for chunk in chunks],
-        metadatas=[chunk.metadata for chunk in chunks],
-    )
+    words = [(chunk.id, joined_words(chunk.embed, chunk.text)) for chunk in chunks]
+    async with lexical.writing(copy.id) as index:
+        await index.add(words, analyzer_of(copy))
+        await chroma.upsert(
+            copy.name,
+            ids=[chunk.id for chunk in chunks],
+            vectors=vectors,
+            documents=[chunk.text for chunk in chunks],
+            metadatas=[chunk.metadata for chunk in chunks],
+        )
 
 
 async def _renamed(chroma: Chroma, second: str, name: str) -> Repaired:

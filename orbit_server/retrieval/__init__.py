@@ -1,17 +1,17 @@
 """Retrieval: a question and a collection become passages, best first."""
 
-from .bm25 import Bm25Index
 from .build import build, build_embedder, build_reranker
 from .embedders import Embedder
 from .probe import probe
 from .rerank import Reranker
 from .retriever import Retrieval
+from .words.index import WordIndex
 
 __all__ = [
-    "Bm25Index",
     "Embedder",
     "Reranker",
     "Retrieval",
+    "WordIndex",
     "build",
     "build_embedder",
     "build_reranker",

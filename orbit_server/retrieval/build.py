@@ -6,12 +6,12 @@ from typing import Any
 
 from ..config.schema import ChromaConfig, EmbeddingConfig, RerankerConfig, RetrievalConfig
 from ..llm.protocols import Complete
-from .bm25 import Bm25Index
 from .chroma.protocol import Chroma
 from .embedders import Embedder, OllamaEmbedder
 from .hashed_embedder import LexicalEmbedder
 from .rerank import Reranker, refuse_embedders
 from .retriever import Retrieval
+from .words.index import WordIndex
 
 
 def build(
@@ -19,7 +19,7 @@ def build(
     thresholds: ChromaConfig,
     *,
     chroma: Chroma,
-    lexical: Bm25Index,
+    lexical: WordIndex,
     embedder: Embedder,
 ) -> Retrieval:
     """Return the search over both indexes; ``thresholds`` are those of the section ``chroma``."""

@@ -11,15 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import ModelError, SearchError
 from ..types import Passage, Question, Retrieved
-from .bm25 import NO_INDEX, Bm25Index, Hit
 from .chroma.protocol import Chroma, Collection, Record
 from .duplicates import Distinct
 from .embedders import Embedder, QuestionVectors, check_embedder
-from .mending import IndexMender
 from .ranking import (
     COMPARED_WEIGHTS,
     Candidate,
@@ -32,6 +30,12 @@ from .ranking import (
     relevance_score,
     similarity,
 )
+from .words.coverage import coverage, idf_weights
+from .words.index import WordIndex
+from .words.mending import IndexMender, analyzer_of
+
+if TYPE_CHECKING:
+    from .words.snapshot import Hit
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ class _Asked(NamedTuple):
     request_id: str | None
     collection: Collection
     vector: list[float] | None
-    hits: list[Hit]
+    hits: "list[Hit]"
     embedding_ms: float
     search_ms: float
 
@@ -83,7 +87,7 @@ class Retrieval:
         self,
         *,
         chroma: Chroma,
-        lexical: Bm25Index,
+        lexical: WordIndex,
         embedder: Embedder,
         top_k: int = 5,
         candidates: int = 40,
@@ -186,12 +190,13 @@ class Retrieval:
             check_embedder(searched.metadata, self.embedder, name)
         return ordered, read
 
-    async def _hits(self, stored: Collection, text: str) -> list[Hit]:
+    async def _hits(self, stored: Collection, text: str) -> "list[Hit]":
         """Search by words, where their index is complete; a part of it would mislead."""
         if not await self.mender.is_complete(stored):
             return []
         try:
-            return await self.lexical.search(stored.id, text, n=self.candidates)
+            terms = analyzer_of(stored).terms(text)
+            return self.lexical.search(stored.id, dict.fromkeys(terms, 1.0), n=self.candidates)
         except SearchError as error:
             self.mender.distrust(stored, str(error))
             return []
@@ -232,11 +237,7 @@ class Retrieval:
         """
         collection, by_words = asked.collection, asked.vector is None
         texts = [f"{each.title}\n{each.text}" for _, each in found]
-        try:
-            shares = await self.lexical.coverage(collection.id, asked.text, texts)
-        except SearchError as error:
-            self.mender.distrust(collection, str(error))
-            shares = await self.lexical.coverage(NO_INDEX, asked.text, texts)
+        shares = self._coverage(collection, asked.text, texts)
         judged = []
         for (scored, each), share in zip(found, shares, strict=True):
             dense = share if by_words else each.score
@@ -244,6 +245,16 @@ class Retrieval:
             near = scored.dense is not None
             judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, near=near))
         return judged
+
+    def _coverage(self, searched: Collection, text: str, texts: Sequence[str]) -> list[float]:
+        split = analyzer_of(searched).terms
+        terms = dict.fromkeys(split(text))
+        try:
+            weights = idf_weights(*self.lexical.frequencies(searched.id, terms))
+        except SearchError as error:
+            self.mender.distrust(searched, str(error))
+            weights = dict.fromkeys(terms, 1.0)
+        return [coverage(weights, split(each)) for each in texts]
 
     def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
         """Return what the best passage must score, and every other one.

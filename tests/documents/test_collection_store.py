@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
@@ -20,12 +21,15 @@ from orbit_server.errors import (
     SearchError,
     SearchUnavailable,
 )
-from orbit_server.retrieval.bm25 import Bm25Index
 from orbit_server.retrieval.embedders import embedder_metadata
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder
+from orbit_server.retrieval.words.index import WordIndex
+from orbit_server.retrieval.words.mending import without_entries
+from orbit_server.retrieval.words.writing import Writing
 
 from ..support.program import free_port
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
+from ..support.words import indexed_ids
 
 pytestmark = pytest.mark.anyio
 
@@ -273,26 +277,34 @@ async def test_two_may_make_one_collection(server: Running, name: str) -> None:
     await asyncio.gather(*(store.put(name, [chunk(f"text {n}")], []) for n in range(8)))
     assert (await store.show(name))["chunks"] == 8
     found = await server.services.chroma.collection(name)
-    assert found.metadata == embedder_metadata(store.embedder, 1024)
+    assert without_entries(found.metadata) == embedder_metadata(store.embedder, 1024)
 
 
 async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, name: str) -> None:
     """When another process replaces the collection in the middle, both halves go to the new one."""
     services = server.services
 
-    class Replacing(Bm25Index):
+    class Replacing(WordIndex):
         """An index beside which somebody replaces the collection, once."""
 
         replaced = False
 
-        async def add(self, collection_id: str, rows: Sequence[tuple[str, str]]) -> None:
-            await super().add(collection_id, rows)
-            if not self.replaced:
-                self.replaced = True
-                client = services.chroma._client  # type: ignore[attr-defined]
-                await asyncio.to_thread(client.delete_collection, name)
-                record = embedder_metadata(services.embedder, 1024)
-                await services.chroma.create(name, record)
+        @asynccontextmanager
+        async def writing(self, collection_id: str) -> AsyncIterator[Writing]:
+            async with super().writing(collection_id) as words:
+                add = words.add
+
+                async def add_and_replace(rows: Any, analyzer: Any) -> None:
+                    await add(rows, analyzer)
+                    if not self.replaced:
+                        self.replaced = True
+                        client = services.chroma._client  # type: ignore[attr-defined]
+                        await asyncio.to_thread(client.delete_collection, name)
+                        record = embedder_metadata(services.embedder, 1024)
+                        await services.chroma.create(name, record)
+
+                words.add = add_and_replace  # type: ignore[method-assign]
+                yield words
 
     await services.store.put(name, [chunk("pool prices")], [])
     before = await services.chroma.collection(name)
@@ -307,7 +319,7 @@ async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, 
         await store.put(name, [stored], [])
     after = await services.chroma.collection(name)
     assert after.id != before.id
-    assert await services.lexical.ids(after.id) == [stored.id]
+    assert await indexed_ids(services.lexical, after.id) == [stored.id]
     assert await store.ids(name, "a.md") == {stored.id}
 
 

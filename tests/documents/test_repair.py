@@ -10,13 +10,13 @@ from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.model import Chunk
 from orbit_server.documents.repair import chunk_of, damage
 from orbit_server.errors import EmbedderMismatch, SearchError, SearchUnavailable
-from orbit_server.retrieval.bm25 import Bm25Index
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.chroma.protocol import Chroma, Record
 from orbit_server.retrieval.chroma.replies import DamagedCollection
 from orbit_server.retrieval.chroma.rest import ChromaServer
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder
 from orbit_server.retrieval.retriever import Retrieval
+from orbit_server.retrieval.words.index import WordIndex
 
 from ..support.chroma_run import RunningChroma
 from ..support.program import command, configure
@@ -45,12 +45,12 @@ PAIRS = [
 async def opened(folder: Path) -> AsyncIterator[CollectionStore]:
     async with (
         ChromaEmbedded(folder / "chroma") as chroma,
-        Bm25Index(folder / "lexical") as words,
+        WordIndex(folder / "lexical") as words,
     ):
         yield store_of(chroma, words)
 
 
-def store_of(chroma: Chroma, words: Bm25Index) -> CollectionStore:
+def store_of(chroma: Chroma, words: WordIndex) -> CollectionStore:
     embedder = LexicalEmbedder()
     retrieval = Retrieval(chroma=chroma, lexical=words, embedder=embedder)
     return CollectionStore(chroma=chroma, lexical=words, embedder=embedder, retrieval=retrieval)
@@ -104,8 +104,8 @@ async def test_repair_brings_everything_back(damaged: Path) -> None:
             assert best.score == pytest.approx(1.5, abs=0.01)
         assert [each["name"] for each in await store.collections()] == ["docs", "well"]
         id = (await store.chroma.collection("docs")).id
-        assert await store.lexical.count(id) == 1030
-        assert {path.stem for path in store.lexical.directory.glob("*.sqlite3")} >= {id}
+        assert store.lexical.count(id) == 1030
+        assert {path.stem for path in store.lexical.directory.glob("*.words")} >= {id}
 
 
 async def test_an_interrupted_repair_goes_on(damaged: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_chroma_server_of_others(server: RunningChroma, tmp_path: Path) 
     """Its folder is not ours to read: the error says what to do on its machine."""
     async with (
         ChromaServer(server.host, server.port) as chroma,
-        Bm25Index(tmp_path) as words,
+        WordIndex(tmp_path) as words,
     ):
         store = store_of(chroma, words)
         with pytest.raises(SearchUnavailable, match="Stop it, and run `orbit collections repair"):
@@ -209,6 +209,7 @@ async def test_the_commands(damaged: Path) -> None:
     (damaged / "lexical" / "00000000-0000-4000-8000-000000000000.sqlite3").write_bytes(b"left")
     cleaned = await command(damaged, "collections", "clean")
     assert "MB freed" in cleaned.err
-    assert len(list((damaged / "lexical").glob("*.sqlite3"))) == 2
+    assert list((damaged / "lexical").glob("*.sqlite3")) == []
+    assert len(list((damaged / "lexical").glob("*.words"))) == 2
     asked = await command(damaged, "collections", "list")
     assert "1030" in asked.out

@@ -19,14 +19,16 @@ from orbit_server.documents.remote_store import RemoteStore
 from orbit_server.errors import OrbitError
 from orbit_server.retrieval.evaluation import EvaluationQuestion, evaluate, read_questions
 from orbit_server.retrieval.hashed_embedder import hashed_words
-from orbit_server.retrieval.mending import Reindexed
 from orbit_server.retrieval.ranking import Candidate, SearchSettings
 from orbit_server.retrieval.retriever import THRESHOLD
+from orbit_server.retrieval.words.analyzer import analyzer
+from orbit_server.retrieval.words.mending import Reindexed
 from orbit_server.types import Passage
 
 from ..support.ollama_standin import OllamaStandIn
 from ..support.program import ROOT, command, configure
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
+from ..support.words import indexed_ids
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -180,14 +182,10 @@ async def load(store: Store, collection: str) -> None:
     await ingest([EXAMPLES], collection, store, chunk_chars=1200, chunk_overlap=150)
 
 
-def indexed(server: Running, id: str) -> Any:
-    """Return all rows of the word index, by id."""
-    import sqlite3
-    from contextlib import closing
-
-    path = server.services.lexical.directory / f"{id}.sqlite3"
-    with closing(sqlite3.connect(path)) as index:
-        return dict(index.execute("SELECT id, words FROM passages").fetchall())
+async def indexed(server: Running, id: str) -> dict[str, list[str]]:
+    """Return all terms of the word index, by id."""
+    index = server.services.lexical
+    return index.terms_of(id, await indexed_ids(index, id))
 
 
 async def test_candidates_are_the_same_everywhere(store: Store, server: Running) -> None:
@@ -231,12 +229,12 @@ async def all_indexed(store: Store, name: str) -> Reindexed:
 async def test_reindexing_changes_nothing_of_ours(store: Store, server: Running) -> None:
     """Chroma holds all that ingest put into the word index, but for the order of the words."""
     id = (await store.show("demo"))["id"]
-    before = indexed(server, id)
+    before = await indexed(server, id)
     assert await all_indexed(store, "demo") == (118, 118, 0)
-    after = indexed(server, id)
+    after = await indexed(server, id)
     assert after.keys() == before.keys()
-    assert all(set(after[id].split()) == set(before[id].split()) for id in before)
-    assert all(len(after[id].split()) <= len(before[id].split()) + 12 for id in before)
+    assert all(set(after[id]) == set(before[id]) for id in before)
+    assert all(len(after[id]) <= len(before[id]) + 12 for id in before)
 
 
 async def test_reindexing_in_pages(
@@ -255,25 +253,27 @@ async def test_reindexing_in_pages(
         documents=[*texts[:-1], None],
         metadatas=[{"question": "asked", "answer": "told"}, *[None] * 7],
     )
-    await index.add(stored.id, [("gone", "old words"), ("id 3", "old words")])
+    async with index.writing(stored.id) as words:
+        await words.add([("gone", "old words"), ("id 3", "old words")], analyzer(["en"]))
     assert await store.reindex(name) == (4, 8, 0)
     assert await store.reindex(name, 4) == (8, 9, 0)
     assert await store.reindex(name, 8) == (8, 8, 1)
-    rows = indexed(server, stored.id)
+    rows = await indexed(server, stored.id)
     assert set(rows) == {f"id {n}" for n in range(8)}
-    assert (rows["id 0"], rows["id 3"]) == ("text of number0 asked told", "text of number3")
-    assert [hit.id for hit in await index.search(stored.id, "number5", n=3)] == ["id 5"]
+    assert {"text", "ask", "told"} <= {*rows["id 0"]}
+    assert {*rows["id 3"]} == {*analyzer(["en"]).terms("text of number3")}
+    [five] = analyzer(["en"]).terms("number5")[:1]
+    assert next(hit.id for hit in index.search(stored.id, {five: 1.0}, n=3)) == "id 5"
 
 
 async def test_a_broken_index_is_written_anew(store: Store, server: Running) -> None:
-    """A file that SQLite cannot read is replaced by a good one."""
+    """An index that cannot be read is replaced by a good one."""
     name = f"town-{next(NUMBERS)}"
     await store.put(name, [Chunk.of("a question", "an answer", {"source": "a"})], [])
     id = (await store.show(name))["id"]
-    for file in server.services.lexical.directory.glob(f"{id}.*"):
-        file.unlink()
-    path = server.services.lexical.directory / f"{id}.sqlite3"
-    path.write_bytes(b"no database " * 500)
+    path = server.services.lexical.directory / f"{id}.words" / "meta.json"
+    path.unlink()
+    path.write_bytes(b"no index " * 500)
     [found] = await store.candidates(name, "answer")
     assert found.bm25 is None  # by meaning alone, until the index is mended
     assert await all_indexed(store, name) == (1, 1, 0)

@@ -15,7 +15,6 @@ from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.ingest import ingest
 from orbit_server.documents.model import Chunk
 from orbit_server.errors import CollectionNotFound, EmbedderMismatch, ModelError
-from orbit_server.retrieval.bm25 import Bm25Index
 from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.embedders import embedder_metadata
 from orbit_server.retrieval.evaluation import evaluate, read_questions
@@ -31,6 +30,8 @@ from orbit_server.retrieval.ranking import (
     similarity,
 )
 from orbit_server.retrieval.retriever import THRESHOLD, Retrieval
+from orbit_server.retrieval.words.index import WordIndex
+from orbit_server.retrieval.words.mending import analyzer_of
 from orbit_server.services import Services
 from orbit_server.types import Passage, Question
 
@@ -59,7 +60,7 @@ class Embedder(LexicalEmbedder):
 class ChatServer:
     """One collection of ``PAIRS``, and what searches it."""
 
-    def __init__(self, chroma: Chroma, index: Bm25Index) -> None:
+    def __init__(self, chroma: Chroma, index: WordIndex) -> None:
         self.name = f"town-{uuid4().hex}"
         self.chroma = chroma
         self.index = index
@@ -90,7 +91,7 @@ class ChatServer:
 
 @pytest.fixture
 async def town(chroma: Chroma, tmp_path: Path) -> AsyncIterator[ChatServer]:
-    async with Bm25Index(tmp_path) as index:
+    async with WordIndex(tmp_path) as index:
         yield ChatServer(chroma, index)
 
 
@@ -279,7 +280,7 @@ async def test_without_a_word_index_meaning_is_left(town: ChatServer) -> None:
     ],
 )
 async def test_questions_are_not_a_query_language(town: ChatServer, question: str) -> None:
-    """Whatever FTS5 would read as an operator is a word or nothing."""
+    """Whatever a search engine would read as an operator is a word or nothing."""
     await town.load(PAIRS)
     assert "On weekdays from nine to five." in await town.answers(question, confidence=0.1)
 
@@ -353,7 +354,9 @@ async def test_a_stale_entry_in_the_word_index_is_harmless(town: ChatServer) -> 
     """What is gone from Chroma is not found, also when nothing else shares a word."""
     await town.load(PAIRS)
     stored = await town.chroma.collection(town.name)
-    await town.index.add(stored.id, [("gone", "zeppelin hangar"), ("gone too", "library zeppelin")])
+    async with town.index.writing(stored.id) as words:
+        rows = [("gone", "zeppelin hangar"), ("gone too", "library zeppelin")]
+        await words.add(rows, analyzer_of(stored))
     assert await town.answers("zeppelin hangar", candidates=1, top_k=1) == []
     found, _ = await town.retrieval(candidates=1, top_k=1).find("library zeppelin", town.name)
     assert {each.passage.id for each in found}.isdisjoint({"gone", "gone too"})

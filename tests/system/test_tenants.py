@@ -15,7 +15,6 @@ import pytest
 from orbit_server.auth.key import Key
 from orbit_server.auth.keys import Keys
 from orbit_server.documents.model import Chunk
-from orbit_server.retrieval.bm25 import Bm25Index, Hit
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 
 from ..support.ollama_standin import OllamaStandIn, quote_passage
@@ -80,16 +79,6 @@ class RestlessKeys(Keys):
         key = await super().verify(secret)
         await asyncio.sleep(pause())
         return key
-
-
-class RestlessIndex(Bm25Index):
-    """Every search by words waits before and after its work."""
-
-    async def search(self, collection_id: str, question: str, *, n: int) -> list[Hit]:
-        await asyncio.sleep(pause())
-        hits = await super().search(collection_id, question, n=n)
-        await asyncio.sleep(pause())
-        return hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +193,6 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatSe
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("orbit_server.retrieval.chroma.ChromaEmbedded", RestlessChroma)
         patch.setattr("orbit_server.services.Keys", RestlessKeys)
-        patch.setattr("orbit_server.services.Bm25Index", RestlessIndex)
         async with RestlessOllama() as ollama:
             ollama.reply = quote_passage
             ollama.dimension = 256

@@ -17,12 +17,12 @@ from ...auth.keys import Keys
 from ...config.loader import Config
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma
-from ...retrieval.bm25 import Bm25Index
 from ...retrieval.chroma import tables
 from ...retrieval.chroma.lock import holder
 from ...retrieval.chroma.protocol import Chroma
 from ...retrieval.chroma.replies import DamagedCollection
 from ...retrieval.embedders import check_embedder
+from ...retrieval.words.index import WordIndex
 from ..store import remote_store
 from . import machine
 from .finding import Finding, fail, ok, warn
@@ -186,7 +186,7 @@ async def _collections_as_configured(
         model=config.ollama.embed_model,
     )
     problems: list[Finding] = []
-    async with Bm25Index(Path(config.retrieval.path)) as index:
+    async with WordIndex(Path(config.retrieval.path)) as index:
         for each in stored:
             try:
                 if each.chunks is None:
@@ -195,7 +195,7 @@ async def _collections_as_configured(
                     problems.append(fail("collections", message, repair))
                     continue
                 check_embedder(each.metadata, embedder, each.name)
-                indexed = await index.count(each.id)
+                indexed = index.count(each.id)
             except EmbedderMismatch as error:
                 message, _, remedy = str(error).partition(". ")
                 problems.append(fail("collections", f"{message}.", remedy))
@@ -205,8 +205,7 @@ async def _collections_as_configured(
                 if indexed < each.chunks:
                     message = f"{each.name}: {indexed} of {each.chunks} chunks are found by words."
                     problems.append(warn("collections", message, _reindex(each.name)))
-        known = {each.id for each in stored}
-        if others := [path for path in index.directory.glob("*.sqlite3") if path.stem not in known]:
+        if others := index.leftovers([each.id for each in stored]):
             message = f"{len(others)} word indexes are left of collections that are gone."
             problems.append(warn("collections", message, f"{_PROGRAM} collections clean"))
     for problem in problems:

@@ -8,6 +8,7 @@ name for some seconds. Whatever fails with a remembered one, the name is resolve
 gone is reported as gone, and if another collection has the name, the call is repeated once.
 """
 
+import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ class Client(ABC):
     def __init__(self, *, batch_bytes: int = MAX_BATCH_BYTES) -> None:
         self._batch_bytes = batch_bytes
         self._remembered: TTLCache[str, Collection] = TTLCache(REMEMBERED, REMEMBER_SECONDS)
+        self._annotating = asyncio.Lock()
 
     @abstractmethod
     async def _call(
@@ -79,6 +81,15 @@ class Client(ABC):
         # In process, Chroma says nothing when the collection is gone.
         if (await self.collection(collection.name)).id != collection.id:
             raise CollectionNotFound(f"Collection {collection.name} has been replaced.")
+
+    async def annotate(self, collection: Collection, changes: Mapping[str, Any]) -> None:
+        async with self._annotating:
+            current = await self.collection(collection.name, fresh=True)
+            if current.id != collection.id:
+                raise CollectionNotFound(f"Collection {collection.name} has been replaced.")
+            merged = {**current.metadata, **changes}
+            kept = {key: value for key, value in merged.items() if value is not None}
+            await self.modify(collection, kept)
 
     async def rename(self, collection: Collection, name: str) -> None:
         await self._call("modify", collection.id, {"new_name": checked_name(name)})

@@ -77,6 +77,13 @@ class Chroma(Protocol):
     async def modify(self, collection: Collection, metadata: dict[str, Any]) -> None:
         """Replace the metadata of exactly this collection, by at least one key."""
 
+    async def annotate(self, collection: Collection, changes: Mapping[str, Any]) -> None:
+        """Write ``changes`` into the metadata of exactly this collection; ``None`` takes one out.
+
+        What else is there now stays: two of this process never undo what the other has written,
+        while another process may.
+        """
+
     async def rename(self, collection: Collection, name: str) -> None:
         """Give exactly this collection another name, which no other may have."""
 

@@ -46,7 +46,7 @@ async def update_language(
     found = language_metadata(given, () if given else await _sample(chroma, name))
     if not found or found.items() <= known.items():
         return stored
-    await chroma.modify(stored, {**known, **found})
+    await chroma.annotate(stored, found)
     return await chroma.collection(name, fresh=True)
 
 

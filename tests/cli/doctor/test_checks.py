@@ -394,8 +394,8 @@ async def test_documents_that_do_not_fit(tmp_path: Path) -> None:
     """Another embedder, a lost word index, a key to nothing, and keys that have ended."""
     configure(tmp_path, **free())
     await load_town(tmp_path)
-    [index] = (tmp_path / "data" / "lexical").glob("*.sqlite3")
-    index.unlink()
+    [index] = (tmp_path / "data" / "lexical").glob("*.words")
+    shutil.rmtree(index)
     for collection in ("gone", "town"):
         arguments = ("--collection", collection, "--name", "kiosk")
         assert (await command(tmp_path, "keys", "create", *arguments)).code == 0

@@ -10,11 +10,11 @@ import pytest
 from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.model import Chunk
 from orbit_server.errors import CollectionNotFound
-from orbit_server.retrieval.bm25 import Bm25Index
 from orbit_server.retrieval.chroma.replies import failure
 from orbit_server.retrieval.chroma.rest import ChromaServer
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder
 from orbit_server.retrieval.retriever import Retrieval
+from orbit_server.retrieval.words.index import WordIndex
 
 from ...support.chroma_run import RunningChroma
 
@@ -31,7 +31,7 @@ async def stores(server: RunningChroma, tmp_path: Path) -> AsyncIterator[list[Co
     async with (
         ChromaServer(server.host, server.port) as one,
         ChromaServer(server.host, server.port) as other,
-        Bm25Index(tmp_path) as words,
+        WordIndex(tmp_path) as words,
     ):
         yield [
             CollectionStore(
@@ -54,7 +54,7 @@ async def test_a_put_after_a_drop_elsewhere(stores: list[CollectionStore]) -> No
         await one.drop(name)
         await other.put(name, CHUNKS[:3], [])
         assert (await other.show(name))["chunks"] == 3, again
-        assert await other.lexical.count((await other.chroma.collection(name)).id) == 3
+        assert other.lexical.count((await other.chroma.collection(name)).id) == 3
 
 
 async def test_questions_while_it_is_dropped_elsewhere(stores: list[CollectionStore]) -> None:

@@ -1,0 +1,25 @@
+"""What goes wrong with a word index, as errors that say what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import SearchError, SearchUnavailable
+from .record import Unfit
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what tantivy and the file system raise into the error tree."""
+    try:
+        yield
+    except OSError as error:
+        raise SearchUnavailable(f"The word index {path} is out of reach: {error}") from error
+    except BaseException as error:
+        # A panic in tantivy's Rust arrives as a class of its own that is no Exception.
+        if not isinstance(error, ValueError | Unfit) and type(error).__name__ != "PanicException":
+            raise
+        raise SearchError(
+            f"The word index {path} cannot be used ({error}). Write it anew with"
+            " `orbit collections reindex`."
+        ) from error

@@ -1,0 +1,181 @@
+"""A word index as it was at its last commit, read with tantivy.
+
+Each passage is a document of its id, its terms parted by blanks, and a digest of its text, so that
+what has not changed is not written again. The terms are stored too: which of them a passage has is
+then one short look, and an index is compacted without asking Chroma.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tantivy
+from tantivy import Occur, Query
+
+from .edit_distance import within
+
+MOST_TERMS = 32
+_MOST_LOOKED_UP = 512
+_IDS_A_QUERY = 500
+_PAGE = 5000
+_SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
+
+
+class Hit(NamedTuple):
+    """A passage that shares words with the question.
+
+    ``score`` is its BM25, higher is better, comparable only within one answer.
+    """
+
+    id: str
+    score: float
+
+
+class Stored(NamedTuple):
+    """What an index holds of a passage."""
+
+    id: str
+    words: str
+    digest: int
+
+
+def digest(text: str) -> int:
+    """Return 64 bits that stand for a text."""
+    hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(hashed.digest(), signed=True)
+
+
+def schema() -> tantivy.Schema:
+    """Return the fields of an index."""
+    fields = tantivy.SchemaBuilder()
+    fields.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    fields.add_text_field("words", stored=True, tokenizer_name="whitespace", index_option="freq")
+    fields.add_integer_field("digest", fast=True)
+    return fields.build()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The passages of one index at one moment; later commits do not change it."""
+
+    schema: tantivy.Schema
+    searcher: tantivy.Searcher
+
+    @classmethod
+    def of(cls, index: tantivy.Index) -> "Snapshot":
+        """Return what ``index`` holds now."""
+        index.config_reader("manual")  # else it is loaded twice, and behind our back
+        return cls(index.schema, index.searcher())
+
+    @property
+    def count(self) -> int:
+        """The number of passages; what was deleted is not counted."""
+        return self.searcher.num_docs
+
+    def frequencies(self, terms: Iterable[str]) -> dict[str, int]:
+        """Return how many passages have each term, at most a tenth more than there are."""
+        find, most = self.searcher.doc_freq, self.count
+        return {term: min(find("words", term), most) for term in terms}
+
+    def search(self, weights: Mapping[str, float], n: int) -> list[Hit]:
+        """Return the ``n`` best passages by BM25, best first."""
+        known = self._telling(weights)
+        if not known:
+            return []
+        hits = self._find([self._term("words", term, weights[term], "freq") for term in known], n)
+        return [Hit(self._text(address, "id"), score) for score, address in hits]
+
+    def _telling(self, terms: Iterable[str]) -> list[str]:
+        found = self.frequencies(list(dict.fromkeys(terms))[:_MOST_LOOKED_UP])
+        known = sorted((count, term) for term, count in found.items() if count)
+        # A word of every other passage adds nothing to BM25, but makes it score them all.
+        telling = [(count, term) for count, term in known if count <= self.count / 2] or known
+        return [term for _, term in telling[:MOST_TERMS]]
+
+    def terms_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return the terms of these passages, as far as they are here."""
+        return {
+            self._text(address, "id"): self._text(address, "words").split()
+            for address in self._addresses(ids)
+        }
+
+    def digests(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the digests of the texts of these passages, as far as they are here."""
+        found = list(self._addresses(ids))
+        values = self.searcher.fast_field_values("digest", found) if found else []
+        return {
+            self._text(address, "id"): int(value or 0)
+            for address, value in zip(found, values, strict=True)
+        }
+
+    def changed(self, texts: Mapping[str, str]) -> list[str]:
+        """Return the ids in ``texts`` that are here with another text, or not at all."""
+        known = self.digests(list(texts))
+        return [id for id, text in texts.items() if known.get(id) != digest(text)]
+
+    def similar(self, term: str, distance: int) -> list[str]:
+        """Return terms within ``distance`` (1 or 2) edits of ``term``, some if there are many."""
+        found: dict[str, None] = {}
+        fuzzy = Query.fuzzy_term_query(self.schema, "words", term, distance=distance)
+        while True:
+            known = [(Occur.MustNot, self._term("words", each)) for each in found]
+            query = Query.boolean_query([(Occur.Must, fuzzy), *known])
+            hits = self.searcher.search(query, _SIMILAR, count=False).hits
+            new = {
+                each
+                for _, address in hits
+                for each in set(self._text(address, "words").split())
+                if each not in found and within(term, each, distance)
+            }
+            if not new:
+                return [each for each in found if each != term]
+            found |= dict.fromkeys(sorted(new))
+
+    def pages(self) -> Iterator[list[Stored]]:
+        """Iterate over all that is here."""
+        everything = Query.all_query()
+        for offset in range(0, self.count, _PAGE):
+            hits = self.searcher.search(everything, _PAGE, count=False, offset=offset).hits
+            found = [address for _, address in hits]
+            values = self.searcher.fast_field_values("digest", found)
+            yield [
+                Stored(self._text(address, "id"), self._text(address, "words"), int(value or 0))
+                for address, value in zip(found, values, strict=True)
+            ]
+
+    def _addresses(self, ids: Sequence[str]) -> Iterator[tantivy.DocAddress]:
+        for first in range(0, len(ids), _IDS_A_QUERY):
+            some = ids[first : first + _IDS_A_QUERY]
+            for _, address in self._find([self._term("id", id) for id in some], len(some)):
+                yield address
+
+    def _term(self, field: str, term: str, weight: float = 1.0, option: str = "basic") -> Query:
+        query = Query.term_query(self.schema, field, term, option)
+        return query if weight == 1.0 else Query.boost_query(query, weight)
+
+    def _find(self, queries: Sequence[Query], n: int) -> list[tuple[float, tantivy.DocAddress]]:
+        query = Query.boolean_query([(Occur.Should, each) for each in queries])
+        hits: list[tuple[Any, tantivy.DocAddress]] = self.searcher.search(
+            query, n, count=False
+        ).hits
+        return hits
+
+    def _text(self, address: tantivy.DocAddress, field: str) -> str:
+        return str(self.searcher.doc(address).get_first(field) or "")
+
+
+class OpenIndex:
+    """An index that is held open to be read; a thread of tantivy's own looks at it meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self._index = tantivy.Index.open(str(folder))
+        self._state: object = None
+        self._snapshot: Snapshot | None = None
+
+    def snapshot(self, state: object) -> Snapshot:
+        """Return the snapshot of a ``state`` of the files: another one when that has changed."""
+        if self._snapshot is None or self._state != state:
+            self._snapshot, self._state = Snapshot.of(self._index), state
+        return self._snapshot
