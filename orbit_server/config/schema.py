@@ -288,9 +288,7 @@ class RetrievalConfig(Section):
     dense_weight: Annotated[float | None, optional(number(0, 1))] = setting(
         None, "Share of meaning (1) against words (0) in the order; null fits the embedder."
     )
-    path: Folder = setting(
-        "data/lexical", "Folder of the word indexes, one folder a collection."
-    )
+    path: Folder = setting("data/lexical", "Folder of the word indexes, one folder a collection.")
 
 
 class AnswerConfig(Section):

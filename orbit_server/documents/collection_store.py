@@ -18,7 +18,7 @@ from ..retrieval.words.collection_language import (
     update_language,
 )
 from ..retrieval.words.index import WordIndex
-from ..retrieval.words.mending import Reindexed, analyzer_of, joined_words
+from ..retrieval.words.mending import Reindexed, analyzer_of, words_of
 from ..types import Passage, Question
 from .model import Chunk
 from .repair import Repaired, repair
@@ -256,7 +256,7 @@ class CollectionStore:
         check_embedder(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.
-        words = [(chunk.id, joined_words(chunk.embed, chunk.text)) for chunk in chunks]
+        words = [(chunk.id, words_of(chunk.text, chunk.metadata)) for chunk in chunks]
         async with self.lexical.writing(stored.id) as index:
             await index.add(words, analyzer_of(stored))
             await self.chroma.upsert(

@@ -12,7 +12,7 @@ from ..errors import CollectionNotFound, SearchError
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.embedders import Embedder, check_embedder
 from ..retrieval.words.index import WordIndex
-from ..retrieval.words.mending import analyzer_of, joined_words, without_entries
+from ..retrieval.words.mending import analyzer_of, without_entries, words_of
 from .model import Chunk, heading_path
 
 _SUFFIX = ".repair"
@@ -101,7 +101,7 @@ async def _copy(
     if not chunks:
         return
     vectors = await embedder.documents([chunk.embed for chunk in chunks])
-    words = [(chunk.id, joined_words(chunk.embed, chunk.text)) for chunk in chunks]
+    words = [(chunk.id, words_of(chunk.text, chunk.metadata)) for chunk in chunks]
     async with lexical.writing(copy.id) as index:
         await index.add(words, analyzer_of(copy))
         await chroma.upsert(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self
 from cachetools import TTLCache
 
 from ...errors import OrbitError, SearchError
-from ..chroma.protocol import Chroma, Collection, Record
+from ..chroma.protocol import Chroma, Collection
 from .analyzer import Analyzer, analyzer, languages_of
 from .index import WordIndex
 from .writing import Writing
@@ -170,7 +170,7 @@ class IndexMender:
                 if not await words.sound():
                     await words.drop()
             page = await self.chroma.get(name, limit=self.page, offset=start)
-            rows = [(record.id, words_of(record)) for record in page]
+            rows = [(record.id, words_of(record.document, record.metadata)) for record in page]
             await words.add(rows, analyzer_of(stored))
             done = start + len(page)
             if len(page) == self.page:
@@ -227,7 +227,7 @@ class IndexMender:
                 if not idle:
                     return
                 page = await self.chroma.get(collection.name, limit=_COMPARED, offset=offset)
-                texts = {record.id: words_of(record) for record in page}
+                texts = {record.id: words_of(record.document, record.metadata) for record in page}
                 changed = self.lexical.changed(collection.id, texts)
         except OrbitError as error:
             logger.warning("collection %s: words not compared: %s", collection.name, error)
@@ -299,21 +299,15 @@ def analyzer_of(collection: Collection) -> Analyzer:
     return analyzer(languages_of(collection.metadata))
 
 
-def joined_words(*parts: object) -> str:
-    """Return what the word index holds of a passage, from its texts.
+def words_of(text: str | None, metadata: Mapping[str, Any]) -> str:
+    """Return what the word index holds of a passage, from what Chroma holds of it.
 
-    These are what the vector was made of, and the answer: people ask in the words of either.
-    Nothing twice: BM25 would take it for a longer text about less.
+    Question and answer, headings and text: people ask in the words of any. Nothing twice: BM25
+    would take it for a longer text about less.
     """
     kept: list[str] = []
-    for part in filter(None, map(str, parts)):
+    beside = (metadata.get(key) or "" for key in ("question", "answer", "heading", "title"))
+    for part in filter(None, map(str, (text or "", *beside))):
         if not any(part in known for known in kept):
             kept.append(part)
     return "\n".join(kept)
-
-
-def words_of(record: Record) -> str:
-    """Return what the word index holds of a stored record."""
-    known = record.metadata
-    beside = (known.get(key) or "" for key in ("question", "answer", "heading", "title"))
-    return joined_words(record.document or "", *beside)
