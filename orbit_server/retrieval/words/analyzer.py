@@ -16,11 +16,10 @@ from typing import NamedTuple
 import Stemmer  # type: ignore[import-not-found]
 
 from ...llm.characters import CJK
-from .collection_language import languages_of
 from .languages import LANGUAGES, NOT_LATIN, STEMMERS
 from .tokenizer import folded
 
-__all__ = ["Analyzer", "Token", "analyzer", "languages_of", "unaccented"]
+__all__ = ["Analyzer", "Token", "analyzer", "unaccented"]
 
 _VERSION = 1
 _LONGEST_KEPT = 40  # strangers choose the words: long ones would fill memory if they were kept

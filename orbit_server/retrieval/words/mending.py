@@ -23,7 +23,8 @@ from cachetools import TTLCache
 
 from ...errors import OrbitError, SearchError
 from ..chroma.protocol import Chroma, Collection
-from .analyzer import Analyzer, analyzer, languages_of
+from .analyzer import Analyzer, analyzer
+from .collection_language import languages_of
 from .index import WordIndex
 from .writing import Writing
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.retrieval.words.analyzer import Analyzer, analyzer, languages_of
+from orbit_server.retrieval.words.analyzer import Analyzer, analyzer
+from orbit_server.retrieval.words.collection_language import languages_of
 
 CODES = ["PX4711", "px4711", "PX-4711", "PX 4711", "PX/4711", "PX.4711", "PX\u20114711"]
 
