@@ -7,16 +7,18 @@ joined, so that it is found however it is written.
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import add
+from string import ascii_lowercase
 from typing import NamedTuple
 
 import Stemmer  # type: ignore[import-not-found]
 
 from ...llm.characters import CJK
 from .languages import LANGUAGES, NOT_LATIN, STEMMERS
+from .stop_words import stop_words
 from .tokenizer import folded
 
 __all__ = ["Analyzer", "Token", "analyzer", "unaccented"]
@@ -42,10 +44,18 @@ _ARABIC_CONJUNCTION = re.compile("^[\u0648\u0641](?=\u0627\u0644|\u0644\u0644|\u
 
 
 class Token(NamedTuple):
-    """A word as it was written, folded, and what it is looked for by: any of ``terms``."""
+    """A word as it was written, folded, with the terms that it becomes.
+
+    ``parts`` are those of its parts, one for nearly every word; ``joined`` what several give when
+    they are joined, all of them first.
+    """
 
     word: str
-    terms: tuple[str, ...]
+    parts: tuple[str, ...]
+    joined: tuple[str, ...] = ()
+
+
+_Analyzed = tuple[tuple[str, ...], tuple[Token, ...]]
 
 
 class Analyzer:
@@ -66,21 +76,35 @@ class Analyzer:
         # since its own knows no accents.
         rank = {"de": 1, "en": 2}
         self._stemmers = [_stemmer(code) for code in sorted(codes, key=lambda c: rank.get(c, 0))]
-        self._token = lru_cache(maxsize=8192)(self._token_of)
+        self._kept = lru_cache(maxsize=8192)(self._chain)
+
+    @cached_property
+    def stop_words(self) -> frozenset[str]:
+        """The stop words of the languages, with and without accents."""
+        words = {folded(word) for code in self.languages for word in stop_words(code)}
+        return frozenset(words | set(map(unaccented, words)))
+
+    @cached_property
+    def letters(self) -> str:
+        """The letters that words of the languages are spelt with."""
+        used = set("".join(self.stop_words)) | set(ascii_lowercase)
+        return "".join(sorted(letter for letter in used if letter.isalpha()))
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of ``text``, in order and with repetitions."""
-        return [term for token in self.tokens(text) for term in token.terms]
+        return [term for terms, _ in self._analyzed(text) for term in terms]
 
     def tokens(self, text: str) -> list[Token]:
         """Return the words of ``text`` in order, each with its terms."""
+        return [token for _, tokens in self._analyzed(text) for token in tokens]
+
+    def _analyzed(self, text: str) -> Iterator[_Analyzed]:
         text = folded(_BROKEN_LINE.sub("", text)).translate(_separated)
-        if text.isascii():
-            chains = _CHAIN.findall(text)
-        else:
-            chains = _CHAIN.findall(_CJK_RUN.sub(_pairs, text))
-        known, long = self._token, self._token_of
-        return [known(chain) if len(chain) <= _LONGEST_KEPT else long(chain) for chain in chains]
+        if not text.isascii():
+            text = _CJK_RUN.sub(_pairs, text)
+        kept, new = self._kept, self._chain
+        for chain in _CHAIN.findall(text):
+            yield kept(chain) if len(chain) <= _LONGEST_KEPT else new(chain)
 
     def stem(self, word: str) -> str:
         """Return the term of one folded word."""
@@ -90,19 +114,22 @@ class Analyzer:
             word = stem(word)
         return unaccented(word)
 
-    def _token_of(self, chain: str) -> Token:
+    def _chain(self, chain: str) -> _Analyzed:
         parts: Sequence[str] = [part[:_LONGEST_TERM] for part in re.split("[./-]", chain)]
+        joined: list[str] = []
         if any(map(str.isdigit, chain)):
             parts = _parts_of_code(parts)
-            terms = [self.stem(part) for part in parts]
             if 1 < len(parts) <= _MOST_PARTS:
-                terms += _joined(parts)
+                joined = _joined(parts)
+        # e-mail and email, Schwimm-Kurs and Schwimmkurs, U.S.A. and USA are the same words.
+        elif (len(parts) == 2 and "-" in chain) or (len(parts) > 1 and max(map(len, parts)) == 1):
+            joined = [self.stem("".join(parts))]
+        stems = [stem for part in parts if (stem := self.stem(part))]
+        if joined:
+            tokens: tuple[Token, ...] = (Token(chain, tuple(stems), tuple(dict.fromkeys(joined))),)
         else:
-            terms = [self.stem(part) for part in parts]
-            # e-mail and email, Schwimm-Kurs and Schwimmkurs, U.S.A. and USA are the same words.
-            if (len(parts) == 2 and "-" in chain) or (len(parts) > 1 and max(map(len, parts)) == 1):
-                terms.append(self.stem("".join(parts)))
-        return Token(chain, tuple(dict.fromkeys(filter(None, terms))))
+            tokens = tuple(Token(part, (stem,)) for part in parts if (stem := self.stem(part)))
+        return tuple(dict.fromkeys([*stems, *joined])), tokens
 
 
 def analyzer(languages: Sequence[str]) -> Analyzer:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
-from .stop_words import STOP_WORDS
+from .stop_words import STOP_WORDS, stop_words
 from .tokenizer import folded
 
 # What the Snowball project calls them; its stemmers are at https://snowballstem.org/algorithms/.
@@ -87,7 +87,7 @@ def _scores(text: str) -> dict[str, float]:
 @cache
 def _languages() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for code, words in STOP_WORDS.items():
-        for word in words.split():
+    for code in STOP_WORDS:
+        for word in stop_words(code):
             found.setdefault(folded(word), []).append(code)
     return found

@@ -157,3 +157,8 @@ STOP_WORDS = {
         olarak olduğu oldu olur ise ama fakat çünkü gibi daha en çok az her tüm bütün bazı sonra
         önce göre üzere tarafından ki den dan""",
 }
+
+
+def stop_words(code: str) -> list[str]:
+    """Return the stop words of a language, none where it is not known."""
+    return STOP_WORDS.get(code, "").split()

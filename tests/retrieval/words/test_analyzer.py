@@ -152,7 +152,7 @@ def test_long_words_are_short_terms_and_not_kept() -> None:
     """Words as long as a message leave nothing behind, in the process or in the index."""
     fresh = Analyzer(("de",))
     fresh.terms("abcdefghij" * 400 + " " + "-".join(["a1"] * 400))
-    assert fresh._token.cache_info().currsize == 0
+    assert fresh._kept.cache_info().currsize == 0
     assert max(map(len, fresh.terms("abcdefghij" * 400))) <= 100
 
 

@@ -1,0 +1,109 @@
+"""What a question looks for in the word index, and how much of that a passage has.
+
+A code is found by its parts or by what they give when they are joined, a word that no passage has
+by those that are spelt nearly so.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .analyzer import Analyzer
+from .spelling import Dictionary, correctable, corrections
+
+# Measured over eight sets of questions in six languages: better than all, nothing, or a quarter.
+_STOP_WORD = 0.5
+_MOST_WORDS = 512
+_MOST_CORRECTED = 6
+
+
+class Word(NamedTuple):
+    """A word of a question: all ``parts`` together tell what any of ``instead`` tells alone.
+
+    ``weight`` (above 0 to 1) is what they count for; ``more`` are terms that speak for a passage.
+    """
+
+    parts: tuple[str, ...]
+    instead: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTerms:
+    """The words of a question, and what each of its terms tells.
+
+    ``idf`` is ln(1 + (N - n + 0.5) / (n + 0.5)), where ``n`` of ``N`` passages have the term.
+    """
+
+    words: Sequence[Word]
+    idf: Mapping[str, float]
+
+    def weights(self) -> dict[str, float]:
+        """Return the factors of the terms' BM25."""
+        found: dict[str, float] = {}
+        for word in self.words:
+            for term in word.parts + word.instead + word.more:
+                found[term] = max(word.weight, found.get(term, 0.0))
+        return found
+
+    def coverage(self, terms: Iterable[str]) -> float:
+        """Return the share (0 to 1) of what the question tells that a passage of ``terms`` has."""
+        there = frozenset(terms)
+        mass = found = 0.0
+        for word in self.words:
+            whole = not there.isdisjoint(word.instead)
+            for part in word.parts:
+                tells = word.weight * self.idf[part]
+                mass += tells
+                found += tells if whole or part in there else 0.0
+        return found / mass if mass else 0.0
+
+
+def question_terms(
+    text: str, index: Dictionary, collection_id: str, analyzer: Analyzer
+) -> QuestionTerms:
+    """Return what the question ``text`` looks for in a collection; raise what the index does.
+
+    Stop words count half, and not at all where no passage has them. The longest of the unknown
+    words are taken for misspelt ones.
+    """
+    tokens = list(dict.fromkeys(analyzer.tokens(text)))[:_MOST_WORDS]
+    terms = {term for token in tokens for term in token.parts + token.joined}
+    passages, frequencies = index.frequencies(collection_id, terms)
+    words = []
+    misspelt = []
+    for token in tokens:
+        stop = token.word in analyzer.stop_words
+        unknown = not all(frequencies[part] for part in token.parts)
+        if unknown and token.joined and frequencies[token.joined[0]]:
+            words.append(Word(token.joined[:1]))
+        elif unknown and correctable(token.word) and not stop:
+            misspelt.append(token)
+        elif not (unknown and stop):
+            weight = _STOP_WORD if stop else 1.0
+            words.append(Word(token.parts, token.joined[:1], token.joined[1:], weight))
+    misspelt.sort(key=lambda token: -len(token.word))
+    for token in misspelt[:_MOST_CORRECTED] if passages else ():
+        if found := corrections(token.word, index, collection_id, analyzer):
+            first, *others = found.terms
+            words.append(Word((first,), tuple(others), (), found.weight))
+            frequencies |= found.frequencies
+        else:
+            words.append(Word(token.parts))
+    words += [Word(token.parts) for token in misspelt[_MOST_CORRECTED if passages else 0 :]]
+    idf = {
+        term: math.log(1 + (passages - frequencies[term] + 0.5) / (frequencies[term] + 0.5))
+        for word in words
+        for term in word.parts
+    }
+    return QuestionTerms([*dict.fromkeys(words)], idf)  # two forms of a word are one
+
+
+def plain_terms(text: str, analyzer: Analyzer) -> QuestionTerms:
+    """Return the terms of a question where there is no index: all words tell the same."""
+    words = [Word(token.parts, token.joined[:1]) for token in analyzer.tokens(text)]
+    return QuestionTerms(
+        [*dict.fromkeys(words)], {part: 1.0 for word in words for part in word.parts}
+    )

@@ -1,0 +1,104 @@
+"""Misspelt words become words of the index."""
+
+import pytest
+
+from orbit_server.retrieval.words.analyzer import analyzer
+from orbit_server.retrieval.words.spelling import correctable, corrections
+
+from ...support.dictionary import MemoryDictionary
+
+ENGLISH = [
+    "The library is open on Saturdays; opening hours of libraries.",
+    "Where may I park a bicycle? Bicycles and parking.",
+    "A resident permit, the permission of the council, and the receipt.",
+    "They receive a passport, and swimming lessons at the pool.",
+]
+GERMAN = [
+    "Öffnungszeiten der Bücherei",
+    "Der Personalausweis und die Gebühren",
+    "Straße, Müllabfuhr",
+]
+
+
+def corrected(word: str, texts: list[str], language: str) -> list[str]:
+    """Return the terms that are meant by ``word``."""
+    terms = analyzer((language,))
+    found = corrections(word, MemoryDictionary(texts, terms), "id", terms)
+    return found.terms if found else []
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("libary", "library"),
+        ("libarys", "library"),
+        ("librarry", "library"),
+        ("bycicle", "bicycle"),
+        ("opne", "open"),
+        ("opning", "open"),
+        ("parkng", "park"),
+        ("pasport", "passport"),
+        ("pasports", "passport"),
+        ("recieve", "receive"),
+        ("swiming", "swim"),
+        ("permisssion", "permission"),
+        ("pernission", "permission"),
+        ("saterday", "saturday"),
+    ],
+)
+def test_english_words(word: str, meant: str) -> None:
+    """An edit anywhere, also in the ending that the stem has not; two edits in long words."""
+    assert corrected(word, ENGLISH, "en")[0] == analyzer(("en",)).stem(meant)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("öfnungszeiten", "öffnungszeiten"),
+        ("personalauswies", "personalausweis"),
+        ("gebürhen", "gebühren"),
+        ("bücheri", "bücherei"),
+        ("strase", "strasse"),
+        ("müllabfur", "müllabfuhr"),
+    ],
+)
+def test_german_words(word: str, meant: str) -> None:
+    """With umlauts, and in long compounds."""
+    assert corrected(word, GERMAN, "de")[0] == analyzer(("de",)).stem(meant)
+
+
+@pytest.mark.parametrize("word", ["museum", "piano", "cat", "river", "bibliothek", "abcdefghijklm"])
+def test_other_words_stay(word: str) -> None:
+    """What is no near neighbour of any word is not taken for one."""
+    assert corrected(word, ENGLISH, "en") == []
+
+
+def test_two_edits_count_for_less() -> None:
+    """The nearest words win, and none counts as much as one that is spelt right."""
+    terms = analyzer(("en",))
+    index = MemoryDictionary(ENGLISH, terms)
+    one = corrections("libary", index, "id", terms)
+    two = corrections("bycicle", index, "id", terms)
+    assert one and two and 1 > one.weight > two.weight > 0
+
+
+def test_the_first_letter_and_frequent_words_come_first() -> None:
+    """At most three words are meant."""
+    assert corrected("coaat", ["boat", "coat", "coat", "goat", "coast"], "en") == ["coat", "coast"]
+    assert corrected("cost", ["most", "post", "host", "lost", "cast"], "en")[0] == "cast"
+    assert corrected("bost", ["most", "post", "host", "host", "lost"], "en")[0] == "host"
+    assert len(corrected("cost", ["most", "post", "host", "lost", "cast"], "en")) == 3
+
+
+@pytest.mark.parametrize("word", ["opn", "px4711", "图书", "ab-cd", "a" * 21, "кто", ""])
+def test_words_that_are_never_corrected(word: str) -> None:
+    """Short words, codes, pairs of characters and endless words."""
+    assert not correctable(word)
+
+
+def test_a_word_costs_at_most_so_many_looks() -> None:
+    """Twenty letters of two scripts: some two thousand words, in one look."""
+    terms = analyzer(("de", "ru"))
+    index = MemoryDictionary(GERMAN, terms)
+    corrections("q" * 20, index, "id", terms)
+    assert index.asked < 4000
