@@ -201,7 +201,7 @@ def _stemmer(code: str) -> Callable[[str], str]:
             word = unicodedata.normalize(
                 "NFC", _FOREIGN.sub("", unicodedata.normalize("NFD", word))
             )
-        for _ in range(4):
+        for _ in range(1 if code == "en" else 4):
             shorter = stem(word)
             if shorter == word:
                 break

@@ -15,6 +15,7 @@ from .tokenizer import is_cjk
 _SHORTEST = 4
 _SHORTEST_FOR_TWO = 7  # "bycicle": less than that, and two edits make it any word
 _SHORTEST_MEANT = 3  # of a stem
+_SHORTEST_FOR_ANOTHER = 6  # letter instead of one: "tile" is no "time"
 _LONGEST = 20
 _MOST = 3
 _ONE_EDIT, _TWO_EDITS = 0.8, 0.5  # what they count for, beside a word that was found as it is
@@ -63,7 +64,7 @@ def corrections(
         return Corrections(_likeliest(word, known), _ONE_EDIT)
     plain = unaccented(word)
     for distance, weight in ((1, _ONE_EDIT), (2, _TWO_EDITS)):
-        if distance == 2 and len(plain) < _SHORTEST_FOR_TWO:
+        if len(plain) < (_SHORTEST_FOR_ANOTHER, _SHORTEST_FOR_TWO)[distance - 1]:
             break
         terms = [
             term
@@ -85,13 +86,15 @@ def _likeliest(word: str, found: dict[str, int]) -> dict[str, int]:
 
 
 def _one_edit(word: str, letters: str) -> Iterator[str]:
-    for place in range(len(word)):
+    yield word[1] + word[0] + word[2:]
+    for place in range(1, len(word)):  # few err in the first letter
         before, letter, after = word[:place], word[place], word[place + 1 :]
         yield before + after
         if after:
             yield before + after[0] + letter + after[1:]
         for other in letters:
-            yield before + other + after
             yield before + other + letter + after
+            if len(word) >= _SHORTEST_FOR_ANOTHER:
+                yield before + other + after
     for other in letters:
         yield word + other
