@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ..llm.tokens import BYTES_PER_TOKEN, estimated_tokens
 from ..llm.untrusted import without_roles
@@ -120,6 +121,7 @@ def _fenced(number: int, passage: Passage) -> str:
     return f'<passage id="{number}" title="{title}">\n{_defused(passage.text)}\n</passage>'
 
 
+@lru_cache(maxsize=256)  # a passage is fenced several times on the way to its prompt
 def _defused(text: str) -> str:
     # A text that closes the fence itself, or its role, could go on in the voice of the operator.
     return without_roles(_FENCE.sub("‹", text))

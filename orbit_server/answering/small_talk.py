@@ -98,8 +98,10 @@ def _kind(words: Sequence[str], language: _Language) -> Kind | None:
 
 def _words(text: str) -> list[str]:
     text = _EMOTICON.sub(" ", unicodedata.normalize("NFKC", text).casefold())
-    marked = unicodedata.normalize("NFD", _APOSTROPHE.sub("", text))
-    bare = "".join(char for char in marked if unicodedata.category(char) != "Mn")
+    bare = _APOSTROPHE.sub("", text)
+    if not bare.isascii():
+        marked = unicodedata.normalize("NFD", bare)
+        bare = "".join(char for char in marked if unicodedata.category(char) != "Mn")
     return _WORD.findall(_LONG_DRAWN.sub(r"\1", bare))
 
 
