@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from starlette.types import Receive
 
@@ -15,6 +16,42 @@ class Ended(Exception):
 
 class ClientLeft(Ended):
     """The client closed the connection before the work was done; the work was cancelled."""
+
+
+class Interruptible:
+    """A ``with`` block that ``interrupt()`` ends: its task is cancelled, and ``Ended`` raised.
+
+    Work in the block needs no task of its own then. A cancellation that comes from elsewhere stays
+    one, as with ``asyncio.timeout``. Work that finishes in spite of being interrupted has finished.
+    """
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be interrupted")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._interrupted = self._left = False
+        return self
+
+    def interrupt(self) -> None:
+        """Cancel what the block waits for, unless that is over."""
+        if not self._interrupted and not self._left:
+            self._interrupted = True
+            self._task.cancel()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._left = True
+        if not self._interrupted:
+            return
+        alone = self._task.uncancel() <= self._cancelling
+        if alone and isinstance(error, asyncio.CancelledError):
+            raise Ended from error
 
 
 async def unless_client_leaves(work: Awaitable[T], receive: Receive) -> T:
@@ -34,21 +71,20 @@ async def unless(work: Awaitable[T], end: Awaitable[None]) -> T:
 
     What ``end`` raises is raised. Both have come to their end when this returns or raises.
     """
-    task = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(end)
     try:
-        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return await task
-        await watcher
-        raise Ended
+        with Interruptible() as block:
+            watcher.add_done_callback(lambda _: block.interrupt())
+            return await work
+    except Ended:
+        watcher.result()
+        raise
     finally:
-        # Both must have ended before the caller goes on: the work's own clean-up closes upstream
-        # sockets and may use the request, and a watcher left behind would steal the next reader's
-        # message.
-        for leftover in (task, watcher):
-            leftover.cancel()
-        await asyncio.gather(task, watcher, return_exceptions=True)
+        # It must have ended before the caller goes on: a watcher left behind would steal the next
+        # reader's message.
+        if not watcher.done():
+            watcher.cancel()
+            await asyncio.wait({watcher})
 
 
 async def _disconnected(receive: Receive) -> None:

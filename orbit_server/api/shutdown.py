@@ -1,14 +1,14 @@
 """The end of the server, for the requests that are running when it comes."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-import anyio
-
 from ..errors import ShuttingDown
-from ._middleware._disconnect import Ended, unless
+from ._middleware._disconnect import Ended, Interruptible
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +28,8 @@ class Shutdown:
         self._drain = drain
         self._stopping = stopping
         self._end: float | None = None
+        # An application does not belong to one loop: each has a watcher, while work runs in it.
+        self._running: dict[asyncio.AbstractEventLoop, _Running] = {}
 
     def expire(self) -> None:
         """Leave no more time, once the server stops."""
@@ -35,12 +37,9 @@ class Shutdown:
 
     async def wait(self) -> None:
         """Return when the server stops and there is no more time."""
-        await self._stopping()
-        if self._end is None:
-            self._end = time.monotonic() + self._drain
-        # No event: it would belong to one loop, and an application does not.
-        while (left := self._end - time.monotonic()) > 0:  # noqa: ASYNC110
-            await anyio.sleep(min(left, _POLL_SECONDS))
+        over = asyncio.Event()
+        with self._calling(over.set):
+            await over.wait()
 
     def cancel_on_shutdown(self, work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Return ``work`` as a function that is cancelled when there is no more time.
@@ -51,9 +50,45 @@ class Shutdown:
         @wraps(work)
         async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                result: T = await unless(work(*args, **kwargs), self.wait())
+                with Interruptible() as block, self._calling(block.interrupt):
+                    return await work(*args, **kwargs)
             except Ended as ended:
                 raise ShuttingDown from ended
-            return result
 
         return racing
+
+    @contextmanager
+    def _calling(self, over: Callable[[], object]) -> Iterator[None]:
+        """Call ``over`` when there is no more time and the block has not been left."""
+        loop = asyncio.get_running_loop()
+        running = self._running.get(loop)
+        if running is None:
+            running = self._running[loop] = _Running()
+        running.calls[over] = None
+        if running.watcher is None or running.watcher.done():
+            running.watcher = loop.create_task(self._watch(running))
+        try:
+            yield
+        finally:
+            running.calls.pop(over, None)
+            if not running.calls:
+                running.watcher.cancel()
+                self._running.pop(loop, None)
+
+    async def _watch(self, running: "_Running") -> None:
+        await self._stopping()
+        if self._end is None:
+            self._end = time.monotonic() + self._drain
+        # ``expire`` may be called in another loop.
+        while (left := self._end - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(min(left, _POLL_SECONDS))
+        for over in list(running.calls):
+            over()
+
+
+class _Running:
+    """What is to be told of the end in one loop, in the order in which it began."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Callable[[], object], None] = {}
+        self.watcher: asyncio.Task[None] | None = None

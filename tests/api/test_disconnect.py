@@ -196,8 +196,8 @@ async def test_leaving_in_a_queue(town: ChatServer) -> None:
 
 async def test_leaving_does_not_disturb_others(town: ChatServer) -> None:
     """Half of forty clients leave; the other half get every word."""
-    town.ollama.reply = [f"{number} " for number in range(20)]
-    town.ollama.piece_delay = 0.01
+    town.ollama.reply = [f"{number} " for number in range(60)]
+    town.ollama.piece_delay = 0.05
     before = len(town.exchanges())
     leaving = [await Socket.asking(town) for _ in range(20)]
     staying = asyncio.gather(*(town.ask() for _ in range(20)))
