@@ -1,6 +1,7 @@
 """Reading an ASGI scope: who calls, by which route, and the state that the chain shares."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypedDict
 
@@ -80,6 +81,7 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
     return str(address)
 
 
+@lru_cache(maxsize=1024)
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     try:
         ip = ip_address(address)

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -42,6 +42,7 @@ class _Language(NamedTuple):
     answers: dict[str, str]
 
 
+@lru_cache(maxsize=64)  # asked twice for each question
 def recognised(message: str) -> SmallTalk | None:
     """Return what small talk ``message`` is, all of it; ``None`` for anything else.
 

@@ -1,6 +1,7 @@
 """What the chat log and the server's log keep of an exchange."""
 
 import logging
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -112,11 +113,15 @@ def _caller(state: dict[str, Any]) -> dict[str, Any]:
 
 def _address_metadata(client: str, peer: str) -> dict[str, Any]:
     """Return what the original logged about an address, under its names."""
+    kind, local = _kind_of(client)
+    source = "direct" if client == peer else "proxy"
+    return {"type": kind, "isLocal": local, "source": source, "originalValue": peer}
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(client: str) -> tuple[str, bool]:
     try:
         address = ip_address(client)
     except ValueError:
-        kind, local = "unknown", False
-    else:
-        kind, local = f"ipv{address.version}", address.is_loopback
-    source = "direct" if client == peer else "proxy"
-    return {"type": kind, "isLocal": local, "source": source, "originalValue": peer}
+        return "unknown", False
+    return f"ipv{address.version}", address.is_loopback

@@ -53,8 +53,10 @@ class Ollama:
         self._session = aiohttp.ClientSession(
             # Every stream holds a connection; aiohttp's default of 100 would make the 101st wait.
             connector=aiohttp.TCPConnector(limit=0),
+            # Each request would look for cookies that fit it; Ollama has none.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Content-Type": "application/json"},
             timeout=self._timeout,
-            json_serialize=lambda value: orjson.dumps(value).decode(),
         )
         return self
 
@@ -195,7 +197,9 @@ class Ollama:
     ) -> aiohttp.ClientResponse:
         headers = {"X-Request-ID": request_id} if request_id else None
         with translated(self.base_url):
-            response = await self._open().post(self.base_url + path, json=body, headers=headers)
+            response = await self._open().post(
+                self.base_url + path, data=orjson.dumps(body), headers=headers
+            )
             if response.status == 200:
                 return response
             try:
