@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
@@ -22,30 +22,13 @@ from orbit_server.services import Services
 from orbit_server.web import page_routes
 
 from ..support.browser import needs_chromium
+from ..support.chat_page import answer, ask, opened
 from ..support.chat_server import QUESTION, ChatServer, town
 from ..support.ollama_standin import Abort, NotPulled
 from ..support.server import lexical, running, serving
 
 STATIC = Path(__file__).parents[2] / "orbit_server" / "web" / "static"
 pytestmark = [pytest.mark.anyio, pytest.mark.process, needs_chromium]
-
-
-async def opened(context: BrowserContext, chat: ChatServer, path: str = "/") -> Page:
-    """Open the page with the key behind the hash, as the demo's link does."""
-    page = await context.new_page()
-    await page.goto(f"{chat.server.url}{path}#key={chat.headers['X-API-Key']}")
-    return page
-
-
-async def ask(page: Page, question: str = QUESTION) -> None:
-    """Type a question and send it."""
-    await page.get_by_label("Your question").fill(question)
-    await page.get_by_role("button", name="Send").click()
-
-
-def answer(page: Page, which: int = -1) -> Any:
-    """The words of one answer."""
-    return page.locator(".turn.assistant .words").nth(which)
 
 
 async def test_asks_and_shows_the_answer_with_its_sources(
@@ -243,8 +226,10 @@ async def test_hostile_answers_run_nothing_and_fetch_nothing(
     await page.locator("summary").click()
     assert await page.evaluate("window.hacked") is None
     assert all(url.startswith(chat.server.url) for url in asked), asked
-    foreign = page.locator("ol.log").locator("img, script, style, link, iframe, svg, form, input")
+    foreign = page.locator("ol.log").locator("img, script, style, link, iframe, input")
     await expect(foreign).to_have_count(0)
+    # Beside the words and the sources stand the buttons of the page itself.
+    await expect(page.locator("ol.log :is(.words, details) :is(svg, form)")).to_have_count(0)
     links = (
         await answer(page)
         .locator("a")
@@ -482,7 +467,7 @@ async def test_accessible(
     chat.ollama.reply = (
         "It opens at **nine** [1].\n\n| day | hours |\n|---|---|\n| Mon | 9–17 |\n\n```\nx\n```"
     )
-    for state in ("key", "empty", "answer", "notice"):
+    for state in ("key", "empty", "answer", "rated", "notice"):
         if state == "key":
             await page.goto(chat.server.url)
             await expect(page.get_by_label("API key")).to_be_visible()
@@ -494,6 +479,9 @@ async def test_accessible(
             await ask(page)
             await expect(page.locator("summary")).to_be_visible()
             await page.locator("summary").click()
+        elif state == "rated":
+            await page.get_by_role("button", name="Bad answer").click()
+            await expect(page.get_by_label("What was wrong?")).to_be_focused()
         else:
             await ask(page, "x" * 100_000)
             await expect(page.get_by_role("alert")).not_to_be_empty()

@@ -8,13 +8,18 @@ const STRINGS = {
     sources: "Sources", you: "You", assistant: "Answer", key: "API key", open: "Open", changeKey: "Change key",
     keyWanted: "Enter the API key that you were given. It is kept until you close this tab.",
     wrongKey: "This API key is not valid. Please check it.", tooLong: "Your question is too long. At most {0} characters are possible.",
-    tooMany: "Too many questions at once. Please try again in a moment.", modelDown: "The language model is not available at the moment.",
+    tooMany: "Too many questions. Please try again in a moment.", modelDown: "The language model is not available at the moment.",
     modelHint: "If you run this server: start Ollama and pull the model, or answer without one (answer.provider: extractive).",
     nothingLoaded: "No documents have been loaded for this key yet.",
     loadHint: "If you run this server: orbit ingest FOLDER --collection NAME.",
     trouble: "The server cannot answer at the moment. Please try again later.",
     offline: "The server cannot be reached. Please check your connection.", cut: "The answer was cut off.",
     stopped: "Stopped.", again: "Try again", thinking: "Answer is being written", newTab: "opens in a new tab",
+    busy: "Many people are asking right now. Please try again in a moment.",
+    wait: "You can try again in {0}.",
+    slow: "Still waiting: many people are asking, or the model is being loaded.",
+    good: "Good answer", bad: "Bad answer", comment: "What was wrong? (optional)", submit: "Submit comment", thanks: "Thank you.",
+    notRated: "Your rating could not be sent.",
   },
   de: {
     greeting: "Stellen Sie eine Frage. Die Antwort kommt aus den hier geladenen Dokumenten, mit ihren Quellen.",
@@ -22,13 +27,18 @@ const STRINGS = {
     sources: "Quellen", you: "Sie", assistant: "Antwort", key: "API-Schlüssel", open: "Öffnen", changeKey: "Schlüssel ändern",
     keyWanted: "Geben Sie Ihren API-Schlüssel ein. Er wird behalten, bis Sie diesen Tab schließen.",
     wrongKey: "Dieser API-Schlüssel ist ungültig. Bitte prüfen Sie ihn.", tooLong: "Ihre Frage ist zu lang. Möglich sind höchstens {0} Zeichen.",
-    tooMany: "Zu viele Fragen auf einmal. Bitte versuchen Sie es gleich noch einmal.", modelDown: "Das Sprachmodell ist zurzeit nicht verfügbar.",
+    tooMany: "Zu viele Fragen. Bitte versuchen Sie es gleich noch einmal.", modelDown: "Das Sprachmodell ist zurzeit nicht verfügbar.",
     modelHint: "Falls Sie diesen Server betreiben: Starten Sie Ollama und laden Sie das Modell, oder antworten Sie ohne (answer.provider: extractive).",
     nothingLoaded: "Für diesen Schlüssel sind noch keine Dokumente geladen.",
     loadHint: "Falls Sie diesen Server betreiben: orbit ingest ORDNER --collection NAME.",
     trouble: "Der Server kann zurzeit nicht antworten. Bitte versuchen Sie es später.",
     offline: "Der Server ist nicht erreichbar. Bitte prüfen Sie Ihre Verbindung.", cut: "Die Antwort wurde abgebrochen.",
     stopped: "Angehalten.", again: "Noch einmal", thinking: "Die Antwort wird geschrieben", newTab: "öffnet in neuem Tab",
+    busy: "Gerade fragen sehr viele. Bitte versuchen Sie es gleich noch einmal.",
+    wait: "In {0} können Sie es noch einmal versuchen.",
+    slow: "Noch etwas Geduld: Gerade fragen viele, oder das Modell wird geladen.",
+    good: "Gute Antwort", bad: "Schlechte Antwort", comment: "Was war falsch? (freiwillig)", submit: "Kommentar abschicken", thanks: "Danke.",
+    notRated: "Ihre Bewertung konnte nicht gesendet werden.",
   },
   fr: {
     greeting: "Posez une question. La réponse vient des documents chargés ici, avec ses sources.",
@@ -36,13 +46,18 @@ const STRINGS = {
     sources: "Sources", you: "Vous", assistant: "Réponse", key: "Clé d’API", open: "Ouvrir", changeKey: "Changer de clé",
     keyWanted: "Saisissez la clé d’API que vous avez reçue. Elle est conservée jusqu’à la fermeture de l’onglet.",
     wrongKey: "Cette clé d’API n’est pas valable. Veuillez la vérifier.", tooLong: "Votre question est trop longue. {0} caractères au plus sont possibles.",
-    tooMany: "Trop de questions à la fois. Veuillez réessayer dans un instant.", modelDown: "Le modèle de langue n’est pas disponible pour le moment.",
+    tooMany: "Trop de questions. Veuillez réessayer dans un instant.", modelDown: "Le modèle de langue n’est pas disponible pour le moment.",
     modelHint: "Si vous gérez ce serveur : démarrez Ollama et téléchargez le modèle, ou répondez sans modèle (answer.provider: extractive).",
     nothingLoaded: "Aucun document n’a encore été chargé pour cette clé.",
     loadHint: "Si vous gérez ce serveur : orbit ingest DOSSIER --collection NOM.",
     trouble: "Le serveur ne peut pas répondre pour le moment. Veuillez réessayer plus tard.",
     offline: "Le serveur est injoignable. Veuillez vérifier votre connexion.", cut: "La réponse a été interrompue.",
     stopped: "Arrêté.", again: "Réessayer", thinking: "La réponse est en cours d’écriture", newTab: "s’ouvre dans un nouvel onglet",
+    busy: "Beaucoup de personnes posent des questions en ce moment. Veuillez réessayer dans un instant.",
+    wait: "Vous pourrez réessayer dans {0}.",
+    slow: "Encore un peu de patience : il y a beaucoup de questions, ou le modèle est en cours de chargement.",
+    good: "Bonne réponse", bad: "Mauvaise réponse", comment: "Qu’est-ce qui n’allait pas ? (facultatif)", submit: "Transmettre le commentaire", thanks: "Merci.",
+    notRated: "Votre avis n’a pas pu être envoyé.",
   },
   es: {
     greeting: "Haga una pregunta. La respuesta procede de los documentos cargados aquí, con sus fuentes.",
@@ -50,18 +65,24 @@ const STRINGS = {
     sources: "Fuentes", you: "Usted", assistant: "Respuesta", key: "Clave de API", open: "Abrir", changeKey: "Cambiar la clave",
     keyWanted: "Introduzca la clave de API que recibió. Se conserva hasta que cierre esta pestaña.",
     wrongKey: "Esta clave de API no es válida. Compruébela.", tooLong: "Su pregunta es demasiado larga. Se admiten como máximo {0} caracteres.",
-    tooMany: "Demasiadas preguntas a la vez. Vuelva a intentarlo en un momento.", modelDown: "El modelo de lenguaje no está disponible en este momento.",
+    tooMany: "Demasiadas preguntas. Vuelva a intentarlo en un momento.", modelDown: "El modelo de lenguaje no está disponible en este momento.",
     modelHint: "Si usted administra este servidor: inicie Ollama y descargue el modelo, o responda sin él (answer.provider: extractive).",
     nothingLoaded: "Todavía no se han cargado documentos para esta clave.",
     loadHint: "Si usted administra este servidor: orbit ingest CARPETA --collection NOMBRE.",
     trouble: "El servidor no puede responder en este momento. Vuelva a intentarlo más tarde.",
     offline: "No se puede contactar con el servidor. Compruebe su conexión.", cut: "La respuesta se interrumpió.",
     stopped: "Detenido.", again: "Reintentar", thinking: "Se está escribiendo la respuesta", newTab: "se abre en una pestaña nueva",
+    busy: "Muchas personas están preguntando ahora. Vuelva a intentarlo en un momento.",
+    wait: "Puede volver a intentarlo dentro de {0}.",
+    slow: "Un poco de paciencia: hay muchas preguntas, o el modelo se está cargando.",
+    good: "Buena respuesta", bad: "Mala respuesta", comment: "¿Qué estaba mal? (opcional)", submit: "Mandar comentario", thanks: "Gracias.",
+    notRated: "No se pudo enviar su valoración.",
   },
 };
 
 const RENDER_MS = 80;
 const HISTORY_CHARACTERS = 12000;
+const SLOW_MS = 10000;
 const BODY_BYTES = 64000; // the server takes 65,536
 const SENTENCE_END = /[.!?。！？؟][)"”’»]*(?=\s|$)|\n/g;
 
@@ -74,6 +95,24 @@ function element(tag, attributes = {}, ...children) {
   }
   made.append(...children);
   return made;
+}
+
+/** A thumb that points up; a stylesheet turns it. */
+function thumb() {
+  const drawn = (tag, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  };
+  const picture = drawn("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" });
+  picture.append(drawn("path", { d: "M3 11h4v10H3zM9 11l4-8q3.5 0 1.7 6.5H20a2 2 0 0 1 2 2.3l-1.2 7.5A2 2 0 0 1 18.8 21H9z" }));
+  return picture;
+}
+
+/** Say a time in seconds, rounded to what people say of it, in the words of a language. */
+function spokenTime(seconds, lang) {
+  const [amount, unit] = seconds < 120 ? [seconds, "second"] : seconds < 7200 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
+  return new Intl.NumberFormat(lang, { style: "unit", unit, unitDisplay: "long", maximumFractionDigits: 0 }).format(Math.ceil(amount));
 }
 
 function language(wanted) {
@@ -239,16 +278,22 @@ class Refused extends Error {
   }
 }
 
-/** Yield the events of one answer; throw `Refused` for a status that is no answer. */
-async function* ask(settings, key, body, signal) {
-  const headers = { "Content-Type": "application/json", Accept: "text/event-stream" };
+/** Post to a route of the server; throw `Refused` for a status that is no success. */
+async function post(settings, key, path, body, more = {}) {
+  const headers = { "Content-Type": "application/json", ...more.headers };
   if (key && !/^[\x20-\x7e]+$/.test(key)) throw new Refused("invalid_api_key"); // no header can carry it
   if (key) headers[settings.key_header] = key;
-  const response = await fetch(`${settings.root}/chat`, { method: "POST", headers, body: JSON.stringify(body), signal });
+  const response = await fetch(settings.root + path, { method: "POST", headers, body: JSON.stringify(body), signal: more.signal });
   if (!response.ok || !response.body) {
     const reply = (await response.json().catch(() => null)) ?? {};
     throw new Refused(reply.code ?? `http_${response.status}`, reply.detail, response.headers.get("Retry-After"));
   }
+  return response;
+}
+
+/** Yield the events of one answer; throw `Refused` for a status that is no answer. */
+async function* ask(settings, key, body, signal) {
+  const response = await post(settings, key, "/chat", body, { headers: { Accept: "text/event-stream" }, signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   try {
@@ -468,21 +513,28 @@ class Chat {
     this.spoken.textContent = this.strings.thinking;
     this.busy(true);
     const running = (this.running = new AbortController());
+    const slow = setTimeout(() => {
+      shown.words.textContent = this.spoken.textContent = this.strings.slow;
+    }, SLOW_MS);
     let finished = false;
     let failure = null;
     try {
       for await (const event of ask(this.settings, this.key, { message, history, stream: true, stream_format: "delta" }, running.signal)) {
-        answer.content += event.text;
         if (event.done) {
           finished = true;
-          Object.assign(answer, { sources: event.sources ?? [] });
-          if (event.error) failure = new Refused("cut");
-        } else if (event.text) this.render(shown, answer);
+          Object.assign(answer, { sources: event.sources ?? [], id: event.id });
+          if (event.error) failure = new Refused(event.error === "model_busy" ? event.error : "cut", "", event.retry_after);
+        } else if (event.text && event.error !== "model_busy") { // which the page says itself
+          clearTimeout(slow);
+          answer.content += event.text;
+          this.render(shown, answer);
+        }
       }
       if (!finished) failure = new Refused("cut");
     } catch (error) {
       failure = running.signal.aborted ? new Refused("stopped") : error instanceof Refused ? error : new Refused(answer.content ? "cut" : "offline");
     }
+    clearTimeout(slow);
     if (this.running === running) this.running = null;
     else return; // a new chat was begun meanwhile
     this.busy(false);
@@ -534,21 +586,28 @@ class Chat {
       this.showForm();
       return;
     }
+    const wait = Number(retryAfter) || 0;
     const sentence =
       code === "stopped" ? strings.stopped
       : code === "cut" ? strings.cut
       : code === "offline" ? strings.offline
       : ["body_too_large", "http_413"].includes(code) ? strings.tooLong.replace("{0}", this.settings.max_message_chars)
-      : ["too_many_requests", "model_busy", "http_429"].includes(code) ? strings.tooMany
+      : ["too_many_requests", "http_429"].includes(code) ? this.inTime(strings.tooMany, wait)
+      : code === "model_busy" ? this.inTime(strings.busy, wait)
       : code === "collection_not_found" ? `${strings.nothingLoaded} ${strings.loadHint}`
       : code.startsWith("model_") ? `${strings.modelDown} ${strings.modelHint}`
-      : ["unprocessable", "forbidden"].includes(code) && detail ? detail
+      : ["unprocessable", "forbidden", "origin_not_allowed"].includes(code) && detail ? detail
       : strings.trouble;
-    const wait = Number(retryAfter) || 0;
     this.notice(sentence, () => {
       if (answer.content) for (const each of [asked, shown]) each.item.remove();
       this.send(message);
     }, wait);
+  }
+
+  /** Replace the second sentence of a text by when to try again, where that is known. */
+  inTime(text, seconds) {
+    if (!seconds) return text;
+    return `${text.slice(0, text.indexOf(". ") + 1)} ${this.strings.wait.replace("{0}", spokenTime(seconds, this.lang))}`;
   }
 
   notice(sentence, again = null, wait = 0) {
@@ -604,7 +663,7 @@ class Chat {
     shown.words.replaceChildren(...markdown(answer.content, this.context(reference)));
     if (answer.content || last) shown.words.classList.remove("waiting");
     this.announce(shown, answer.content, last);
-    if (last) shown.after.replaceChildren(...(details ? [details] : []), ...this.copyButton(answer));
+    if (last) shown.after.replaceChildren(...(details ? [details] : []), ...this.copyButton(answer), ...this.rating(answer));
     if (nearEnd) shown.item.scrollIntoView({ block: "end" });
     // A long answer takes longer to lay out, so it is laid out less often.
     shown.due = performance.now() + Math.max(RENDER_MS, 4 * (performance.now() - now));
@@ -643,6 +702,66 @@ class Chat {
       setTimeout(() => (button.textContent = this.strings.copy), 2000);
     });
     return [button];
+  }
+
+  // -- what readers think of answers
+
+  rating(answer) {
+    if (!answer.id) return [];
+    const button = (name, value) => {
+      const made = element("button", { type: "button", class: `small thumb ${name}`, "aria-label": this.strings[name], title: this.strings[name] }, thumb());
+      made.addEventListener("click", () => this.rate(answer, value, buttons, comment));
+      return made;
+    };
+    const text = element("textarea", { rows: "2", dir: "auto", maxlength: this.settings.max_message_chars });
+    const comment = element("form", { class: "comment", hidden: true }, element("label", {}, this.strings.comment, text),
+      element("button", { type: "submit", class: "small" }, this.strings.submit));
+    const buttons = new Map([[1, button("good", 1)], [-1, button("bad", -1)]]);
+    comment.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (!text.value.trim()) comment.hidden = true;
+      else if (await this.sendRating(answer, -1, text.value.trim())) {
+        comment.hidden = true;
+        this.spoken.textContent = this.strings.thanks;
+      }
+      if (comment.hidden) buttons.get(-1).focus();
+    });
+    this.showRating(answer, buttons);
+    return [...buttons.values(), comment];
+  }
+
+  showRating(answer, buttons) {
+    for (const [value, button] of buttons) button.setAttribute("aria-pressed", answer.rating === value);
+  }
+
+  async rate(answer, value, buttons, comment) {
+    const before = answer.rating;
+    if (value === before) {
+      if (value < 0) comment.hidden = !comment.hidden;
+      return;
+    }
+    answer.rating = value;
+    this.showRating(answer, buttons);
+    comment.hidden = value > 0;
+    if (value < 0) comment.querySelector("textarea").focus();
+    if (await this.sendRating(answer, value)) {
+      this.memory.set("turns", JSON.stringify(this.turns));
+      if (value > 0) this.spoken.textContent = this.strings.thanks;
+      return;
+    }
+    answer.rating = before;
+    this.showRating(answer, buttons);
+    comment.hidden = true;
+  }
+
+  async sendRating({ id }, rating, comment = null) {
+    try {
+      await post(this.settings, this.key, "/feedback", { id, rating, comment });
+      return true;
+    } catch {
+      this.notice(this.strings.notRated);
+      return false;
+    }
   }
 
   // -- one conversation after another
