@@ -70,10 +70,11 @@ class Reranker:
         timed_out = False
         problems: list[str] = []
         waiting = iter(enumerate(passages))
+        line = delimiter()
         try:
             async with asyncio.timeout(self._timeout), asyncio.TaskGroup() as callers:
                 for _ in range(min(self.batch_size, len(passages))):
-                    callers.create_task(self._rate(question, waiting, scores, problems))
+                    callers.create_task(self._rate(question, line, waiting, scores, problems))
         except TimeoutError:
             problems.append(f"{self._timeout:g} s were not enough")
             timed_out = True
@@ -94,6 +95,7 @@ class Reranker:
     async def _rate(
         self,
         question: str,
+        line: str,
         waiting: Iterator[tuple[int, Passage]],
         scores: list[float | None],
         problems: list[str],
@@ -101,7 +103,7 @@ class Reranker:
         for at, passage in waiting:
             try:
                 reply = await self._complete(
-                    messages(question, passage),
+                    messages(question, passage, line),
                     model=self.model,
                     options=self._options,
                     format=SCHEMA,
@@ -130,12 +132,13 @@ def refuse_embedders(model: str) -> None:
         )
 
 
-def messages(question: str, passage: Passage) -> list[dict[str, str]]:
+def messages(question: str, passage: Passage, line: str) -> list[dict[str, str]]:
     """Return the chat messages that ask for the rating of one passage, title included.
 
-    Very long questions and passages are cut: their beginning shows what they are about.
+    ``line`` is a new ``delimiter`` for every question: with the same for all of its passages,
+    Ollama reads the question once. Very long questions and passages are cut: their beginning shows
+    what they are about.
     """
-    line = delimiter()
     asked = without_roles(question[:_LONGEST_QUESTION])
     found = without_roles(f"{passage.title}\n{passage.text}"[:_LONGEST_PASSAGE])
     # What changes comes after the rules, so that Ollama need not read them again.
