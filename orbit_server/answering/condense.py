@@ -68,11 +68,13 @@ async def condense(
 ) -> str:
     """Return what to search for: ``question`` as it is understood without its history.
 
-    That is its message when there is no history, else what ``model`` makes of both within
-    ``timeout`` seconds, else ``joined``: without ``complete``, while ``pause`` is active, after any
-    failure, for an unusable reply and for a message so long that it speaks for itself.
+    That is its message when nothing but small talk came before, else what ``model`` makes of both
+    within ``timeout`` seconds, else ``joined``: without ``complete``, while ``pause`` is active,
+    after any failure, for an unusable reply and for a message so long that it speaks for itself.
     """
-    if not any(turn.content.strip() for turn in question.history):
+    said = [turn for turn in question.history if turn.content.strip()]
+    asked = [turn.content for turn in said if turn.role == "user"]
+    if not said or (asked and all(map(recognised, asked))):
         return question.message
     pause = pause or Pause("condense")
     if complete is None or pause.is_active() or len(question.message) > _LONGEST_MESSAGE:

@@ -39,8 +39,8 @@ class BadParameter(InvalidRequest):
 class CompletionQuestion(Question):
     """A question that came as a chat completion: what its answer repeats, and who asks.
 
-    ``model`` is the name that the client gave; it decides nothing. ``include_usage`` asks for an
-    event with the tokens.
+    ``model`` is the name that the client gave, else that of the key's one model; it decides
+    nothing. ``include_usage`` asks for an event with the tokens.
     """
 
     model: str = ""
@@ -58,8 +58,13 @@ def completion_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Co
         body = await read_json(Request(scope, receive), limit=_BODY_LIMIT)
         if not isinstance(body, dict):
             raise InvalidRequest("The body must be a JSON object.")
-        request_id = scope.get("state", {}).get("request_id")
-        question = question_from(body, longest=config.chat.max_message_chars, request_id=request_id)
+        state = scope["state"]
+        question = question_from(
+            body,
+            longest=config.chat.max_message_chars,
+            request_id=state["request_id"],
+            served=state["caller"].collection,
+        )
         if config.openai.accept_system:
             # Before a prompt that is too long, a model forgets how it begins: with our own rules.
             _check_length([*question.instructions, question.message], config.chat.max_message_chars)
@@ -69,12 +74,12 @@ def completion_reader(config: Config) -> Callable[[Scope, Receive], Awaitable[Co
 
 
 def question_from(
-    body: Mapping[str, Any], *, longest: int, request_id: str | None = None
+    body: Mapping[str, Any], *, longest: int, request_id: str | None, served: str
 ) -> CompletionQuestion:
     """Return the question in ``body``: the last user's message, with those before it as history.
 
     System and developer messages become ``instructions``. ``longest`` is the most characters of a
-    message. Raises ``BadParameter``.
+    message, ``served`` the model's name where the body has none. Raises ``BadParameter``.
     """
     for name, unsupported in _UNSUPPORTED.items():
         if unsupported(body.get(name)):
@@ -103,7 +108,7 @@ def question_from(
         request_id=request_id,
         max_tokens=_most_tokens(body),
         stop=_stop(body.get("stop")),
-        model=_text(body, "model"),
+        model=_text(body, "model") or served,
         user=_text(body, "user") or None,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
     )

@@ -36,7 +36,10 @@ def list_collections(context: typer.Context, server: Server = None) -> None:
             table.add_row(*(_cell(found.get(key)) for key in _SUMMARY))
             if found.get("error"):
                 damaged.append(found["name"])
-        print_table(table)
+        if table.row_count:
+            print_table(table)
+        else:
+            say("There is no collection yet: orbit ingest FILES --collection NAME makes one.")
 
     damaged: list[str] = []
     with_store(load(context.obj), server, run)

@@ -123,8 +123,10 @@ def create_key(
     With --website it is one for everybody to see, in a page: limits that are not given are set.
     """
     from ..auth.key import PUBLIC, Limits
+    from ..config.loader import load
     from ..retrieval.chroma.validation import checked_name
     from .console import say
+    from .store import warn_unless_loaded
 
     usual = asdict(PUBLIC) if website else {}
     limits = Limits(**usual | _limits(per_minute, per_day, streams, visitor_per_minute))
@@ -147,6 +149,7 @@ def create_key(
         print(secret)
 
     _with_keys(context, create)
+    warn_unless_loaded(load(context.obj), collection)
 
 
 @app.command("list")
@@ -154,7 +157,7 @@ def list_keys(context: typer.Context) -> None:
     """List all keys by id and visible prefix."""
     from rich.table import Column, Table
 
-    from .console import print_table
+    from .console import print_table, say
 
     async def show(keys: "Keys") -> None:
         ids = Column("id", no_wrap=True), Column("prefix", no_wrap=True)
@@ -173,7 +176,10 @@ def list_keys(context: typer.Context) -> None:
                 " ".join(key.origins) or "any",
                 _limits_in_words(key.limits),
             )
-        print_table(table)
+        if table.row_count:
+            print_table(table)
+        else:
+            say("There is no key yet: orbit keys create --collection NAME --name WHO makes one.")
 
     _with_keys(context, show)
 

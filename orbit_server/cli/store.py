@@ -1,10 +1,12 @@
 """The store that a command works with: the files of this machine, or a running server."""
 
 import asyncio
+import difflib
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -111,6 +113,30 @@ def with_store(
         return asyncio.run(main())
     except (asyncio.CancelledError, KeyboardInterrupt):
         fail(stopped, 128 + (received[0] if received else signal.SIGINT))
+
+
+def warn_unless_loaded(config: Config, name: str) -> None:
+    """Say so when there is no collection ``name``, and what the nearest ones are called.
+
+    Nothing is said where that cannot be found out, and nothing is created.
+    """
+    held = config.chroma.host is not None or Path(config.chroma.path).exists()
+    names = asyncio.run(_names(config)) if held else []
+    if names is None or name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=3)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    remedy = f"orbit ingest FILES --collection {name}"
+    say(f"There is no collection {name!r} yet.{meant} To make it: {remedy}")
+
+
+async def _names(config: Config) -> list[str] | None:
+    services = Services(config)
+    try:
+        async with services.ollama, open_store(config, None, services) as store:
+            return [each["name"] for each in await store.collections()]
+    except OrbitError:
+        return None
 
 
 def _cancel_on_signals(received: list[int]) -> None:

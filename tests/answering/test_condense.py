@@ -301,3 +301,14 @@ async def test_mistakes_in_the_program_are_not_swallowed() -> None:
     """What is no failure of the model comes out."""
     with pytest.raises(KeyError):
         await condensed(LIBRARY, Scripted(KeyError("x")))
+
+
+async def test_small_talk_is_nothing_to_follow_up() -> None:
+    """After "hi" a question is asked for the first time, and the model is not waited for."""
+    complete = Scripted("never")
+    greeted = follow_up("Hi there!", "Hello! Ask me a question.", message=WHOLE)
+    assert await condense(greeted, complete=complete, model="m") == WHOLE
+    assert complete.calls == []
+    talked = follow_up("Hi!", "Hello!", "When does the library open?", "At nine.", "Thanks", "Bye")
+    assert joined(talked) == f"When does the library open? {MESSAGE}"
+    assert await condense(talked, complete=Scripted(WHOLE), model="m") == WHOLE

@@ -95,7 +95,7 @@ async def test_leaving_while_a_follow_up_is_understood(
     """With a history, a model may first word the question anew; that stops too."""
     before = len(town.exchanges())
     town.ollama.fault = Hang()
-    history = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi."}]
+    history = [{"role": "user", "content": "And now?"}, {"role": "assistant", "content": "Yes."}]
     client = await Socket.asking(town, history=history, **shape)
     await town.ollama.until(lambda: town.ollama.active == 1)
     client.leave()

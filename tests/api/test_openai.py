@@ -221,6 +221,14 @@ async def test_system_messages_are_moderated(tmp_path: Path) -> None:
         assert there.ollama.bodies("/api/chat") == []
 
 
+async def test_without_a_model_the_served_one_is_named(there: ChatServer) -> None:
+    """Clients read the name back; theirs is repeated, whatever it is."""
+    for given, told in (({"model": None}, "town"), ({"model": ""}, "town"), ({}, "any")):
+        assert (await post(there, **given)).json()["model"] == told
+        first, *_ = chunks(await post(there, stream=True, **given))
+        assert first["model"] == told
+
+
 SAID_LAST = [{"role": "assistant", "content": "a"}]
 TOOL = [{"role": "tool", "content": "a"}]
 LONG = [{"role": "user", "content": "x" * 5000}]

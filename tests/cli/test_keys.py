@@ -8,7 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ..support.program import Server, command
+from ..support.program import Server, command, configure, free_port
+from ..support.town import write_town
 
 pytestmark = pytest.mark.anyio
 
@@ -34,9 +35,34 @@ async def test_a_key_through_its_life(folder: Path) -> None:
     assert (await command(folder, "keys", "list")).cells[0][4] == "no"
     deleted = await command(folder, "keys", "delete", prefix.rstrip("…"))
     assert deleted.code == 0
-    assert (await command(folder, "keys", "list")).cells == []
+    left = await command(folder, "keys", "list")
+    assert (left.code, left.out) == (0, "")
+    assert left.err.startswith("There is no key yet: orbit keys create")
     for result in (listed, status, deleted):
         assert secret not in result.out + result.err
+
+
+async def test_a_key_for_a_collection_that_is_not_there(folder: Path) -> None:
+    """It is made, since documents may follow; a slip of the pen is pointed out."""
+    early = await command(folder, *KEYS_CREATE)
+    assert (early.code, early.out[:4]) == (0, "api_")
+    assert "There is no collection 'town' yet. To make it: orbit ingest" in early.err
+    assert not (folder / "data" / "chroma").exists()
+    write_town(folder)
+    assert (await command(folder, "ingest", "town.md", "--collection", "town")).code == 0
+    right = await command(folder, *KEYS_CREATE)
+    assert "no collection" not in right.err
+    wrong = await command(folder, "keys", "create", "--collection", "twon", "--name", "Ann")
+    assert (wrong.code, wrong.out[:4]) == (0, "api_")
+    assert "Did you mean town?" in wrong.err
+
+
+async def test_where_no_collection_can_be_seen_none_is_missed(folder: Path) -> None:
+    """A Chroma server that is away says nothing about its collections."""
+    configure(folder, chroma={"host": "127.0.0.1", "port": free_port()})
+    made = await command(folder, *KEYS_CREATE)
+    assert (made.code, made.out[:4]) == (0, "api_")
+    assert "no collection" not in made.err
 
 
 @pytest.mark.parametrize("name", ["status", "limit", "rotate", "deactivate", "delete"])

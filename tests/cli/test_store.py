@@ -27,7 +27,7 @@ async def test_who_may_read_the_folder_needs_no_admin_token(folder: Path, worker
         ingest = ("ingest", "town.md", "--collection", "town")
         assert (await command(folder, *ingest, token=None)).code == 0
         listed = await command(folder, *LIST, token=None)
-        assert listed.cells == [["town", "2", "lexical", "hashed-words-1", "1024"]]
+        assert listed.cells == [["town", "2", "lexical", "hashed-words-1", "1024", "en"]]
         assert f"going through {running.url}" in listed.err
         named = await command(folder, *LIST, "--server", running.url, token=None)
         assert named.cells == listed.cells

@@ -506,7 +506,7 @@ async def test_no_output_of_a_server_holds_a_key(orbit: Server) -> None:
         async with http.post("/admin/api-keys", json=body, headers=admin) as response:
             secret = (await response.json())["api_key"]
         key = {"X-API-Key": secret}
-        async with http.post("/chat", json={"message": "hello?"}, headers=key) as response:
+        async with http.post("/chat", json={"message": "Where is it?"}, headers=key) as response:
             assert response.status == 503, "there is no such collection yet"
         for method, path in (
             ("GET", f"/admin/api-keys/{secret}/status"),
