@@ -30,9 +30,9 @@ from .ranking import (
     relevance_score,
     similarity,
 )
-from .words.coverage import coverage, idf_weights
 from .words.index import WordIndex
 from .words.mending import IndexMender, analyzer_of
+from .words.question import QuestionTerms, plain_terms, question_terms
 
 if TYPE_CHECKING:
     from .words.snapshot import Hit
@@ -60,6 +60,7 @@ class _Asked(NamedTuple):
     request_id: str | None
     collection: Collection
     vector: list[float] | None
+    terms: QuestionTerms
     hits: "list[Hit]"
     embedding_ms: float
     search_ms: float
@@ -153,7 +154,7 @@ class Retrieval:
         started = time.perf_counter()
         vector, _, reason = await self._question_vector(text)
         embedded = time.perf_counter()
-        hits = await self._hits(stored, text)
+        terms, hits = await self._by_words(stored, text)
         if vector is None:
             logger.warning(
                 "the embedding model refuses a question, which words alone answer: %s",
@@ -163,7 +164,7 @@ class Retrieval:
             if not hits and not await self.mender.is_complete(stored):
                 raise ModelError(reason)  # neither search can tell that there is nothing
         took = _milliseconds(started, embedded), _milliseconds(embedded, time.perf_counter())
-        return _Asked(text, request_id, stored, vector, hits, *took)
+        return _Asked(text, request_id, stored, vector, terms, hits, *took)
 
     async def _search(
         self,
@@ -190,16 +191,16 @@ class Retrieval:
             check_embedder(searched.metadata, self.embedder, name)
         return ordered, read
 
-    async def _hits(self, stored: Collection, text: str) -> "list[Hit]":
+    async def _by_words(self, stored: Collection, text: str) -> "tuple[QuestionTerms, list[Hit]]":
         """Search by words, where their index is complete; a part of it would mislead."""
-        if not await self.mender.is_complete(stored):
-            return []
-        try:
-            terms = analyzer_of(stored).terms(text)
-            return self.lexical.search(stored.id, dict.fromkeys(terms, 1.0), n=self.candidates)
-        except SearchError as error:
-            self.mender.distrust(stored, str(error))
-            return []
+        analyzer = analyzer_of(stored)
+        if await self.mender.is_complete(stored):
+            try:
+                terms = question_terms(text, self.lexical, stored.id, analyzer)
+                return terms, self.lexical.search(stored.id, terms.weights(), n=self.candidates)
+            except SearchError as error:
+                self.mender.distrust(stored, str(error))
+        return plain_terms(text, analyzer), []
 
     async def _distinct(
         self, asked: _Asked, ranked: Sequence[Scored], read: Sequence[Record]
@@ -235,26 +236,15 @@ class Retrieval:
 
         Then the share of the question's words stands for the cosine as well.
         """
-        collection, by_words = asked.collection, asked.vector is None
-        texts = [f"{each.title}\n{each.text}" for _, each in found]
-        shares = self._coverage(collection, asked.text, texts)
+        split, by_words = analyzer_of(asked.collection).terms, asked.vector is None
         judged = []
-        for (scored, each), share in zip(found, shares, strict=True):
+        for scored, each in found:
+            share = asked.terms.coverage(split(f"{each.title}\n{each.text}"))
             dense = share if by_words else each.score
             relevant = replace(each, score=dense + _COVERAGE_WEIGHT * share)
             near = scored.dense is not None
             judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, near=near))
         return judged
-
-    def _coverage(self, searched: Collection, text: str, texts: Sequence[str]) -> list[float]:
-        split = analyzer_of(searched).terms
-        terms = dict.fromkeys(split(text))
-        try:
-            weights = idf_weights(*self.lexical.frequencies(searched.id, terms))
-        except SearchError as error:
-            self.mender.distrust(searched, str(error))
-            weights = dict.fromkeys(terms, 1.0)
-        return [coverage(weights, split(each)) for each in texts]
 
     def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
         """Return what the best passage must score, and every other one.

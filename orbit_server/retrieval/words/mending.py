@@ -24,7 +24,7 @@ from cachetools import TTLCache
 from ...errors import OrbitError, SearchError
 from ..chroma.protocol import Chroma, Collection
 from .analyzer import Analyzer, analyzer
-from .collection_language import languages_of
+from .collection_language import languages_of, update_language
 from .index import WordIndex
 from .writing import Writing
 
@@ -164,7 +164,10 @@ class IndexMender:
 
         Call it again with ``start=done`` until all is done. Searches go on meanwhile.
         """
-        stored = await self.chroma.collection(name, fresh=start == 0)
+        if start == 0:  # a collection that was made without it learns its language
+            stored = await update_language(self.chroma, name)
+        else:
+            stored = await self.chroma.collection(name)
         async with self.lexical.writing(stored.id) as words:
             if start == 0:
                 self._begun[stored.id] = _entries(stored)

@@ -14,9 +14,9 @@ import pytest
 
 from orbit_server.errors import NotStarted, SearchError, SearchUnavailable
 from orbit_server.retrieval.words.analyzer import analyzer
-from orbit_server.retrieval.words.coverage import coverage, idf_weights
 from orbit_server.retrieval.words.file_lock import locked
 from orbit_server.retrieval.words.index import WordIndex
+from orbit_server.retrieval.words.question import question_terms
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,7 @@ async def test_the_score_is_bm25(index: WordIndex) -> None:
     """With k1 = 1.2 and b = 0.75, as tantivy's and Lucene's; a weight multiplies it."""
     await add(index, [("short", "tea"), ("long", "tea and cake and more cake")])
     words = {"tea": 1.0, "cake": 1.0}
-    idf = idf_weights(2, index.frequencies("town", words)[1])
+    idf = question_terms("tea cake", index, "town", ENGLISH).idf
     assert idf["tea"] < idf["cake"]
     length, average = 6, 3.5
     norm = 1.2 * (1 - 0.75 + 0.75 * length / average)
@@ -214,16 +214,14 @@ async def test_only_indexes_are_dropped(index: WordIndex) -> None:
     assert {path.name for path in index.directory.iterdir()} == left
 
 
-async def test_coverage_is_the_share_of_idf_mass(index: WordIndex) -> None:
+async def test_a_question_is_covered_by_stored_terms(index: WordIndex) -> None:
     """What a passage has of a question follows from its terms, which the index keeps."""
     await add(index, PASSAGES)
-    question = dict.fromkeys(ENGLISH.terms("Unicorns at the library on Sundays"))
-    weights = idf_weights(*index.frequencies("town", question))
+    question = question_terms("Unicorns at the libary on Sundays", index, "town", ENGLISH)
     terms = index.terms_of("town", ["library", "dog", "unknown"])
     assert terms == {id: ENGLISH.terms(dict(PASSAGES)[id]) for id in ("library", "dog")}
-    shared = sum(weights[term] for term in ("the", "librari", "on", "sunday"))
-    assert coverage(weights, terms["library"]) == pytest.approx(shared / sum(weights.values()))
-    assert weights["unicorn"] > weights["librari"] > weights["the"]
+    assert question.coverage(terms["library"]) > 0.4 > question.coverage(terms["dog"])
+    assert question.idf["unicorn"] > question.idf["librari"] > question.idf["the"]
 
 
 async def test_similar_words(index: WordIndex) -> None:

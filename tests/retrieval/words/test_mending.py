@@ -185,6 +185,24 @@ async def test_other_languages_need_other_words(store: CollectionStore) -> None:
     assert record is not None and record.analyzer.endswith("de")
 
 
+async def test_a_collection_of_another_program_learns_its_language(store: CollectionStore) -> None:
+    """Its passages tell it when its words are indexed."""
+    german = "Das Bad ist am Montag geschlossen, und die Bücherei ist offen."
+    await store.chroma.create("docs", {"theirs": 1})
+    await store.chroma.upsert(
+        "docs",
+        ids=["a", "b"],
+        vectors=[hashed_words(german)] * 2,
+        documents=[german] * 2,
+        metadatas=[None, None],
+    )
+    await mend(store)
+    stored = await store.chroma.collection("docs")
+    assert (stored.metadata["orbit_language"], stored.metadata["theirs"]) == ("de", 1)
+    assert await whole(store)
+    assert (await found(store, "Büchereien"))[0][1]
+
+
 async def test_an_index_of_the_kind_before_is_replaced(store: CollectionStore) -> None:
     """Without being asked, and its file goes when the new one is whole; so do abandoned ones."""
     id = await forget(store, 60)

@@ -99,7 +99,9 @@ def test_hostile_questions_cost_little() -> None:
 
 
 def test_without_an_index_all_words_tell_the_same() -> None:
-    """Half of two words is half."""
+    """Half of two words is half, and stop words count half as much."""
+    found = plain_terms("the library", ENGLISH)
+    assert found.coverage(["the"]) == pytest.approx(1 / 3)
     found = plain_terms("library museum, libraries", ENGLISH)
     assert found.coverage(ENGLISH.terms("the library")) == 0.5
 
