@@ -194,7 +194,11 @@ class Stage:
                 "console": {"enabled": False},
                 "file": {"directory": str(folder / f"logs{_apart(chroma)}")},
             },
-            "chroma": {"path": str(folder / "chroma"), **apart},
+            # Every question is answered from five passages, as by the plain server.
+            "chroma": {
+                **{"path": str(folder / "chroma"), **apart},
+                **{"confidence_threshold": 0, "relevance_threshold": 0},
+            },
             "retrieval": {"path": str(folder / "words")},
             "database": {"url": f"sqlite+aiosqlite:///{folder}/orbit.db"},
             "ollama": {"base_url": self.model_url, "concurrency": 0},
