@@ -196,8 +196,10 @@ class Stage:
             },
             # Every question is answered from five passages, as by the plain server.
             "chroma": {
-                **{"path": str(folder / "chroma"), **apart},
-                **{"confidence_threshold": 0, "relevance_threshold": 0},
+                "path": str(folder / "chroma"),
+                **apart,
+                "confidence_threshold": 0,
+                "relevance_threshold": 0,
             },
             "retrieval": {"path": str(folder / "words")},
             "database": {"url": f"sqlite+aiosqlite:///{folder}/orbit.db"},
