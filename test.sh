@@ -22,6 +22,7 @@ esac
 
 # What some tests need beside Python. Without it they are skipped; in CI they must run.
 declare -A packages=(
+    [node]=nodejs [npm]=npm
     [chromium]=chromium [nginx]=nginx-light [pg_ctlcluster]=postgresql [pgbouncer]=pgbouncer
     [systemd-analyze]=systemd [tesseract]=tesseract-ocr
 )
@@ -44,6 +45,12 @@ fi
 
 source ./environment.sh
 prepare_environment requirements-dev.txt constraints.txt
+
+if [ -n "${CI:-}" ] && [ ! -d .venv/node ] && command -v npm > /dev/null; then
+    echo "== npm install openai"
+    # The newest version for Node 20.
+    npm install --prefix .venv/node --no-audit --no-fund --ignore-scripts --silent openai@6.49.0
+fi
 
 echo "== ruff"
 .venv/bin/ruff check .
