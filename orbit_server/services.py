@@ -14,7 +14,7 @@ from .auth.answer_ids import AnswerIds
 from .auth.database import database_file
 from .auth.guesses import Guesses
 from .auth.keys import Keys
-from .auth.limits import Admission, Limiter
+from .auth.limits import Admission, Limiter, memory_limiter
 from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted
@@ -91,7 +91,7 @@ class Services:
             shipper_lag=self.shipper.lag if self.shipper else None,
             rejected=self.shipper.rejected if self.shipper else lambda: 0,
         )
-        self.limiter = limiter or _memory_limiter()
+        self.limiter = limiter or memory_limiter()
         self.embedder = retrieval.build_embedder(
             config.embedding, embed=self.ollama.embed, model=config.ollama.embed_model
         )
@@ -286,9 +286,3 @@ class Services:
             "reranker": config.reranker.model if self.reranker else "disabled",
             "elasticsearch": self.elasticsearch_status,
         }
-
-
-def _memory_limiter() -> Limiter:
-    from .auth.limiter import MemoryLimiter  # loads a large library
-
-    return MemoryLimiter()

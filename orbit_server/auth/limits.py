@@ -55,6 +55,13 @@ class Limiter(Protocol):
         ...
 
 
+def memory_limiter() -> Limiter:
+    """Return one that counts in this process."""
+    from .limiter import MemoryLimiter  # loads a large library
+
+    return MemoryLimiter()
+
+
 class Admission:
     """Lets a request go on, or refuses it: by the sites of its key, then by the limits.
 

@@ -247,11 +247,11 @@ class _WithoutCreated(Collector):
 
 
 @contextmanager
-def shared_by_workers() -> Iterator[None]:
+def shared_by_workers() -> Iterator[Path]:
     """Let the processes that are started inside add up their figures.
 
-    It gives them a new directory to count in, and removes it at the end; also those of others that
-    were killed before they could.
+    It gives them a new directory to count in, for this user alone, and removes it at the end; also
+    those of others that were killed before they could.
     """
     before = os.environ.get(_DIRECTORY)
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
@@ -263,7 +263,7 @@ def shared_by_workers() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as directory:
         os.environ[_DIRECTORY] = directory
         try:
-            yield
+            yield Path(directory)
         finally:
             del os.environ[_DIRECTORY]
             if before is not None:

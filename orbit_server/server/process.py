@@ -14,6 +14,7 @@ import uvicorn
 
 from ..api.https_redirect import redirect_app
 from ..app import create_app
+from ..auth.shared_limiter import SharedLimiter
 from ..config.loader import Config
 from ..safety import SafetyRules
 from ..services import Services
@@ -33,13 +34,14 @@ class Accepted:
     """Configuration, rules and certificate to start with, instead of re-reading files.
 
     ``rules`` and ``pair`` (PEM of certificate chain and key) are read where they are ``None``.
-    ``workers`` is how many processes serve.
+    ``workers`` is how many processes serve; then ``limits`` is the socket where they are counted.
     """
 
     config: Config
     rules: SafetyRules | None = None
     pair: tuple[bytes, bytes] | None = None
     workers: int = 1
+    limits: Path | None = None
 
 
 LoadConfig = Callable[[], Config]
@@ -97,15 +99,17 @@ async def serve(
         settings = uvicorn_settings(config)
         if certificate is not None:
             settings["ssl_context_factory"] = lambda *_: certificate.context
+        limiter = SharedLimiter(accepted.limits) if accepted.limits else None
         services = Services(
             config,
             address=address(config),
             certificate=certificate,
             rules=accepted.rules,
             workers=accepted.workers,
+            limiter=limiter,
         )
         try:
-            async with heartbeat(alive), services:
+            async with heartbeat(alive), limiter or contextlib.nullcontext(), services:
                 banner = f"ORBIT server answers at {address(config)}"
                 if prepare is not None:
                     banner = await prepare(services, address(config))

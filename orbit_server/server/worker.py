@@ -11,6 +11,8 @@ from types import FrameType
 from typing import Any
 
 from .. import llm
+from ..auth.limits import memory_limiter
+from ..auth.shared_limiter import limiter_at
 from ..config.loader import Config, load
 from ..config.schema import ChromaConfig
 from ..errors import ConfigError
@@ -54,7 +56,9 @@ def run_workers(
         # Read here too: a mistake is said once, and later workers get what the others work with.
         certificate = load_certificate(config)
         rules = read_rules(config.safety)
-        stack.enter_context(shared_by_workers())
+        limits = stack.enter_context(shared_by_workers()) / "limits"
+        stack.enter_context(limiter_at(limits, memory_limiter))
+        logger.info("this process counts the limits of keys, for all workers together")
         sockets = stack.enter_context(listening(config))
         chroma = None
         if config.chroma.host is None:
@@ -89,7 +93,9 @@ def run_workers(
 
         def next_work() -> Work:
             pair = certificate.accepted if certificate else None
-            return partial(run_worker, Accepted(config, rules, pair, workers=count), load_config)
+            return partial(
+                run_worker, Accepted(config, rules, pair, workers=count, limits=limits), load_config
+            )
 
         supervisor = Supervisor(
             count,
