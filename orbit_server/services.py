@@ -1,5 +1,6 @@
 """Services: everything that owns a socket, a file or a thread, opened and closed together."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
@@ -14,7 +15,7 @@ from .auth.answer_ids import AnswerIds
 from .auth.database import database_file
 from .auth.guesses import Guesses
 from .auth.keys import Keys
-from .auth.limits import Admission, Limiter, memory_limiter
+from .auth.limits import Admission, Limiter, is_limited, memory_limiter
 from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted
@@ -27,6 +28,8 @@ from .retrieval import WordIndex, chroma
 from .retrieval.chroma.lock import holder_token
 from .safety import SafetyRules, Verdict
 from .types import Question, Retrieved
+
+logger = logging.getLogger(__name__)
 
 _NOT_STARTED = (
     "the lifespan of the chat server never ran: hosts do not run the lifespan of what they mount; "
@@ -187,6 +190,7 @@ class Services:
         async with AsyncExitStack() as stack:
             for part in parts:
                 await stack.enter_async_context(part)
+            await self._check_page_key()
             self._stack = stack.pop_all()
         self.opened = True
         self.chatlog.write_nowait("status", event="started", version=__version__, **self._summary())
@@ -212,6 +216,20 @@ class Services:
     def uses_ollama(self) -> bool:
         """Whether answers are worded or questions embedded by Ollama."""
         return "ollama" in (self.pipeline.backend[0], self.embedder.provider)
+
+    async def _check_page_key(self) -> None:
+        secret = self.config.web.page_key
+        if secret is None:
+            return
+        key = await self.keys.verify(secret.get_secret_value())
+        if key is None:
+            logger.warning("web.page_key is no usable API key: visitors of the page are refused")
+        elif not is_limited(key, self.config.limits):
+            logger.warning(
+                "every visitor can read web.page_key, and it has no limits: `orbit keys limit %s`"
+                " sets some",
+                key.id,
+            )
 
     def _elasticsearch_changed(self, available: bool, cause: str) -> None:
         self.chatlog.write_nowait("status", event="elasticsearch", available=available, cause=cause)

@@ -78,7 +78,7 @@ class Admission:
         count: Callable[[Key], None],
         refused: Callable[[str], None],
     ) -> None:
-        self._defaults = Limits(**{name: getattr(defaults, name) for name in LIMITS})
+        self._defaults = limits_of(defaults)
         self._limiter = limiter
         self._count = count
         self._refused = refused
@@ -115,6 +115,17 @@ def effective(limits: Limits, defaults: Limits) -> Limits:
     """Return ``limits`` with the ``defaults`` where they say nothing."""
     own = {name: getattr(limits, name) for name in LIMITS}
     return replace(defaults, **{name: n for name, n in own.items() if n is not None})
+
+
+def is_limited(key: Key, defaults: LimitsConfig) -> bool:
+    """Tell whether anything bounds how often ``key`` is used."""
+    limits = effective(key.limits, limits_of(defaults))
+    return any((limits.requests_per_minute, limits.requests_per_day, limits.visitor_per_minute))
+
+
+def limits_of(defaults: LimitsConfig) -> Limits:
+    """Return the limits that a section of the configuration sets."""
+    return Limits(**{name: getattr(defaults, name) for name in LIMITS})
 
 
 def is_from(origins: tuple[str, ...], headers: Mapping[str, str]) -> bool:

@@ -405,6 +405,9 @@ class WebConfig(Section):
         tuple[str, ...], listed('origins, such as https://example.org, or "*" for all', origin)
     ] = setting(("*",), "Sites that may call the server from a browser; best narrowed to your own.")
     page: Switch = setting(True, "Show the chat page at the server's address.")
+    page_key: OptionalSecret = setting(
+        None, "API key for all visitors of the chat page, who can read it: give it limits."
+    )
     title: Text = setting("ORBIT server", "Title of the chat page.")
     greeting: OptionalText = setting(
         None, "Text above an empty chat, in Markdown; null for a sentence in the reader's language."

@@ -36,10 +36,12 @@ def page_routes(config: Config) -> list[BaseRoute]:
     file_names = {key: asset.name for key, asset in assets.items()}
     template = Template((STATIC / "index.html").read_text(encoding="utf-8"))
     settings = _settings(config)
+    secret = config.web.page_key
+    key = None if secret is None else secret.get_secret_value()
 
     async def page(request: Request) -> Response:
         root = request.scope.get("root_path", "").rstrip("/")
-        own = settings | {"logo": f"{root}/web/{logo.name}" if logo else None}
+        own = settings | {"key": key, "logo": f"{root}/web/{logo.name}" if logo else None}
         filled = template.substitute(
             file_names,
             lang="en" if config.web.language == "auto" else config.web.language,
@@ -47,7 +49,8 @@ def page_routes(config: Config) -> list[BaseRoute]:
             title=html.escape(config.web.title),
             settings=_in_script(own),
         )
-        return HTMLResponse(filled, headers={**HEADERS, "Cache-Control": _ASK_AGAIN})
+        cache = _ASK_AGAIN if key is None else f"private, {_ASK_AGAIN}"
+        return HTMLResponse(filled, headers={**HEADERS, "Cache-Control": cache})
 
     loader = Template((STATIC / "widget.js").read_text(encoding="utf-8"))
     filled = loader.substitute(file_names, settings=_in_script(settings))

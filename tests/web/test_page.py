@@ -17,6 +17,8 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Mount, Route
 
 from orbit_server.app import create_app
+from orbit_server.auth import Limits
+from orbit_server.auth.keys import Keys
 from orbit_server.errors import ConfigError
 from orbit_server.services import Services
 from orbit_server.web import page_routes
@@ -641,3 +643,65 @@ def test_every_language_has_every_string() -> None:
     }
     assert len(names) == 4
     assert len({frozenset(each) for each in names.values()}) == 1, names
+
+
+async def page_key(folder: Path, **more: Any) -> str:
+    """Make a key in the database of a server that is not running yet."""
+    async with Keys(lexical(folder).database.url) as keys:
+        return (await keys.create("town", "page", **more))[1]
+
+
+async def test_visitors_need_no_key(tmp_path: Path, context: BrowserContext) -> None:
+    """With ``web.page_key`` the page asks with that; the key's sites need not name the server."""
+    secret = await page_key(
+        tmp_path, origins=["https://town.example"], limits=Limits(visitor_per_minute=2)
+    )
+    async with running(lexical(tmp_path, web__page_key=secret)) as server:
+        await server.pairs("town", {QUESTION: "At nine."})
+        page = await context.new_page()
+        await page.goto(server.url)
+        await expect(page.get_by_label("API key")).to_be_hidden()
+        await expect(page.get_by_role("button", name="Change key")).to_be_hidden()
+        for _ in range(2):
+            await ask(page)
+            await expect(answer(page)).to_contain_text("At nine.")
+            await page.get_by_role("button", name="New chat").click()
+        await ask(page)
+        await expect(page.get_by_role("alert")).to_contain_text("Too many questions")
+
+
+async def test_a_visitors_own_key_wins(tmp_path: Path, context: BrowserContext) -> None:
+    """A link may bring one; when it is wrong, the page's own is used again."""
+    secret = await page_key(tmp_path)
+    async with running(lexical(tmp_path, web__page_key=secret)) as server:
+        await server.pairs("town", {QUESTION: "At nine."})
+        await server.pairs("harbour", {QUESTION: "At ten."})
+        own = (await server.key("harbour"))["X-API-Key"]
+        page = await context.new_page()
+        await page.goto(f"{server.url}/#key={own}")
+        await ask(page)
+        await expect(answer(page)).to_contain_text("At ten.")
+        await page.goto(f"{server.url}/#key=wrong")
+        await ask(page)
+        await expect(page.get_by_role("alert")).to_contain_text("This API key is not valid")
+        await ask(page)
+        await expect(answer(page)).to_contain_text("At nine.")
+
+
+async def test_the_pages_key_is_in_the_page_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No cache that others share keeps it, the widget has none, and the log warns without it."""
+    for secret, warning in ((await page_key(tmp_path), "no limits"), ("api_gone", "no usable")):
+        caplog.clear()
+        async with (
+            running(lexical(tmp_path, web__page_key=secret)) as server,
+            aiohttp.ClientSession() as http,
+        ):
+            async with http.get(server.url) as response:
+                assert "private" in response.headers["Cache-Control"]
+                assert secret in await response.text()
+            async with http.get(server.url + "/widget.js") as response:
+                assert secret not in await response.text()
+        assert warning in caplog.text
+        assert secret not in caplog.text

@@ -14,6 +14,7 @@ from ... import llm, retrieval
 from ...auth import Key
 from ...auth.database import database_file
 from ...auth.keys import Keys
+from ...auth.limits import is_limited
 from ...config.loader import Config
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma
@@ -79,6 +80,7 @@ async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
     """Check whether the key table can be read, and whether somebody has a key."""
     file = database_file(config.database.url)
     found: list[Key] = []
+    page_key: Key | None = None
     try:
         if file is None or file.exists():
             async with (
@@ -90,6 +92,10 @@ async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
                     yield ok("keys", message)
                     return
                 found = await table.list() if await table.exists() else []
+                if found and config.web.page_key is not None:
+                    secret = config.web.page_key.get_secret_value()
+                    if await table.known.include(secret):
+                        page_key = await table.find(secret)
     except (KeysUnavailable, OSError) as error:
         message = f"the key table cannot be read: {str(error) or 'no answer in time'}"
         yield fail("keys", message, "Correct database.url, or what it names.")
@@ -104,6 +110,14 @@ async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
     else:
         ended = f", {len(found) - usable} expired or inactive" if len(found) > usable else ""
         yield ok("keys", f"{usable} can be used{ended}.")
+    if config.web.page_key is not None and not (page_key and page_key.usable(now)):
+        remedy = "Put a key into it, or null."
+        yield warn("keys", "web.page_key is no usable key: the page refuses its visitors.", remedy)
+    public = [key for key in found if key.origins or key == page_key]
+    for key in public:
+        if key.usable(now) and not is_limited(key, config.limits):
+            message = f"{key.id} ({key.client_name}) is public, and nothing limits its use."
+            yield warn("keys", message, f"{_PROGRAM} keys limit {key.id} --visitor-per-minute 10")
 
 
 def bindings(context: CheckContext) -> Iterator[Finding]:

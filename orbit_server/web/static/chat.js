@@ -351,8 +351,7 @@ class Chat {
     this.strings = STRINGS[this.lang];
     this.turns = [];
     this.memory = settings.keep ? new Memory(settings.root) : NO_MEMORY;
-    const given = settings.keep ? this.keyFromAddress() : settings.key;
-    this.key = given ?? this.memory.get("key");
+    this.key = (settings.keep ? this.keyFromAddress() : null) ?? this.memory.get("key") ?? settings.key;
     this.build(root);
     this.restore();
     this.showForm();
@@ -576,11 +575,11 @@ class Chat {
       this.grow();
     }
     if (["invalid_api_key", "http_401"].includes(code)) {
-      if (this.settings.key) {
+      if (this.key && this.key === this.settings.key) {
         this.notice(strings.trouble);
         return;
       }
-      this.key = null;
+      this.key = this.settings.key;
       this.memory.set("key", null);
       this.notice(strings.wrongKey);
       this.showForm();

@@ -111,6 +111,24 @@ async def test_a_small_set_up(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+async def test_public_keys(tmp_path: Path) -> None:
+    """One in a page, or for a site, that nothing limits; and a page whose key opens nothing."""
+    configure(tmp_path, **free(), web={"page_key": "api_none"})
+    await load_town(tmp_path)
+    _, found = await doctor(tmp_path)
+    assert "page_key" in one(found, "keys", "refuses its visitors")["message"]
+    make = ("keys", "create", "--collection=town", "--name=site")
+    limited = await command(tmp_path, *make, "--website=https://town.example")
+    configure(tmp_path, **free(), web={"page_key": limited.out.strip()})
+    _, found = await doctor(tmp_path)
+    assert [each["status"] for each in found["keys"]] == ["ok"]
+    unlimited = await command(tmp_path, *make)
+    configure(tmp_path, **free(), web={"page_key": unlimited.out.strip()})
+    _, found = await doctor(tmp_path)
+    assert "keys limit" in one(found, "keys", "nothing limits")["remedy"]
+    assert unlimited.out.strip() not in str(found)
+
+
 async def test_a_large_set_up(tmp_path: Path) -> None:
     """HTTPS, Ollama for everything, a Chroma server and Elasticsearch: green, and no secret."""
     Authority().issue(1).write(tmp_path / "cert.pem", tmp_path / "key.pem")
