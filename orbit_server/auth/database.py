@@ -19,6 +19,13 @@ from ..errors import KeysUnavailable, NotStarted, OrbitError
 
 logger = logging.getLogger(__name__)
 
+# Of the parameters that PostgreSQL's own tools take in a URL, and providers write into theirs:
+# asyncpg has no channel binding and a timeout of ours; what the server is to know is sent to it;
+# and it knows these. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+_LEFT_OUT = {"channel_binding", "connect_timeout", "gssencmode"}
+_FOR_THE_SERVER = {"application_name", "options"}
+_FOR_ASYNCPG = {"host", "port", "ssl", "direct_tls", "passfile", "target_session_attrs"}
+
 
 class Database:
     """The engine of one database; open between ``open`` and ``close``.
@@ -37,10 +44,12 @@ class Database:
         """Make the engine, and the file if ``create``; connect to nothing. Blocks for the file."""
         url = _parse_url(self._url)
         with keys_unavailable():
+            options = _engine_options(url, self._timeout)
+            url = url.difference_update_query(_LEFT_OUT | _FOR_THE_SERVER)
             if create:
                 _create_file(url)
             try:
-                self._engine = create_async_engine(url, **_engine_options(url, self._timeout))
+                self._engine = create_async_engine(url, **options)
             except ModuleNotFoundError as error:
                 raise KeysUnavailable(
                     f"database.url needs the package {error.name}, which is not installed. For"
@@ -130,7 +139,10 @@ def _engine_options(url: sa.URL, timeout: float) -> dict[str, Any]:
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: f"orbit_{uuid4().hex}",
+            "server_settings": {name: url.query[name] for name in _FOR_THE_SERVER & {*url.query}},
         }
+        for name in sorted(set(url.query) - _LEFT_OUT - _FOR_THE_SERVER - _FOR_ASYNCPG):
+            raise KeysUnavailable(f"{name} is not possible here: take it out of database.url")
     return options
 
 

@@ -99,6 +99,23 @@ async def test_a_wrong_password_is_said_without_it(server: int) -> None:
     assert "wrong-one" not in str(refused.value)
 
 
+async def test_a_url_as_providers_write_it(server: int) -> None:
+    """What asyncpg does not know is left out, or told to the server."""
+    parameters = "sslmode=disable&channel_binding=require&connect_timeout=9&application_name=orbit"
+    url = database_url(f"postgresql://orbit:secret@127.0.0.1:{server}/orbit?{parameters}")
+    async with Keys(url) as keys, keys.database.transaction() as connection:
+        name = await connection.exec_driver_sql("SHOW application_name")
+        assert name.scalar() == "orbit"
+
+
+async def test_a_parameter_that_is_not_possible(server: int) -> None:
+    """It is named, instead of an error of the driver, and the password is not."""
+    url = f"postgresql+asyncpg://orbit:secret@127.0.0.1:{server}/orbit?sslrootcert=ca.pem"
+    with pytest.raises(KeysUnavailable, match="sslrootcert is not possible here") as refused:
+        await Keys(url).__aenter__()
+    assert "secret" not in str(refused.value)
+
+
 async def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence names the extra that has it."""
     monkeypatch.setitem(sys.modules, "asyncpg", None)
