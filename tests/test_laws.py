@@ -14,8 +14,7 @@ PACKAGE = "orbit_server"
 # Who may import a foreign package: modules, or rooms with all that is in them.
 OWNERS: dict[str, set[str]] = {
     "Stemmer": {"retrieval.hashed_embedder", "retrieval.words.analyzer"},
-    "aiohttp": {"llm.ollama", "retrieval.chroma.rest", "documents.remote_store"}
-    | {"cli.doctor.network"},
+    "aiohttp": {"llm.ollama", "documents.remote_store", "cli.doctor.network"},
     "charset_normalizer": {"documents.readers.encoding"},
     "cachetools": {"auth", "observability.collections_check", "retrieval", "safety"},
     "chromadb": {"retrieval.chroma.embedded"},
@@ -26,6 +25,7 @@ OWNERS: dict[str, set[str]] = {
     "dotenv": {"config.variables"},
     "elastic_transport": {"observability.elasticsearch"},
     "elasticsearch": {"observability.elasticsearch"},
+    "httptools": {"retrieval.chroma.http"},
     "limits": {"auth.counters", "auth.limiter"},
     "mammoth": {"documents.readers.office.word"},
     "markdown_it": {"documents.readers"},

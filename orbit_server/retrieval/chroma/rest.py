@@ -1,6 +1,7 @@
-"""A Chroma server, spoken to over its REST interface, version 2, through aiohttp."""
+"""A Chroma server, spoken to over its REST interface, version 2."""
 
 import base64
+import ssl as tls
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
@@ -8,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
-import aiohttp
 import orjson
 
 from ...errors import NotStarted, SearchError, SearchTimeout, SearchUnavailable
 from .client import Body, Client
+from .http import ConnectTimeout, HttpConnections
 from .protocol import Record, Vector
 from .replies import expected_form, failure
 from .validation import MAX_BATCH_BYTES
@@ -36,7 +37,7 @@ _REST = {
 
 
 class ChromaServer(Client):
-    """A Chroma server, its distributed edition or Chroma Cloud, through one aiohttp session.
+    """A Chroma server, its distributed edition or Chroma Cloud, over connections that are kept.
 
     ``headers`` go with every request: Chroma itself asks for no credentials, a proxy before it may.
     ``timeout`` is in seconds for a whole call; a write gets at least a minute, and its JSON at most
@@ -57,25 +58,28 @@ class ChromaServer(Client):
     ) -> None:
         super().__init__(batch_bytes=batch_bytes)
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._base = f"{'https' if ssl else 'http'}://{self._address}"
+        self._host, self._port, self._ssl = host, port, ssl
         tenant, database = quote(tenant, safe=""), quote(database, safe="")
         self._collections = f"/api/v2/tenants/{tenant}/databases/{database}/collections"
         self._headers = dict(headers or {})
         self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._connections: HttpConnections | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers | {"Content-Type": "application/json"},
+        own = {"Host": self._address, "Content-Type": "application/json"}
+        self._connections = HttpConnections(
+            self._host,
+            self._port,
+            headers=own | self._headers,
+            tls=tls.create_default_context() if self._ssl else None,
+            connect_seconds=CONNECT_SECONDS,
         )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.close()
 
     async def stored_count(self, collection_id: str) -> int:
         raise self._not_ours("orbit collections repair NAME")
@@ -97,30 +101,28 @@ class ChromaServer(Client):
     async def _call(
         self, operation: str, key: str = "", body: Body | None = None, request_id: str | None = None
     ) -> Any:
-        if self._session is None:
+        if self._connections is None:
             raise NotStarted("The Chroma client is not open.")
         method, template = _REST[operation]
-        path = template.format(collections=self._collections, key=key)
+        path = template.format(collections=self._collections, key=quote(key, safe=""))
         seconds = self._timeout
         if operation == "upsert" and body is not None:
             seconds = max(seconds, WRITE_SECONDS)
             body = body | {"embeddings": [_base64(vector) for vector in body["embeddings"]]}
         with _translated_http(self._address):
-            async with self._session.request(
+            reply = await self._connections.request(
                 method,
-                self._base + path,
-                data=None if body is None else orjson.dumps(body),
+                path,
+                b"" if body is None else orjson.dumps(body),
+                seconds=seconds,
                 headers={"X-Request-ID": request_id} if request_id else None,
-                timeout=aiohttp.ClientTimeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
-                allow_redirects=False,
-            ) as response:
-                content = await response.read()
-        if response.status >= 300:
-            asked = f"Chroma at {self._address} answered {response.status} to {method} {path}"
-            reason = self._without_headers(_reason(content))
-            raise failure(response.status, f"{asked}: {reason}")
+            )
+        if reply.status >= 300:
+            asked = f"Chroma at {self._address} answered {reply.status} to {method} {path}"
+            reason = self._without_headers(_reason(reply.body))
+            raise failure(reply.status, f"{asked}: {reason}")
         with expected_form():
-            return orjson.loads(content)
+            return orjson.loads(reply.body)
 
     def _without_headers(self, text: str) -> str:
         for value in self._headers.values():
@@ -130,14 +132,14 @@ class ChromaServer(Client):
 
 @contextmanager
 def _translated_http(address: str) -> Iterator[None]:
-    """Turn whatever aiohttp raises into the error tree; the texts name no header."""
+    """Turn whatever the connection raises into the error tree; the texts name no header."""
     try:
         yield
-    except aiohttp.ConnectionTimeoutError as error:
+    except ConnectTimeout as error:
         raise SearchUnavailable(f"Chroma at {address} does not take connections.") from error
     except TimeoutError as error:
         raise SearchTimeout(f"Chroma at {address} did not answer in time.") from error
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+    except OSError as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SearchUnavailable(f"Chroma at {address} cannot be reached: {reason}.") from error
     except Exception as error:

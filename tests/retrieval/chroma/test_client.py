@@ -5,6 +5,7 @@ import base64
 import os
 import shutil
 import signal
+import socket
 import ssl
 import struct
 import subprocess
@@ -20,6 +21,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import chromadb
 import chromadb.errors
+import httptools
 import orjson
 import pytest
 from aiohttp import web
@@ -710,8 +712,8 @@ async def test_certificates_are_verified(certificate: ssl.SSLContext) -> None:
 
 
 def test_every_library_error_is_translated() -> None:
-    """No exception of aiohttp, asyncio or chromadb escapes, however it is made."""
-    modules = (aiohttp, aiohttp.http_exceptions, aiohttp.client_exceptions, asyncio, ssl)
+    """No exception of httptools, asyncio or chromadb escapes, however it is made."""
+    modules = (httptools, asyncio, ssl, socket)
     for error in exceptions_of(*modules) | {ValueError, RuntimeError, TypeError, OSError}:
         with pytest.raises(SearchError), chroma_server._translated_http("here"):
             raise unmade(error)
