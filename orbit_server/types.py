@@ -85,10 +85,14 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Passages, best first, and the milliseconds that finding them took, by step."""
+    """Passages, best first, and the milliseconds that finding them took, by step.
+
+    Where ``questions`` were searched apart, the best passage of each comes first.
+    """
 
     passages: list[Passage]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    questions: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One answer: passages are found, and become a stream of text that knows its sources."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from .citations import cited
 from .extractive import FixedText
 
 Retrieve = Callable[[Question, str], Awaitable[Retrieved]]
-Generate = Callable[[Question, Sequence[Passage]], TextStream]
+Generate = Callable[[Question, Retrieved], TextStream]
 Place = Callable[[], AbstractAsyncContextManager[object]]
 
 
@@ -87,7 +87,7 @@ class Answer:
         self.passages = retrieved.passages
         self._timings_ms |= retrieved.timings_ms
         if self.passages:
-            return self._generate(self.question, self.passages)
+            return self._generate(self.question, retrieved)
         return FixedText([self._nothing_found])
 
     @property

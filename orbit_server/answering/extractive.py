@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
-from ..types import NO_TOKENS, Passage, Question
+from ..types import NO_TOKENS, Question, Retrieved
 
 _QUOTED = 2
 
@@ -36,14 +36,15 @@ class FixedText:
         raise StopAsyncIteration
 
 
-def extractive_answer(question: Question, passages: Sequence[Passage]) -> FixedText:
+def extractive_answer(question: Question, retrieved: Retrieved) -> FixedText:
     """Answer without a language model: quote the stored answer, or the best passages, and say so.
 
-    The quotation is the passage's own text, streamed word by word; ``question`` is not needed for
-    it.
+    Of several questions in one, the best passage of each is quoted. The quotation is the passage's
+    own text, streamed word by word; ``question`` is not needed for it.
     """
-    quoted = list(passages[:1])
-    if quoted[0].answer is None:
+    passages = retrieved.passages
+    quoted = passages[: retrieved.questions]
+    if retrieved.questions == 1 and quoted[0].answer is None:
         # The same text may stand in two files, and is not worth reading twice.
         different = {passage.text: passage for passage in reversed(passages)}
         quoted = [each for each in passages if different[each.text] is each][:_QUOTED]

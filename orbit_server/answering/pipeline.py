@@ -1,24 +1,28 @@
 """The steps from a question to its answer: condense, search, rerank, fit, generate."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import Config
 from ..errors import CollectionNotFound, Unprocessable
 from ..llm.pause import Pause
 from ..llm.protocols import Chat, Complete, TextStream
 from ..types import Passage, Question, Retrieved
-from . import prompt, small_talk
+from . import prompt
 from .answer import Answer, Retrieve
-from .condense import condense
+from .condense import condense, joined
 from .extractive import FixedText, extractive_answer
+from .small_talk import built_in_answer, recognised, without_small_talk
+from .splitting import answers_apart, interleaved, questions_in
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Rerank = Callable[[str, Sequence[Passage]], Awaitable[list[Passage]]]
 Queue = Callable[[str], AbstractAsyncContextManager[object]]
 
@@ -79,22 +83,22 @@ class Pipeline:
             retrieve=partial(self.retrieve, search=search),
             generate=self.generate if self._by_model else extractive_answer,
             nothing_found=self._config.answer.no_results_message,
-            small_talk=self._small_talk(question),
+            small_talk=self._talk(question),
             place=partial(self._queue, owner) if self._queue and self._by_model else None,
             id=id,
         )
 
-    def _small_talk(self, question: Question) -> TextStream | None:
+    def _talk(self, question: Question) -> TextStream | None:
         config = self._config.answer
         if config.small_talk == "search":
             return None
-        talk = small_talk.recognised(question.message)
+        talk = recognised(question.message)
         if talk is None:
             return None
         if config.small_talk == "model" and self._by_model:
             return self._worded(question, (), prompt.for_small_talk(self._system))
         configured = {"greeting": config.greeting, "about": config.about}.get(talk.kind)
-        return FixedText([configured or small_talk.built_in_answer(talk)])
+        return FixedText([configured or built_in_answer(talk)])
 
     async def retrieve(
         self, question: Question, collection: str, *, search: Retrieve | None = None
@@ -105,17 +109,23 @@ class Pipeline:
         if question.history:
             with _timed(timings, "condense"):
                 text = await self._condense(question)
-        standalone = Question(
-            message=small_talk.without_small_talk(text), request_id=question.request_id
-        )
-        found = await self._find(standalone, collection, search or self._search)
-        passages = found.passages
-        if self._rerank is not None and passages:
+        # Earlier questions that are only searched along are not asked again.
+        asked = question.message if text == joined(question) else text
+        texts = [without_small_talk(text), *questions_in(without_small_talk(asked))]
+        find = partial(self._find, question, collection, search or self._search)
+        whole, *parts = await _together(map(find, texts))
+        found = [whole]
+        if answers_apart(whole, parts):
+            found, texts = parts, texts[1:]
+        lists = [each.passages for each in found]
+        if self._rerank is not None and any(lists):
             with _timed(timings, "rerank"):
-                passages = await self._rerank(standalone.message, passages)
+                lists = await _together(map(self._rerank, texts, lists))
+        most = self._config.reranker.top_n if self._rerank else self._config.retrieval.top_k
+        passages = interleaved(lists, most)
         if self._by_model:
             passages = self._fit(question, passages)
-        return Retrieved(passages, timings | found.timings_ms)
+        return Retrieved(passages, timings | _slowest(whole, *parts), questions=len(found))
 
     async def _condense(self, question: Question) -> str:
         ollama = self._config.ollama
@@ -128,9 +138,12 @@ class Pipeline:
             pause=self._condense_pause,
         )
 
-    async def _find(self, question: Question, collection: str, search: Retrieve) -> Retrieved:
+    async def _find(
+        self, question: Question, collection: str, search: Retrieve, text: str
+    ) -> Retrieved:
+        standalone = Question(message=text, request_id=question.request_id)
         try:
-            return await search(question, collection)
+            return await search(standalone, collection)
         except Unprocessable as error:
             # The key names the collection; the user can do nothing about it.
             raise CollectionNotFound(str(error)) from error
@@ -147,9 +160,9 @@ class Pipeline:
         accepted = self._config.openai.accept_system
         return prompt.with_wishes(question, system) if accepted else system
 
-    def generate(self, question: Question, passages: Sequence[Passage]) -> TextStream:
-        """Return the model's answer from ``passages``; nothing is sent before it is entered."""
-        return self._worded(question, passages, self._system)
+    def generate(self, question: Question, retrieved: Retrieved) -> TextStream:
+        """Return the model's answer from what was found; nothing is sent before it is entered."""
+        return self._worded(question, retrieved.passages, self._system)
 
     def _worded(
         self, question: Question, passages: Sequence[Passage], system: str | None
@@ -181,6 +194,17 @@ class Pipeline:
         if question.stop:
             options["stop"] = list(question.stop)
         return options
+
+
+async def _together(steps: Iterable[Awaitable[T]]) -> list[T]:
+    """Return what ``steps`` do, at once; one alone costs no task of its own."""
+    first, *others = steps
+    return list(await asyncio.gather(first, *others)) if others else [await first]
+
+
+def _slowest(*found: Retrieved) -> dict[str, float]:
+    steps = {step for each in found for step in each.timings_ms}
+    return {step: max(each.timings_ms.get(step, 0.0) for each in found) for step in steps}
 
 
 @contextmanager

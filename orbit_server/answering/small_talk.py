@@ -19,6 +19,7 @@ Kind = Literal["about", "farewell", "thanks", "greeting"]
 _KINDS: tuple[Kind, ...] = ("about", "farewell", "thanks", "greeting")
 _INTERNATIONAL = "en"  # "hi", "ok" and "bye" are said in every language
 _MOST_CHARACTERS = 120
+_MOST_CLAUSES = 5  # of small talk before a question, and as many after it
 
 _EMOTICON = re.compile(r"(?<!\w)[:;=8][-'^o]?[()\[\]dpo3*/|]+(?!\w)")
 _APOSTROPHE = re.compile("['’‘`´ʼ]")
@@ -70,11 +71,11 @@ def without_small_talk(text: str) -> str:
     """
     start, end = 0, len(text)
     ends = [match.end() for match in _CLAUSE_END.finditer(text)]
-    for each in ends:
+    for each in ends[:_MOST_CLAUSES]:
         if not recognised(text[start:each]):
             break
         start = each
-    for each in reversed(ends):
+    for each in reversed(ends[-_MOST_CLAUSES:]):
         if each < end and (each <= start or not recognised(text[each:end])):
             break
         end = each

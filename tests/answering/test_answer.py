@@ -1,7 +1,7 @@
 """The pipeline between search and text, with a few lines of fakes: what runs when, what ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
@@ -33,8 +33,8 @@ class Model:
         self._reads = iter(reads)
         self._refuses = refuses
 
-    def __call__(self, question: Question, passages: Sequence[Passage]) -> Self:
-        self.asked.append((question, list(passages)))
+    def __call__(self, question: Question, retrieved: Retrieved) -> Self:
+        self.asked.append((question, retrieved.passages))
         return self
 
     async def __aenter__(self) -> Self:

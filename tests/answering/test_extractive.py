@@ -40,7 +40,7 @@ async def said(stream: FixedText) -> str:
 async def test_extractive_answer_is_the_stored_answer_word_for_word(text: str) -> None:
     """It says that it is a quotation, then gives every character of it, in several pieces."""
     stream = extractive_answer(
-        QUESTION, [passage("ignored", answer=text), passage("other", answer="x")]
+        QUESTION, Retrieved([passage("ignored", answer=text), passage("other", answer="x")])
     )
     assert await said(stream) == f"Quoted from “Hours”: {text}"
 
@@ -48,13 +48,13 @@ async def test_extractive_answer_is_the_stored_answer_word_for_word(text: str) -
 async def test_extractive_answer_of_documents_is_the_best_two_passages() -> None:
     """Where there is no stored answer, passages are quoted, each with its title."""
     passages = [passage("First.", title="A"), passage("Second.", title="B"), passage("Third.")]
-    told = await said(extractive_answer(QUESTION, passages))
+    told = await said(extractive_answer(QUESTION, Retrieved(passages)))
     assert told == "Quoted from “A”: First.\n\nQuoted from “B”: Second."
 
 
 async def test_extractive_answer_is_streamed_in_pieces() -> None:
     """Word by word, as a model would say it."""
-    stream = extractive_answer(QUESTION, [passage("", answer="one two three")])
+    stream = extractive_answer(QUESTION, Retrieved([passage("", answer="one two three")]))
     async with stream:
         pieces = [pieces async for pieces in stream]
     assert len(pieces) == 6
@@ -89,3 +89,14 @@ async def test_nothing_is_quoted_twice() -> None:
     passages = [passage("Same.", id="a"), passage("Same.", id="b"), passage("Other.", id="c")]
     said_once = await closing(*passages)
     assert said_once["cited"] == ["a", "c"]
+
+
+async def test_of_two_questions_the_best_of_each_is_quoted() -> None:
+    """One stored answer, one passage of a document, and nothing of what else was found."""
+    found = [
+        passage("", answer="€70.", title="Passport"),
+        passage("Behind the church."),
+        passage("x"),
+    ]
+    told = await said(extractive_answer(QUESTION, Retrieved(found, questions=2)))
+    assert told == "Quoted from “Passport”: €70.\n\nQuoted from “Hours”: Behind the church."

@@ -1,5 +1,6 @@
 """``Pipeline``: the steps of an answer, with a few lines of fakes for search and model."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -189,3 +190,91 @@ async def test_results_tell_what_became_of_a_question() -> None:
         async with pipeline.answer(Question(message="When?"), "town") as answer:
             results = [answer.result, *[answer.result async for _ in answer]]
         assert results == [None, result]
+
+
+# -- two questions in one --------------------------------------------------------------
+
+PASSPORT = Passage("p", "A passport costs €70.", "Passports", "town.md", 1.0)
+PARKING = Passage("c", "Cars stay behind the church.", "Parking", "town.md", 0.9)
+BOTH = "passport cost and where can I park?"
+
+
+class Town(Parts):
+    """A search by words, which is slow enough to tell what runs at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = self.most = 0
+
+    async def search(self, question: Question, collection: str) -> Retrieved:
+        self.searched.append(question)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+        found = [PASSPORT] if "passport" in question.message else []
+        found += [PARKING] if "park" in question.message else []
+        return Retrieved(found[:1], {"search": float(len(question.message))})
+
+
+async def test_two_questions_are_searched_as_two() -> None:
+    """And as the whole, all at once; the passages of both reach the model, in turn."""
+    parts = Town()
+    pipeline = talking(parts, Scripted("-"))
+    assert await told(pipeline, f"Hi! {BOTH}") == "At nine."
+    asked = {question.message for question in parts.searched}
+    assert asked == {BOTH, "passport cost", "where can I park?"}
+    assert parts.most == 3
+    [prompt] = parts.prompts
+    assert PASSPORT.text in prompt
+    assert PARKING.text in prompt
+    found = await pipeline.retrieve(Question(message=BOTH), "town")
+    assert (found.passages, found.questions) == ([PASSPORT, PARKING], 2)
+    assert found.timings_ms == {"search": float(len(BOTH))}
+
+
+async def test_two_questions_are_quoted_both() -> None:
+    """Without a model, each with its source; also after other questions, which are not repeated."""
+    pipeline = talking(parts := Town(), Scripted("-"), provider="extractive")
+    quoted = f"Quoted from “Passports”: {PASSPORT.text}\n\nQuoted from “Parking”: {PARKING.text}"
+    assert await told(pipeline, BOTH) == quoted
+    parts.searched.clear()
+    assert await told(pipeline, BOTH, history=FOLLOW_UP.history) == quoted
+    assert [question.message for question in parts.searched] == [
+        f"When does the library open? {BOTH}",
+        "passport cost",
+        "where can I park?",
+    ]
+
+
+async def test_the_condensed_question_is_split() -> None:
+    """What a model has made of a follow-up may ask two things."""
+    pipeline = talking(Town(), Scripted(BOTH))
+    question = Question(message="And for me?", history=FOLLOW_UP.history)
+    assert (await pipeline.retrieve(question, "town")).questions == 2
+
+
+async def test_a_part_that_finds_nothing_is_no_question() -> None:
+    """The whole decides then, as it does for one question, which is searched once."""
+    pipeline = talking(parts := Town(), Scripted("-"))
+    found = await pipeline.retrieve(Question(message="passport cost and what is love?"), "town")
+    assert (found.passages, found.questions) == ([PASSPORT], 1)
+    parts.searched.clear()
+    await pipeline.retrieve(Question(message="Where and when can I park?"), "town")
+    assert len(parts.searched) == 1
+
+
+async def test_each_question_is_reranked_alone() -> None:
+    """A reranker that knows the whole only would keep the passages of one of them."""
+    reranked: list[tuple[str, list[Passage]]] = []
+
+    async def rerank(question: str, passages: Sequence[Passage]) -> list[Passage]:
+        reranked.append((question, list(passages)))
+        return list(passages)
+
+    parts = Town()
+    pipeline = Pipeline(
+        Config(), search=parts.search, rerank=rerank, complete=Scripted("-"), chat=parts.chat
+    )
+    assert (await pipeline.retrieve(Question(message=BOTH), "town")).questions == 2
+    assert reranked == [("passport cost", [PASSPORT]), ("where can I park?", [PARKING])]

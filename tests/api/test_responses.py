@@ -1,7 +1,6 @@
 """``responses``: whole answers, made until the client leaves or the server stops."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 from starlette.requests import Request
@@ -57,7 +56,7 @@ class Exchange:
             raise
         return Retrieved([PASSAGE])
 
-    def _generate(self, question: Question, passages: Sequence[Passage]) -> FixedText:
+    def _generate(self, question: Question, retrieved: Retrieved) -> FixedText:
         return FixedText(["At", " nine."])
 
     async def _finish(self, result: ExchangeResult) -> None:
