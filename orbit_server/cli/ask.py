@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def ask(
     context: typer.Context, question: str, collection: Collection, server: Server = None
 ) -> None:
-    """Show the passages for a question with their scores, and stream the answer."""
+    """Show what a question finds, and stream the answer.
+
+    Passages are shown with their scores; no key is needed.
+    """
     from ..config.loader import load
     from ..types import Question
     from .models import require_models

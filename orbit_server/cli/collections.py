@@ -71,7 +71,10 @@ def show_collection(context: typer.Context, name: str, server: Server = None) ->
 
 @app.command("reindex")
 def reindex_collection(context: typer.Context, name: str, server: Server = None) -> None:
-    """Rebuild the word index of a collection from Chroma; also of one loaded by other programs."""
+    """Rebuild the word index of a collection from Chroma.
+
+    Also of one that was loaded by other programs.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from ..config.loader import load
@@ -95,7 +98,10 @@ def reindex_collection(context: typer.Context, name: str, server: Server = None)
 
 @app.command("repair")
 def repair_collection(context: typer.Context, name: str, server: Server = None) -> None:
-    """Bring a damaged collection back: embed the texts again that its database still holds."""
+    """Bring a damaged collection back.
+
+    It embeds the texts again that the database still holds.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from ..config.loader import load

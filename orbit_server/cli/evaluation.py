@@ -34,7 +34,10 @@ def evaluate_search(
     as_json: AsJson = False,
     server: Server = None,
 ) -> None:
-    """Measure how often the right passage is found, by meaning, by words and by both."""
+    """Measure how often the right passage is found.
+
+    By meaning, by words and by both.
+    """
     import orjson
     from rich.table import Table
 
@@ -89,9 +92,10 @@ def calibrate_threshold(
     ] = None,
     server: Server = None,
 ) -> None:
-    """Choose the threshold of a collection from questions that it answers, if a better one exists.
+    """Choose the threshold of a collection from questions.
 
-    Without a file of questions the model words them. The exit code is 1 when the threshold stays.
+    They are questions that it answers; without a file of them the model words them. The exit code
+    is 1 when no better threshold exists.
     """
     from rich.table import Table
 

@@ -62,7 +62,10 @@ def ingest(
     ] = False,
     server: Server = None,
 ) -> None:
-    """Load documents into a collection: tables, office files, PDF, HTML, Markdown, text."""
+    """Load files and folders into a collection.
+
+    Tables, office files, PDF, HTML, Markdown, text and more.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..config.loader import load

@@ -207,9 +207,9 @@ def limit_key(
     streams: Streams = None,
     visitor_per_minute: VisitorPerMinute = None,
 ) -> None:
-    """Change what a key may be used for, and show it; "default" stands for the configuration's.
+    """Change what a key may be used for, and show it.
 
-    A running server follows within seconds.
+    "default" stands for the limit in the configuration. A running server follows within seconds.
     """
     if website and anywhere:
         raise typer.BadParameter("--website and --anywhere contradict each other")
@@ -236,7 +236,10 @@ def rotate_key(
         ),
     ] = None,
 ) -> None:
-    """Replace a key by a new one with the same id, collection and limits, and show it this once."""
+    """Give a key a new secret, and show it this once.
+
+    Its id, collection and limits stay.
+    """
     from .console import say
 
     async def rotate(keys: "Keys") -> None:

@@ -55,7 +55,10 @@ def tail(
 
 @app.command()
 def status(context: typer.Context) -> None:
-    """Show how much of the chat log is not in Elasticsearch, and whether it takes records."""
+    """Show how much of the chat log is still to be sent.
+
+    And whether Elasticsearch takes records.
+    """
     from .console import out
 
     shipper = _shipper(context)
@@ -78,7 +81,10 @@ def ship(context: typer.Context) -> None:
 
 @app.command()
 def resend(context: typer.Context) -> None:
-    """Send the lines in rejected.log again; those that are rejected again stay in it."""
+    """Send the lines in rejected.log again.
+
+    Those that are rejected again stay in it.
+    """
     from .console import out
 
     sent = asyncio.run(_shipper(context).resend_rejected())

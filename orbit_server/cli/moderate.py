@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def moderate(context: typer.Context, text: str) -> None:
-    """Show the safety check's verdict on a text, the model's raw reply and the time it took."""
+    """Show the safety check's verdict on a text.
+
+    With the model's raw reply and the time it took.
+    """
     from ..config.loader import load
     from ..errors import OrbitError
     from ..services import Services

@@ -22,6 +22,8 @@ from ..errors import (
     CollectionNotFound,
     ConfigError,
     Forbidden,
+    ModelNotFound,
+    ModelUnreachable,
     NotStarted,
     SearchError,
     SearchUnavailable,
@@ -37,6 +39,8 @@ from .repair import Repaired
 # The server looks at its files every second, and this may have been quicker.
 _RENEWAL_SECONDS = 2.0
 _CERT_LIMIT = 64 * 1024  # bytes
+# What a command has more to say of than the cause.
+_KINDS = {kind.code: kind for kind in (CollectionNotFound, ModelNotFound, ModelUnreachable)}
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
@@ -161,9 +165,8 @@ class RemoteStore:
         cause = str(reply.get("cause") or reply.get("detail") or f"status {status}")
         if status in (401, 403):
             raise Forbidden(cause=f"the server at {self.url} says: {cause}")
-        if reply.get("code") == "collection_not_found":
-            raise CollectionNotFound(cause)
-        raise SearchError(cause)
+        kind = _KINDS.get(str(reply.get("code")), SearchError)
+        raise kind(cause)
 
     async def _ask(
         self, method: str, url: str, data: bytes | None, query: dict[str, str] | None

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
+from orbit_server.auth.answer_ids import AnswerIds
 from orbit_server.auth.keys import Keys
 from orbit_server.config.addresses import database_url
 from orbit_server.errors import KeysUnavailable
@@ -71,6 +73,20 @@ async def test_replicas_start_at_once(url: str) -> None:
     await asyncio.gather(*(keys.__aenter__() for keys in opened))
     await asyncio.gather(*(keys.ping() for keys in opened))
     await asyncio.gather(*(keys.__aexit__() for keys in opened))
+
+
+async def test_replicas_know_the_ids_of_each_other(url: str) -> None:
+    """Of several that start at once one makes the secret, and all of them read it."""
+    async with AsyncExitStack() as stack:
+
+        async def start() -> AnswerIds:
+            keys = await stack.enter_async_context(Keys(url))
+            return await stack.enter_async_context(AnswerIds(keys.database))
+
+        replicas = await asyncio.gather(*(start() for _ in range(4)))
+        made = [ids.new("key_1") for ids in replicas]
+        assert all(ids.knows(each, "key_1") for ids in replicas for each in made)
+        assert not any(ids.knows(each, "key_2") for ids in replicas for each in made)
 
 
 async def test_an_outage_is_one_line(caplog: pytest.LogCaptureFixture, tmp_path: object) -> None:

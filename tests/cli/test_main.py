@@ -33,6 +33,15 @@ def test_it_is_a_program(folder: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.parametrize("group", [[], ["keys"], ["collections"], ["logs"]], ids=" ".join)
+async def test_no_summary_is_cut(folder: Path, group: list[str]) -> None:
+    """The list of commands says of each what it does in a whole sentence."""
+    shown = (await command(folder, *group, "--help")).out.partition("Commands:\n")[2]
+    lines = shown.splitlines()
+    assert lines
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

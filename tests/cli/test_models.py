@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ..support.ollama_standin import OllamaStandIn
-from ..support.program import command, configure, free_port
+from ..support.program import command, configure, free_port, server
 from ..support.town import write_town
 
 pytestmark = pytest.mark.anyio
@@ -42,3 +42,24 @@ async def test_without_ollama_a_command_says_so_at_once(
         result = await command(tmp_path, *arguments)
         assert (result.code, "ollama pull bge-m3" in result.sentence) == (1, True)
         assert not ollama.bodies("/api/embed")
+
+
+async def test_through_a_running_server(tmp_path: Path) -> None:
+    """The server asks Ollama then; the command ends with the same remedies."""
+    write_town(tmp_path)
+    ingest = ("ingest", "town.md", "--collection", "town")
+    async with OllamaStandIn() as ollama:
+        ollama.models = {"gemma3:4b": ["completion"]}
+        configure(
+            tmp_path,
+            ollama={"base_url": ollama.url},
+            embedding={"provider": "ollama"},
+        )
+        async with server(tmp_path):
+            result = await command(tmp_path, *ingest)
+            assert (result.code, "ollama pull bge-m3" in result.sentence) == (1, True)
+            await ollama.kill()
+            result = await command(tmp_path, *ingest)
+    assert result.code == 1
+    for part in (ollama.url, "ollama serve", "embedding.provider: lexical"):
+        assert part in result.sentence
