@@ -179,6 +179,7 @@ class Services:
             self.lexical,
             self.chroma,
             self.retrieval.mender,
+            self.retrieval.meter,
             self.metrics,
             self.collections_check,
             self.health,

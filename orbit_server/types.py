@@ -51,8 +51,8 @@ class Passage:
     """A piece of a document, or a stored question with its answer, that may answer a question.
 
     ``text`` is what the model reads; ``answer`` is the stored answer of a question/answer pair.
-    ``score`` is its relevance: the similarity to the question plus half the share of its words, 1.5
-    at best. ``rerank_score`` is what a model gave it, 0 to 10. ``rank_score``, 0 to 1, is what the
+    ``score`` is its relevance: the similarity to the question plus what it has of its words, 2 at
+    best. ``rerank_score`` is what a model gave it, 0 to 10. ``rank_score``, 0 to 1, is what the
     passages of one answer are ordered by, best first.
     """
 

@@ -20,7 +20,8 @@ _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _ORIGINS = {
     "configured": "chroma.confidence_threshold",
     "calibrated": "calibrated",
-    "measured": "measured for this embedder",
+    "measured": "measured for this collection",
+    "embedder": "what suits this embedder",
     "guess": "a guess, not measured for this embedder",
 }
 
@@ -76,7 +77,9 @@ def evaluate_search(
         f"{answerable} questions with an answer in collection {collection!r}, "
         f"{len(asked) - answerable} without; threshold {_threshold(settings)}."
     )
-    table = Table("search", "dense weight", "hit@1", "hit@3", "MRR@10", "answered", "refused")
+    table = Table(
+        "search", "dense weight", "hit@1", "hit@3", "MRR@10", "kept", "kept, right", "let through"
+    )
     for name, weight, *figures in rows:
         cells = ("-" if figure is None else f"{figure:.3f}" for figure in figures)
         table.add_row(name, f"{weight:g}", *cells)

@@ -286,7 +286,7 @@ class RetrievalConfig(Section):
         40, "Passages that each search, by meaning and by words, contributes."
     )
     dense_weight: Annotated[float | None, optional(number(0, 1))] = setting(
-        None, "Share of meaning (1) against words (0) in the order; null fits the embedder."
+        None, "Share of meaning (1) against words (0) in the order; null is half and half."
     )
     path: Folder = setting("data/lexical", "Folder of the word indexes, one folder a collection.")
 

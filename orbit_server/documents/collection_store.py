@@ -11,7 +11,8 @@ from ..retrieval.chroma.replies import DamagedCollection
 from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
 from ..retrieval.ranking import Candidate
 from ..retrieval.refused_texts import embedded
-from ..retrieval.retriever import THRESHOLD, Retrieval, passage
+from ..retrieval.retriever import Retrieval, passage
+from ..retrieval.thresholds import CALIBRATED
 from ..retrieval.words.collection_language import (
     language_metadata,
     languages_of,
@@ -172,6 +173,7 @@ class CollectionStore:
             result = await self._store(collection, chunks, languages)
         elif not remove and stored is not None:
             await self._complete_words(stored)
+            await self.retrieval.meter.measure(collection)
         if remove:
             stored = await self.chroma.collection(collection)
             async with self.lexical.writing(stored.id) as index:
@@ -199,7 +201,7 @@ class CollectionStore:
 
     async def calibrate(self, collection: str, threshold: float) -> None:
         stored = await self.chroma.collection(collection)
-        await self.chroma.annotate(stored, {THRESHOLD: threshold})
+        await self.chroma.annotate(stored, {CALIBRATED: threshold})
 
     async def reindex(self, collection: str, start: int = 0) -> Reindexed:
         return await self.retrieval.mender.reindex(collection, start)

@@ -82,9 +82,9 @@ class Sample(BaseModel):
 
 
 class Threshold(BaseModel):
-    """The body of ``POST …/threshold``: what the best passage must score, 1.5 at most."""
+    """The body of ``POST …/threshold``: what the best passage must score, 2 at most."""
 
-    threshold: Annotated[float, Field(ge=-1.5, le=1.5)]
+    threshold: Annotated[float, Field(ge=-2, le=2)]
 
 
 class Reindex(BaseModel):

@@ -20,7 +20,14 @@ from pydantic import (
 
 from ..errors import OrbitError
 from ..types import Passage
-from .ranking import COMPARED_WEIGHTS, Candidate, SearchSettings, rank, relevance_score
+from .ranking import (
+    COMPARED_WEIGHTS,
+    Candidate,
+    SearchSettings,
+    by_bm25,
+    rank,
+    relevance_score,
+)
 
 Search = Callable[[str], Awaitable[Sequence[Candidate]]]
 
@@ -96,8 +103,10 @@ def _mistakes(error: ValidationError, entries: Any) -> str:
 class Metrics(NamedTuple):
     """What a way to order passages achieves; each 0 to 1, ``None`` without such questions.
 
-    ``answered`` is the share of answerable questions that pass the threshold, whether with the
-    right passage or not; ``refused`` the share of the others that do not.
+    Of the answerable questions: how often the right passage is first, and among the first three;
+    the mean of 1/rank over the first ten; the share that passes the threshold (``kept``), and that
+    does with the right passage first (``kept_right``). ``let_through`` is the share of the others
+    that passes it.
     """
 
     search: str
@@ -105,8 +114,9 @@ class Metrics(NamedTuple):
     hit_at_1: float | None
     hit_at_3: float | None
     mrr_at_10: float | None
-    answered: float | None
-    refused: float | None
+    kept: float | None
+    kept_right: float | None
+    let_through: float | None
 
 
 async def evaluate(
@@ -139,7 +149,7 @@ def _metrics(
     places: list[int | None] = []
     passed: dict[bool, list[bool]] = {True: [], False: []}
     for each, candidates in zip(asked, found, strict=True):
-        ranked = rank(candidates, weight)
+        ranked = by_bm25(candidates) if name == "BM25" else rank(candidates, weight)
         passed[each.answerable].append(
             relevance_score(ranked[: settings.top_k]) >= settings.threshold
         )
@@ -153,7 +163,8 @@ def _metrics(
         mean([place is not None and place <= 3 for place in places]),
         mean([1 / place if place and place <= _DEPTH else 0.0 for place in places]),
         mean(passed[True]),
-        mean([not answered for answered in passed[False]]),
+        mean([place == 1 and kept for place, kept in zip(places, passed[True], strict=True)]),
+        mean(passed[False]),
     )
 
 

@@ -1,20 +1,25 @@
-"""The order of what two searches have found: scores scaled over the candidates, and weighted."""
+"""The order of what two searches have found, and how it was decided that a passage answers."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ..types import Passage
+from .thresholds import Origin
 
 COMPARED_WEIGHTS = (0.3, 0.5, 0.7)  # by an evaluation, beside the one in force
 
 
 class Scored(NamedTuple):
-    """What the two searches say of one passage: cosine similarity and BM25, where they found it."""
+    """What is known of a passage before it is read.
+
+    ``dense`` is its cosine similarity to the question; of one that only words found, that of the
+    farthest which was found by meaning. ``bm25`` is its BM25 as a share of what the best
+    conceivable passage would have, ``None`` where words did not find it.
+    """
 
     id: str
-    dense: float | None
+    dense: float
     bm25: float | None
 
 
@@ -22,86 +27,66 @@ class Scored(NamedTuple):
 class Candidate:
     """A passage that one of the two searches proposed; ``passage.score`` is its relevance.
 
-    ``dense`` is its cosine similarity to the question, whichever search found it; ``near`` says
-    whether the search by meaning did. ``bm25`` is higher for better ones, comparable only within
-    one answer, ``None`` where words did not find it.
+    ``dense`` is its cosine similarity to the question, whichever search found it. ``bm25`` is its
+    BM25 as a share of the best conceivable, ``None`` where words did not find it; ``words`` (0 to
+    1) is what it has of the question's words.
     """
 
     passage: Passage
     dense: float
     bm25: float | None
-    near: bool = True
+    words: float
+
+    def rank_score(self, dense_weight: float) -> float:
+        """Return what orders candidates, about 0 to 1: the two halves, weighted."""
+        return dense_weight * self.dense + (1 - dense_weight) * self.words
 
 
 class SearchSettings(NamedTuple):
     """How a collection is searched: when it has an answer, and what orders its passages.
 
     ``threshold`` is what the best of ``top_k`` passages must score; ``threshold_origin`` says who
-    decided on it: the configuration, a calibration of this collection, or the embedder, for which
-    it was measured or is a guess.
+    decided on it: the configuration, a calibration of this collection, a measurement of it, or the
+    embedder, for which it was measured elsewhere or is a guess.
     """
 
     threshold: float
-    threshold_origin: Literal["configured", "calibrated", "measured", "guess"]
+    threshold_origin: Origin
     dense_weight: float
     top_k: int
 
 
-class EmbedderDefaults(NamedTuple):
-    """What suits an embedding model: the threshold of relevance, and the weight of meaning."""
-
-    threshold: float
-    dense_weight: float
-    measured: bool = True
-
-
 def rank(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
-    """Return the passages of ``candidates`` best first, in the order of ``best_first``."""
-    passages = {each.passage.id: each.passage for each in candidates}
-    scored = [
-        Scored(each.passage.id, each.dense if each.near else None, each.bm25) for each in candidates
-    ]
-    return [passages[each.id] for each in best_first(scored, dense_weight)]
+    """Return the passages of ``candidates`` best first; ties go to the nearer passage."""
+    ordered = sorted(candidates, key=lambda each: (-each.rank_score(dense_weight), -each.dense))
+    return [each.passage for each in ordered]
+
+
+def by_bm25(candidates: Sequence[Candidate]) -> list[Passage]:
+    """Return the passages of ``candidates`` as BM25 alone orders them."""
+    ordered = sorted(candidates, key=lambda each: (-(each.bm25 or 0.0), -each.dense))
+    return [each.passage for each in ordered]
 
 
 def best_first(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
-    """Return ``scored`` in the order of ``rank_scores``; ties go to the nearer passage."""
-    ranking = rank_scores(scored, dense_weight)
-    farthest = -math.inf
+    """Return ``scored`` in the order that is known before they are read.
+
+    A passage is as good as its cosine and its share of the best BM25, weighted; ties go to the
+    nearer one.
+    """
     return sorted(
         scored,
-        key=lambda each: (-ranking[each.id], -(farthest if each.dense is None else each.dense)),
+        key=lambda each: (
+            -(dense_weight * each.dense + (1 - dense_weight) * (each.bm25 or 0.0)),
+            -each.dense,
+        ),
     )
 
 
-def rank_scores(scored: Sequence[Scored], dense_weight: float) -> dict[str, float]:
-    """Return what orders ``scored``, by id, 0 to 1: each half scaled to 0..1 over what it found.
-
-    What a half did not find has nothing from it. So the order is known before any passage is read,
-    and a passage's own vector need not be asked for.
-    """
-    dense = _scaled({each.id: each.dense for each in scored if each.dense is not None})
-    words = _scaled({each.id: each.bm25 for each in scored if each.bm25 is not None})
-    return {
-        each.id: dense_weight * dense.get(each.id, 0.0)
-        + (1 - dense_weight) * words.get(each.id, 0.0)
-        for each in scored
-    }
-
-
 def best_of_any(scored: Sequence[Scored], dense_weights: Iterable[float], n: int) -> list[Scored]:
-    """Return the ``n`` best for each of ``dense_weights``, and the worst that each half found.
-
-    Among these alone every weight gives the same first ``n`` as among all, with the same scores.
-    """
+    """Return the ``n`` best for each of ``dense_weights``."""
     best = [each for weight in dense_weights for each in best_first(scored, weight)[:n]]
-    dense = (each for each in scored if each.dense is not None)
-    words = (each for each in scored if each.bm25 is not None)
-    worst = [
-        min(dense, key=lambda each: each.dense or 0.0, default=None),
-        min(words, key=lambda each: each.bm25 or 0.0, default=None),
-    ]
-    return list(dict.fromkeys([*best, *(each for each in worst if each is not None)]))
+    return list(dict.fromkeys(best))
 
 
 def relevance_score(best: Sequence[Passage]) -> float:
@@ -116,10 +101,3 @@ def similarity(distance: float, space: str) -> float:
     2 - 2 cos for vectors of length one.
     """
     return 1 - distance / 2 if space == "l2" else 1 - distance
-
-
-def _scaled(scores: Mapping[str, float]) -> dict[str, float]:
-    if not scores:
-        return {}
-    low, high = min(scores.values()), max(scores.values())
-    return {id: (score - low) / (high - low) if high > low else 1.0 for id, score in scores.items()}

@@ -1,35 +1,36 @@
 """A question and a collection become passages that may answer it, best first.
 
-Meaning and words are searched: vectors in Chroma, BM25 beside it. The scores of each are scaled to
-0..1, and a passage's rank follows from the weighted sum; the best are read, and nothing else.
-Whether anything is relevant at all is another question: relevance = cosine similarity + 0.5 × the
-share of the question's IDF mass that the passage contains, which separated answerable from
-out-of-domain questions best.
+Meaning and words are searched: vectors in Chroma, BM25 beside it. Both scores mean the same in
+every question, so the best passages are known before any is read; only they are. How many of the
+question's words they contain then settles their order, and whether they answer at all
+(``relevance.py``).
 """
 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ModelError, SearchError
 from ..types import Passage, Question, Retrieved
 from .chroma.protocol import Chroma, Collection, Record
 from .duplicates import Distinct
 from .embedders import Embedder, QuestionVectors, check_embedder
+from .evaluation import Search
+from .measuring import ThresholdMeter
 from .ranking import (
     COMPARED_WEIGHTS,
     Candidate,
-    EmbedderDefaults,
     Scored,
     SearchSettings,
     best_first,
     best_of_any,
-    rank_scores,
     relevance_score,
     similarity,
 )
+from .relevance import relevance, word_score
+from .thresholds import Thresholds
 from .words.index import WordIndex
 from .words.mending import IndexMender, analyzer_of
 from .words.question import QuestionTerms, plain_terms, question_terms
@@ -39,21 +40,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-THRESHOLD = "orbit_threshold"
 _DEPTH = 10
-_COVERAGE_WEIGHT = 0.5
-_RELEVANT = 0.6
-_DEFAULTS = {
-    "hashed-words-1": EmbedderDefaults(0.42, 0.3),
-    "all-minilm": EmbedderDefaults(0.61, 0.7),
-}
-_UNMEASURED = EmbedderDefaults(0.5, 0.7, measured=False)
+_DENSE_WEIGHT = 0.5
 
 
 class _Asked(NamedTuple):
     """A question, and what is known before its collection is searched by meaning.
 
-    ``vector`` is None where the model refuses the question.
+    ``vector`` is None where the model refuses the question, ``hits`` where words cannot be
+    searched.
     """
 
     text: str
@@ -61,27 +56,29 @@ class _Asked(NamedTuple):
     collection: Collection
     vector: list[float] | None
     terms: QuestionTerms
-    hits: "list[Hit]"
+    hits: "list[Hit] | None"
     embedding_ms: float
     search_ms: float
 
     def scored(self, nearest: Sequence[Record]) -> list[Scored]:
         """Return what both searches found."""
-        bm25 = {hit.id: hit.score for hit in self.hits}
+        best = self.terms.best_bm25 or 1.0
+        bm25 = {hit.id: min(hit.score / best, 1.0) for hit in self.hits or ()}
         near = [
             Scored(each.id, _cosine(each, self.collection), bm25.pop(each.id, None))
             for each in nearest
         ]
-        return near + [Scored(id, None, score) for id, score in bm25.items()]
+        farthest = min((each.dense for each in near), default=0.0)
+        return near + [Scored(id, farthest, share) for id, share in bm25.items()]
 
 
 class Retrieval:
     """Search by meaning and by words: the ``top_k`` best passages, if any is relevant.
 
     ``candidates`` are taken from each search; ``dense_weight`` (0 to 1) is the share of meaning in
-    the order, ``None`` takes what suits the embedder. The best passage must score ``confidence``,
-    else nothing is relevant; of the others those are used that score ``relevance``. ``None`` takes
-    what was calibrated for the collection, else what suits the embedder.
+    the order, ``None`` for equal shares. The best passage must score ``confidence``, else nothing
+    is relevant; of the others those are used that score ``relevance``. ``None`` leaves it to
+    ``Thresholds``.
     """
 
     def __init__(
@@ -103,10 +100,9 @@ class Retrieval:
         self.mender = IndexMender(chroma, lexical)
         self.top_k = top_k
         self.candidates = max(candidates, top_k)
-        self.defaults = _DEFAULTS.get(embedder.model.partition(":")[0], _UNMEASURED)
-        self.dense_weight = self.defaults.dense_weight if dense_weight is None else dense_weight
-        self.confidence = confidence
-        self.relevance = relevance
+        self.dense_weight = _DENSE_WEIGHT if dense_weight is None else dense_weight
+        self.thresholds = Thresholds(embedder.model, confidence, relevance)
+        self.meter = ThresholdMeter(chroma, lexical, search=self._finding, settings=self.settings)
 
     async def __call__(self, question: Question, collection: str) -> Retrieved:
         """Return the relevant passages of ``collection`` for ``question``, best first.
@@ -119,15 +115,16 @@ class Retrieval:
         ranked, read = await self._search(
             asked, lambda scored: best_first(scored, weight), 2 * self.top_k
         )
-        found = await self._judged(asked, await self._distinct(asked, ranked, read))
-        ranking = rank_scores(ranked, weight)
-        passages = [replace(each.passage, rank_score=ranking[each.passage.id]) for each in found]
-        confidence, relevance = self.thresholds(asked.collection.metadata)
-        if relevance_score(passages) < confidence:
+        found = self._judged(asked, await self._distinct(asked, ranked, read))
+        found.sort(key=lambda each: (-each.rank_score(weight), -each.dense))
+        passages = [replace(each.passage, rank_score=each.rank_score(weight)) for each in found]
+        self.meter.look_at(asked.collection)
+        best, others = self.thresholds.both(asked.collection.metadata)
+        if relevance_score(passages) < best:
             passages = []
         searching = asked.search_ms + _milliseconds(started, time.perf_counter())
         return Retrieved(
-            [passage for passage in passages if passage.score >= relevance],
+            [passage for passage in passages if passage.score >= others],
             {"embedding": asked.embedding_ms, "search": round(searching, 1)},
         )
 
@@ -144,8 +141,15 @@ class Retrieval:
         chosen, read = await self._search(asked, lambda scored: best_of_any(scored, weights, depth))
         passages = {record.id: passage(record, asked.collection) for record in read}
         there = [(each, passages[each.id]) for each in chosen if each.id in passages]
-        found = await self._judged(asked, there)
+        found = self._judged(asked, there)
         return sorted(found, key=lambda each: -each.dense), asked.collection
+
+    def _finding(self, collection: str) -> Search:
+        async def search(question: str) -> list[Candidate]:
+            found, _ = await self.find(question, collection)
+            return found
+
+        return search
 
     async def _asked(self, text: str, collection: str, request_id: str | None) -> _Asked:
         """Embed a question, and search it by words."""
@@ -161,7 +165,7 @@ class Retrieval:
                 reason,
                 extra={"request_id": request_id},
             )
-            if not hits and not await self.mender.is_complete(stored):
+            if hits is None:
                 raise ModelError(reason)  # neither search can tell that there is nothing
         took = _milliseconds(started, embedded), _milliseconds(embedded, time.perf_counter())
         return _Asked(text, request_id, stored, vector, terms, hits, *took)
@@ -191,16 +195,18 @@ class Retrieval:
             check_embedder(searched.metadata, self.embedder, name)
         return ordered, read
 
-    async def _by_words(self, stored: Collection, text: str) -> "tuple[QuestionTerms, list[Hit]]":
-        """Search by words, where their index is complete; a part of it would mislead."""
+    async def _by_words(
+        self, stored: Collection, text: str
+    ) -> "tuple[QuestionTerms, list[Hit] | None]":
+        """Search by words, where their index is whole; a part of it would mislead."""
         analyzer = analyzer_of(stored)
-        if await self.mender.is_complete(stored):
-            try:
+        try:
+            if await self.mender.is_complete(stored):
                 terms = question_terms(text, self.lexical, stored.id, analyzer)
                 return terms, self.lexical.search(stored.id, terms.weights(), n=self.candidates)
-            except SearchError as error:
-                self.mender.distrust(stored, str(error))
-        return plain_terms(text, analyzer), []
+        except SearchError as error:
+            self.mender.distrust(stored, str(error))
+        return plain_terms(text, analyzer), None
 
     async def _distinct(
         self, asked: _Asked, ranked: Sequence[Scored], read: Sequence[Record]
@@ -229,44 +235,27 @@ class Retrieval:
                 request_id=asked.request_id,
             )
 
-    async def _judged(
-        self, asked: _Asked, found: Sequence[tuple[Scored, Passage]]
-    ) -> list[Candidate]:
-        """Return what was found with its relevance; where there is no vector, by words alone.
+    def _judged(self, asked: _Asked, found: Sequence[tuple[Scored, Passage]]) -> list[Candidate]:
+        """Return what was found with its relevance.
 
-        Then the share of the question's words stands for the cosine as well.
+        Where there is no vector, words stand for the cosine as well, and where words cannot be
+        searched, the share of the question's that a passage contains for its BM25.
         """
-        split, by_words = analyzer_of(asked.collection).terms, asked.vector is None
+        split = analyzer_of(asked.collection).terms
         judged = []
         for scored, each in found:
-            share = asked.terms.coverage(split(f"{each.title}\n{each.text}"))
-            dense = share if by_words else each.score
-            relevant = replace(each, score=dense + _COVERAGE_WEIGHT * share)
-            near = scored.dense is not None
-            judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, near=near))
+            covered = asked.terms.coverage(split(f"{each.title}\n{each.text}"))
+            bm25 = covered if asked.hits is None else scored.bm25 or 0.0
+            words = word_score(covered, bm25)
+            dense = words if asked.vector is None else each.score
+            relevant = replace(each, score=relevance(dense, words))
+            judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, words=words))
         return judged
-
-    def thresholds(self, metadata: Mapping[str, Any]) -> tuple[float, float]:
-        """Return what the best passage must score, and every other one.
-
-        The configuration wins over what was calibrated for the collection (its ``metadata``), and
-        that over the embedder's default.
-        """
-        calibrated = metadata.get(THRESHOLD)
-        confidence = self.confidence
-        if confidence is None:
-            confidence = self.defaults.threshold if calibrated is None else float(calibrated)
-        relevance = confidence * _RELEVANT if self.relevance is None else self.relevance
-        return confidence, min(confidence, relevance)
 
     def settings(self, metadata: Mapping[str, Any]) -> SearchSettings:
         """Return how the collection with this ``metadata`` is searched, and who decided so."""
-        origin: Literal["configured", "calibrated", "measured", "guess"] = "configured"
-        if self.confidence is None:
-            origin = "measured" if self.defaults.measured else "guess"
-            origin = "calibrated" if THRESHOLD in metadata else origin
-        confidence, _ = self.thresholds(metadata)
-        return SearchSettings(confidence, origin, self.dense_weight, self.top_k)
+        threshold, origin = self.thresholds.of(metadata)
+        return SearchSettings(threshold, origin, self.dense_weight, self.top_k)
 
 
 def _cosine(record: Record, collection: Collection) -> float:

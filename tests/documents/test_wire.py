@@ -30,6 +30,6 @@ def test_the_reader_refuses_what_the_writer_may_send() -> None:
 
 def test_replies_there_and_back() -> None:
     """Passages and candidates come out as they went in."""
-    candidate = Candidate(PASSAGE, dense=0.8, bm25=None)
+    candidate = Candidate(PASSAGE, dense=0.8, bm25=None, words=0.3)
     assert wire.passages_from_json(wire.passages_to_json([PASSAGE])) == [PASSAGE]
     assert wire.candidates_from_json(wire.candidates_to_json([candidate])) == [candidate]

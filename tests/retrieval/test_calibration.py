@@ -117,7 +117,7 @@ async def search(question: str) -> Sequence[Candidate]:
     """Find a passage of this relevance."""
     if question not in SCORED:
         return []
-    return [Candidate(passage("a", score=SCORED[question]), 0.5, 0.5)]
+    return [Candidate(passage("a", score=SCORED[question]), 0.5, 0.5, 0.5)]
 
 
 async def test_too_few_questions_are_refused() -> None:

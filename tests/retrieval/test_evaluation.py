@@ -20,7 +20,7 @@ from orbit_server.errors import OrbitError
 from orbit_server.retrieval.evaluation import EvaluationQuestion, evaluate, read_questions
 from orbit_server.retrieval.hashed_embedder import hashed_words
 from orbit_server.retrieval.ranking import Candidate, SearchSettings
-from orbit_server.retrieval.retriever import THRESHOLD
+from orbit_server.retrieval.thresholds import CALIBRATED
 from orbit_server.retrieval.words.analyzer import analyzer
 from orbit_server.retrieval.words.mending import Reindexed
 from orbit_server.types import Passage
@@ -123,7 +123,7 @@ FOUND: dict[str, list[tuple[str, float, float | None, float]]] = {
 async def search(question: str) -> Sequence[Candidate]:
     """Find what ``FOUND`` says."""
     return [
-        Candidate(passage(id, score=score), dense, bm25)
+        Candidate(passage(id, score=score), dense, bm25, words=(bm25 or 0.0) / 10)
         for id, dense, bm25, score in FOUND[question]
     ]
 
@@ -145,8 +145,9 @@ async def test_figures_by_hand() -> None:
     assert (words.hit_at_1, words.hit_at_3) == (0.5, 0.75)
     assert words.mrr_at_10 == pytest.approx((1 + 1 + 1 / 3) / 4)
     # Only the best two count: by words the 0.9 of "c" is among them, by meaning it is too.
-    assert (words.answered, dense.answered) == (0.75, 0.75)
-    assert hybrid.refused == pytest.approx(2 / 3)
+    assert (words.kept, dense.kept) == (0.75, 0.75)
+    assert (dense.kept_right, words.kept_right) == (0.5, 0.5)
+    assert hybrid.let_through == pytest.approx(1 / 3)
     assert [row.dense_weight for row in others] == [0.3, 0.7]
 
 
@@ -155,7 +156,7 @@ async def test_figures_without_questions_of_a_kind() -> None:
     row, *_ = await evaluate(
         search, [EvaluationQuestion(question="near", answerable=False)], SETTINGS
     )
-    assert (row.hit_at_1, row.mrr_at_10, row.answered, row.refused) == (None, None, None, 0.0)
+    assert (row.hit_at_1, row.mrr_at_10, row.kept, row.let_through) == (None, None, None, 1.0)
 
 
 # -- the store, here and through a server -------------------------------------------------------
@@ -190,10 +191,11 @@ async def indexed(server: Running, id: str) -> dict[str, list[str]]:
 
 async def test_candidates_are_the_same_everywhere(store: Store, server: Running) -> None:
     """All scores arrive, whichever way one asks."""
-    found = await store.candidates("demo", "When is the library open?")
-    expected, _ = await server.services.retrieval.find("When is the library open?", "demo")
+    found = await store.candidates("demo", "Swimming lessons?")
+    expected, _ = await server.services.retrieval.find("Swimming lessons?", "demo")
     assert found == expected
-    assert any(each.bm25 is None for each in found)
+    assert all(each.bm25 is None or 0 < each.bm25 <= 1 for each in found)
+    assert all(each.passage.score == each.dense + each.words for each in found)
 
 
 async def test_a_sample_is_spread_evenly(store: Store) -> None:
@@ -210,7 +212,7 @@ async def test_a_threshold_is_kept_beside_the_rest(store: Store) -> None:
     name = f"town-{next(NUMBERS)}"
     await store.put(name, [Chunk.of("a question", "an answer", {"source": "a"})], [])
     before = await store.show(name)
-    assert (before["threshold"], before["threshold_origin"]) == (0.42, "measured")
+    assert (before["threshold"], before["threshold_origin"]) == (0.5, "embedder")
     await store.calibrate(name, 0.37)
     after = await store.show(name)
     assert after == {**before, "threshold": 0.37, "threshold_origin": "calibrated"}
@@ -319,7 +321,7 @@ async def test_evaluate_prints_a_table(folder: Path, way: list[str], some: Path)
     """One row a way to search; what is said beside it goes to the other stream."""
     done = await command(folder, "evaluate", *way, "--questions", some)
     assert done.code == 0, done.err
-    for name in ("dense", "BM25", "hybrid", "hit@1", "hit@3", "MRR@10", "answered", "refused"):
+    for name in ("dense", "BM25", "hybrid", "hit@1", "hit@3", "MRR@10", "kept", "let through"):
         assert name in done.out
     assert "12 questions with an answer in collection 'demo', 12 without" in done.err
     assert "threshold" in done.err
@@ -434,5 +436,5 @@ async def test_the_calibrated_threshold_is_metadata(server: Running) -> None:
     """Whoever looks into Chroma finds it under its name, beside who embedded the collection."""
     await server.services.store.calibrate("demo", 0.4)
     stored = await server.services.chroma.collection("demo")
-    assert stored.metadata[THRESHOLD] == 0.4
+    assert stored.metadata[CALIBRATED] == 0.4
     assert stored.metadata["orbit_model"] == "hashed-words-1"

@@ -16,6 +16,7 @@ from .spelling import Dictionary, correctable, corrections
 _STOP_WORD = 0.5
 _MOST_WORDS = 512
 _MOST_CORRECTED = 6
+_BEST_OF_A_TERM = 2.2  # BM25's k1 + 1, in idfs: what tantivy gives for a term at most
 
 
 class Word(NamedTuple):
@@ -47,6 +48,12 @@ class QuestionTerms:
             for term in word.parts + word.instead + word.more:
                 found[term] = max(word.weight, found.get(term, 0.0))
         return found
+
+    @property
+    def best_bm25(self) -> float:
+        """The BM25 of a conceivable passage that has each word very often."""
+        mass = sum(word.weight * self.idf[part] for word in self.words for part in word.parts)
+        return _BEST_OF_A_TERM * mass
 
     def coverage(self, terms: Iterable[str]) -> float:
         """Return the share (0 to 1) of what the question tells that a passage of ``terms`` has."""

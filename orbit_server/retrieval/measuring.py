@@ -1,0 +1,139 @@
+"""The threshold of a collection, measured by itself: what questions score that it does not answer.
+
+It is measured when documents have been loaded, when a collection without one is asked, and again
+when one has grown by half: by one task of one process, and not while somebody loads. Questions are
+answered meanwhile, by the threshold before or by what suits the embedder.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from cachetools import TTLCache
+
+from ..errors import OrbitError
+from .chroma.protocol import Chroma, Collection
+from .evaluation import Search
+from .out_of_domain import out_of_domain_questions
+from .ranking import SearchSettings, rank, relevance_score
+from .relevance import threshold_of
+from .thresholds import MEASURED
+from .words.file_lock import locked
+from .words.index import WordIndex
+from .words.mending import analyzer_of
+
+logger = logging.getLogger(__name__)
+
+PASSAGES = "orbit_relevance_passages"  # how many there were when it was measured
+RULES = "orbit_relevance_rules"  # and what words were made of: their analyzer
+_REMEMBERED = 10_000
+_GROWN = 1.5
+_MOST_QUESTIONS = 100
+_FEWEST_PASSAGES = 10
+_LONGEST = 120.0
+
+
+class ThresholdMeter:
+    """Measures thresholds in the background, in ``async with`` only.
+
+    ``search`` finds the candidates for a question in a collection, ``settings`` says of a
+    collection's metadata how it is searched. A collection is looked at once in ``pause`` seconds.
+    """
+
+    def __init__(
+        self,
+        chroma: Chroma,
+        lexical: WordIndex,
+        *,
+        search: Callable[[str], Search],
+        settings: Callable[[Mapping[str, Any]], SearchSettings],
+        pause: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.chroma = chroma
+        self.lexical = lexical
+        self._search = search
+        self._settings = settings
+        self._looked_at: TTLCache[str, bool] = TTLCache(_REMEMBERED, pause, clock)
+        self._tasks: set[asyncio.Task[None]] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = set()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        tasks, self._tasks = self._tasks or set(), None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def look_at(self, collection: Collection) -> None:
+        """Begin to measure ``collection`` if that is due; costs next to nothing."""
+        if self._tasks is None or collection.id in self._looked_at:
+            return
+        self._looked_at[collection.id] = True
+        if self._due(collection):
+            task = asyncio.create_task(self.measure(collection.name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def measure(self, name: str) -> None:
+        """Measure the collection ``name`` if that is due; what fails is logged, and tried again."""
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await self._measure(name)
+        except (OrbitError, OSError) as error:  # a timeout is an OSError, too
+            logger.warning("collection %s: the threshold was not measured: %s", name, error)
+
+    async def _measure(self, name: str) -> None:
+        collection = await self.chroma.collection(name, fresh=True)
+        async with self.lexical.idle(collection.id) as idle:
+            if not idle or not self._due(collection):
+                return
+        path = self.lexical.directory / f"{collection.id}.measuring"
+        if (lock := await locked(path, patience=0)) is None:
+            return
+        try:
+            # Another process may have been at it until now.
+            if self._due(collection := await self.chroma.collection(name, fresh=True)):
+                await self.chroma.annotate(collection, await self._measured(collection))
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(lock)
+
+    async def _measured(self, collection: Collection) -> dict[str, Any]:
+        search, settings = self._search(collection.name), self._settings(collection.metadata)
+        passages, scores = self.lexical.count(collection.id), []
+        for question in _questions(collection):
+            ranked = rank(await search(question), settings.dense_weight)
+            scores.append(relevance_score(ranked[: settings.top_k]))
+        threshold = round(threshold_of(scores), 4)
+        logger.info(
+            "collection %s: the threshold is %.3f, by %d questions that it does not answer",
+            collection.name,
+            threshold,
+            len(scores),
+        )
+        return {MEASURED: threshold, PASSAGES: passages, RULES: analyzer_of(collection).name}
+
+    def _due(self, collection: Collection) -> bool:
+        known = collection.metadata
+        if self._settings(known).threshold_origin in ("configured", "calibrated"):
+            return False
+        passages = self.lexical.count(collection.id)
+        if passages < _FEWEST_PASSAGES or not _questions(collection):
+            return False
+        if known.get(RULES) != analyzer_of(collection).name or MEASURED not in known:
+            return True
+        return passages >= _GROWN * int(known.get(PASSAGES) or 0)
+
+
+def _questions(collection: Collection) -> Sequence[str]:
+    """Return questions in the languages of a collection, at most a hundred, of all kinds."""
+    languages = analyzer_of(collection).languages
+    questions = out_of_domain_questions(languages)
+    step = max(1, -(-len(questions) // _MOST_QUESTIONS))
+    return questions[::step]

@@ -1,0 +1,53 @@
+"""Whether a collection answers a question at all: a score, and from which score on it does.
+
+Some passage is always first. What it scores depends on the collection, its language and the
+embedder: the same score means much in one and nothing in another. But a question that a collection
+does not answer scores there what other such questions score.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+from typing import NamedTuple
+
+_SPREADS = 1.3
+
+
+class EmbedderDefault(NamedTuple):
+    """The threshold that suits an embedding model, where nothing is known of the collection."""
+
+    threshold: float
+    measured: bool = True
+
+
+DEFAULTS = {"hashed-words-1": EmbedderDefault(0.5), "all-minilm": EmbedderDefault(0.62)}
+UNMEASURED = EmbedderDefault(0.62, measured=False)
+
+
+def word_score(coverage: float, bm25: float) -> float:
+    """Return what a passage has of a question's words, 0 to 1.
+
+    ``coverage`` is the share of them that it contains, ``bm25`` its BM25 as a share of the best
+    conceivable, which is less where they are scattered in a long text. Their mean was better than
+    either, by the area under the ROC curve over eleven pairs of a public question set and an
+    embedder.
+    """
+    return (coverage + bm25) / 2
+
+
+def relevance(dense: float, words: float) -> float:
+    """Return the relevance of a passage, 2 at most: its cosine similarity, and its word score.
+
+    It orders passages, too: hit@1 was higher than with the better of its two parts alone in ten of
+    eleven such pairs, and higher on average than with scores that are scaled over what was found.
+    """
+    return dense + words
+
+
+def threshold_of(out_of_domain: Sequence[float]) -> float:
+    """Return from which relevance on a collection answers, by what foreign questions score there.
+
+    It lies 1.3 standard deviations above their mean. On sets that it was not chosen on, about one
+    in ten questions without an answer reaches that. Higher ones refuse too many that have one: to
+    those a model can still say that the passages do not answer.
+    """
+    return fmean(out_of_domain) + _SPREADS * pstdev(out_of_domain)

@@ -1,0 +1,21 @@
+"""The score that says whether a passage answers, and from which on a collection does."""
+
+import pytest
+
+from orbit_server.retrieval.relevance import relevance, threshold_of, word_score
+
+
+def test_what_a_passage_has_of_the_words() -> None:
+    """All words close together are all; all of them scattered in a long text are less."""
+    assert word_score(1.0, 1.0) == 1.0
+    assert word_score(1.0, 0.4) == pytest.approx(0.7)
+    assert relevance(0.5, word_score(0.0, 0.0)) == 0.5
+
+
+def test_foreign_questions_set_the_threshold() -> None:
+    """It follows them wherever they are, and lies above nine in ten of such a heap."""
+    scores = [0.1, 0.15, 0.2, 0.2, 0.25, 0.25, 0.3, 0.3, 0.35, 0.45]
+    threshold = threshold_of(scores)
+    assert sum(score >= threshold for score in scores) == 1
+    assert threshold_of([score + 0.4 for score in scores]) == pytest.approx(threshold + 0.4)
+    assert threshold_of([0.2, 0.2]) == 0.2
