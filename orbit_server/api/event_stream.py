@@ -77,6 +77,8 @@ class EventStream(EventSourceResponse):
         self._refused = False
         self._ended = False
         self._stopping = anyio.CancelScope()
+        # Not the response's own, with which every send would cost a turn of the loop.
+        self._sending = asyncio.Lock()
         self._send: Send
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +115,7 @@ class EventStream(EventSourceResponse):
             error = ShuttingDown()
         if error is not None:
             # Decided under the lock: a ping may be opening the head at this very moment.
-            async with self._send_lock:
+            async with self._sending:
                 self._refused = not self._opened
             if self._refused:
                 raise error
@@ -127,7 +129,7 @@ class EventStream(EventSourceResponse):
                 last_words = "".join(self._pieces)
         end = self._opening + self._format.end(closing, error, last_words)
         await self._end(error, "failed" if error else "completed")
-        async with self._send_lock:
+        async with self._sending:
             self.active = False
             await _send_body(send, end, more=False)
 
@@ -177,7 +179,9 @@ class EventStream(EventSourceResponse):
                 await asyncio.gather(step, return_exceptions=True)
 
     async def _open(self, send: Send, first: bytes = b"") -> None:
-        async with self._send_lock:
+        if self._opened:
+            return
+        async with self._sending:
             if self._opened or self._refused:
                 return
             await send(
@@ -216,7 +220,7 @@ class EventStream(EventSourceResponse):
         while not patience.cancelled_caught:
             await anyio.sleep(self.ping_interval)
             with anyio.move_on_after(self._stalled) as patience:
-                async with self._send_lock:
+                async with self._sending:
                     if self.active:
                         await _send_body(send, _PING)
 
