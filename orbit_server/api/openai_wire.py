@@ -122,8 +122,11 @@ def error_object(
 
 def error_headers(error: OrbitError) -> dict[str, str]:
     """Return the headers that say whether and when a client should try again."""
-    useless = {"x-should-retry": "false"} if isinstance(error, _USELESS_TO_RETRY) else {}
-    return error.headers() | useless
+    headers = error.headers()
+    # Clients obey a Retry-After up to a minute, and instead of a longer one come back in a second.
+    far_off = int(headers.get("Retry-After", 0)) > 60
+    useless = isinstance(error, _USELESS_TO_RETRY) or far_off
+    return headers | ({"x-should-retry": "false"} if useless else {})
 
 
 def _sources(sources: list[dict[str, Any]]) -> dict[str, Any]:

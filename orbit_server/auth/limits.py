@@ -135,7 +135,9 @@ def is_from(origins: tuple[str, ...], headers: Mapping[str, str]) -> bool:
     """
     origin = headers.get("origin", "")
     _, _, host = origin.partition("://")
-    return is_one_of(origin, origins) or (bool(host) and host == headers.get("host"))
+    # Proxies may pass on another Host; with HTTPS, browsers say it themselves.
+    same = headers.get("sec-fetch-site") == "same-origin" or host == headers.get("host")
+    return is_one_of(origin, origins) or (bool(host) and same)
 
 
 def visitor(address: str) -> str:

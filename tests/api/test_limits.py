@@ -75,6 +75,17 @@ async def test_past_a_limit(chat: ChatServer) -> None:
         assert 'orbit_refusals_total{reason="visitor_per_minute"} 2.0' in await response.text()
 
 
+async def test_who_must_wait_for_tomorrow_need_not_try_again(chat: ChatServer) -> None:
+    """The clients of OpenAI would, twice."""
+    url = chat.server.url + "/v1/models"
+    for limit, again in (({"requests_per_day": 1}, "false"), ({"requests_per_minute": 1}, None)):
+        headers = await limited(chat, **limit)
+        for status in (200, 429):
+            async with chat.http.get(url, headers=headers) as response:
+                assert response.status == status
+        assert response.headers.get("x-should-retry") == again
+
+
 async def test_a_running_stream_is_not_cut(chat: ChatServer) -> None:
     """A limit that is reached meanwhile refuses others, and the slot is free when it has ended."""
     headers = await limited(chat, streams=1)

@@ -124,6 +124,9 @@ async def test_a_slot_is_given_back_once() -> None:
         ({"origin": "http://chat.example:3000", "host": "chat.example:3000"}, True),
         ({"origin": "https://chat.example", "host": "chat.example"}, True),
         ({"origin": "https://chat.example", "host": "other.example"}, False),
+        ({"origin": "https://chat.example", "sec-fetch-site": "same-origin"}, True),
+        ({"origin": "https://chat.example", "sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "same-origin"}, False),
     ],
 )
 async def test_a_key_of_a_site(headers: dict[str, str], admitted: bool) -> None:

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from ..support.browser import needs_chromium
-from ..support.chat_server import QUESTION, ChatServer
+from ..support.chat_server import QUESTION, ChatServer, town
 from ..support.server import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process, needs_chromium]
@@ -196,3 +196,47 @@ async def test_the_example_site(context: BrowserContext, chat: ChatServer, tmp_p
         await ask(page)
         await expect(page.locator(".turn.assistant")).to_contain_text("nine")
         await page.screenshot(path=str(tmp_path / "site.png"))
+
+
+async def test_a_key_for_a_site_is_all_that_a_site_needs(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    """No line in the configuration; on another site the same key gets no answer."""
+    async with town(tmp_path, web__cors_origins=["https://other.example"]) as chat:
+        chat.ollama.reply = "It opens at **nine** [1]."
+        secret = "none yet"
+        answers = []
+        for own in (True, False):
+            async with site(chat, "<h1>Our town</h1>") as url:
+                if own:
+                    _, secret = await chat.server.services.keys.create(
+                        "town", "site", origins=[url]
+                    )
+                    chat.server.services.keys.forget()
+                page = await context.new_page()
+                await page.goto(url)
+                asked = await page.evaluate(
+                    """([url, key, message]) => fetch(url + "/chat", {
+                        method: "POST",
+                        headers: {"Content-Type": "application/json", "X-API-Key": key},
+                        body: JSON.stringify({message, stream: false}),
+                    }).then((reply) => reply.status, () => "unreadable")""",
+                    [chat.server.url, secret, QUESTION],
+                )
+                answers.append(asked)
+                if own:
+                    await page.evaluate(
+                        """([src, key]) => {
+                            const script = document.createElement("script");
+                            Object.assign(script, {src, async: true});
+                            script.dataset.key = key;
+                            document.body.append(script);
+                        }""",
+                        [f"{chat.server.url}/widget.js", secret],
+                    )
+                    await page.get_by_role("button", name="ORBIT server").click()
+                    await ask(page)
+                    words = page.locator(".turn.assistant .words")
+                    await expect(words).to_have_text("It opens at nine [1].")
+                await page.close()
+        assert answers == [200, "unreadable"]

@@ -1,0 +1,55 @@
+"""Uses of keys, written behind the requests."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from orbit_server.auth.key_uses import KeyUses
+from orbit_server.auth.keys import Keys
+
+pytestmark = pytest.mark.anyio
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path}/orbit.db"
+
+
+async def test_what_is_noted_is_written_at_the_end(url: str) -> None:
+    """Counts and last uses of many keys, in one go."""
+    async with Keys(url) as keys:
+        made = [(await keys.create("town", str(n)))[0] for n in range(5)]
+        uses = KeyUses(keys.database, count_seconds=3600)
+        for number, key in enumerate(made):
+            uses.note(key.id, NOON)
+            for _ in range(number):
+                uses.count(key.id, NOON)
+        await uses.close()
+        found = await keys.list()
+    assert [key.used_today(NOON) for key in found] == [0, 1, 2, 3, 4]
+    assert all(key.last_used_at == NOON for key in found)
+
+
+async def test_what_cannot_be_written_is_kept(url: str, tmp_path: Path) -> None:
+    """While another process holds the file; it is written with the next."""
+    async with Keys(url, timeout=0.05) as keys:
+        key, _ = await keys.create("town", "Ann")
+        uses = KeyUses(keys.database, count_seconds=3600)
+        with closing(sqlite3.connect(tmp_path / "orbit.db")) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            uses.count(key.id, NOON)
+            await uses.close()
+        uses.count(key.id, NOON)
+        await uses.close()
+        assert (await keys.list())[0].used_today(NOON) == 2
+
+
+async def test_nothing_noted_writes_nothing(url: str) -> None:
+    """Closing is then at once."""
+    async with Keys(url) as keys:
+        await KeyUses(keys.database, count_seconds=0).close()
