@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, Self
 
 from cachetools import TTLCache
@@ -20,7 +21,7 @@ from .evaluation import Search
 from .out_of_domain import out_of_domain_questions
 from .ranking import SearchSettings, rank, relevance_score
 from .relevance import threshold_of
-from .thresholds import MEASURED
+from .thresholds import MEASURED, MEASURED_WORDS
 from .words.file_lock import locked
 from .words.index import WordIndex
 from .words.mending import analyzer_of
@@ -106,10 +107,14 @@ class ThresholdMeter:
 
     async def _measured(self, collection: Collection) -> dict[str, Any]:
         search, settings = self._search(collection.name), self._settings(collection.metadata)
-        passages, scores = self.lexical.count(collection.id), []
+        passages = self.lexical.count(collection.id)
+        scores, words = list[float](), list[float]()
         for question in _questions(collection):
-            ranked = rank(await search(question), settings.dense_weight)
-            scores.append(relevance_score(ranked[: settings.top_k]))
+            found = await search(question)
+            ranked = rank(found, settings.dense_weight)[: settings.top_k]
+            scores.append(relevance_score(ranked))
+            of_best = (each.words for each in found if each.passage.score == scores[-1])
+            words.append(next(of_best, 0.0))
         threshold = round(threshold_of(scores), 4)
         logger.info(
             "collection %s: the threshold is %.3f, by %d questions that it does not answer",
@@ -117,7 +122,12 @@ class ThresholdMeter:
             threshold,
             len(scores),
         )
-        return {MEASURED: threshold, PASSAGES: passages, RULES: analyzer_of(collection).name}
+        return {
+            MEASURED: threshold,
+            MEASURED_WORDS: round(fmean(words), 4),
+            PASSAGES: passages,
+            RULES: analyzer_of(collection).name,
+        }
 
     def _due(self, collection: Collection) -> bool:
         known = collection.metadata

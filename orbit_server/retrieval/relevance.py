@@ -5,7 +5,7 @@ embedder: the same score means much in one and nothing in another. But a questio
 does not answer scores there what other such questions score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ class EmbedderDefault(NamedTuple):
 
 DEFAULTS = {"hashed-words-1": EmbedderDefault(0.5), "all-minilm": EmbedderDefault(0.62)}
 UNMEASURED = EmbedderDefault(0.62, measured=False)
+USUAL_WORDS = 0.15
+"""The word score of questions without an answer, roughly, where it was not measured."""
 
 
 def word_score(coverage: float, bm25: float) -> float:
@@ -41,6 +43,19 @@ def relevance(dense: float, words: float) -> float:
     eleven such pairs, and higher on average than with scores that are scaled over what was found.
     """
     return dense + words
+
+
+def is_foreign(spoken: Collection[str], languages: Collection[str], *, shares_words: bool) -> bool:
+    """Tell whether a question is in none of the ``languages`` of a collection, by ISO 639-1 codes.
+
+    Then words say nothing of it, and a passage is given the word score that questions without an
+    answer have here: neither more nor less than those must be told apart by meaning. ``spoken`` are
+    the question's languages; where nobody can tell them, it is foreign if it ``shares_words`` with
+    no passage.
+    """
+    if spoken and languages:
+        return set(spoken).isdisjoint(languages)
+    return not shares_words
 
 
 def threshold_of(out_of_domain: Sequence[float]) -> float:

@@ -29,9 +29,11 @@ from .ranking import (
     relevance_score,
     similarity,
 )
-from .relevance import relevance, word_score
-from .thresholds import Thresholds
+from .relevance import USUAL_WORDS, is_foreign, relevance, word_score
+from .thresholds import MEASURED_WORDS, Thresholds
+from .words.collection_language import languages_of
 from .words.index import WordIndex
+from .words.languages import detected
 from .words.mending import IndexMender, analyzer_of
 from .words.question import QuestionTerms, plain_terms, question_terms
 
@@ -241,16 +243,26 @@ class Retrieval:
         Where there is no vector, words stand for the cosine as well, and where words cannot be
         searched, the share of the question's that a passage contains for its BM25.
         """
-        split = analyzer_of(asked.collection).terms
+        split, least = analyzer_of(asked.collection).terms, self._least_words(asked)
         judged = []
         for scored, each in found:
             covered = asked.terms.coverage(split(f"{each.title}\n{each.text}"))
             bm25 = covered if asked.hits is None else scored.bm25 or 0.0
-            words = word_score(covered, bm25)
+            words = max(word_score(covered, bm25), least)
             dense = words if asked.vector is None else each.score
             relevant = replace(each, score=relevance(dense, words))
             judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, words=words))
         return judged
+
+    def _least_words(self, asked: _Asked) -> float:
+        """Return the word score of every passage where a question is in another language."""
+        if asked.vector is None or asked.hits is None:
+            return 0.0
+        known = asked.collection.metadata
+        spoken, languages = detected([asked.text]), languages_of(known)
+        if not is_foreign(spoken, languages, shares_words=bool(asked.hits)):
+            return 0.0
+        return float(known.get(MEASURED_WORDS, USUAL_WORDS))
 
     def settings(self, metadata: Mapping[str, Any]) -> SearchSettings:
         """Return how the collection with this ``metadata`` is searched, and who decided so."""

@@ -15,6 +15,7 @@ Origin = Literal["configured", "calibrated", "measured", "embedder", "guess"]
 # another one ("orbit_threshold") means nothing in this one.
 CALIBRATED = "orbit_relevance_calibrated"
 MEASURED = "orbit_relevance_measured"
+MEASURED_WORDS = "orbit_relevance_words"  # the word score of questions without an answer
 
 _OTHERS = 0.6
 

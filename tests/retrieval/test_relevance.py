@@ -2,7 +2,7 @@
 
 import pytest
 
-from orbit_server.retrieval.relevance import relevance, threshold_of, word_score
+from orbit_server.retrieval.relevance import is_foreign, relevance, threshold_of, word_score
 
 
 def test_what_a_passage_has_of_the_words() -> None:
@@ -19,3 +19,12 @@ def test_foreign_questions_set_the_threshold() -> None:
     assert sum(score >= threshold for score in scores) == 1
     assert threshold_of([score + 0.4 for score in scores]) == pytest.approx(threshold + 0.4)
     assert threshold_of([0.2, 0.2]) == 0.2
+
+
+def test_questions_in_another_language() -> None:
+    """Told by the languages of both, else by whether they share a word."""
+    assert is_foreign(("de",), ("en", "fr"), shares_words=True)
+    assert not is_foreign(("de",), ("de", "en"), shares_words=False)
+    for spoken, languages in (((), ("en",)), (("de",), ())):
+        assert is_foreign(spoken, languages, shares_words=False)
+        assert not is_foreign(spoken, languages, shares_words=True)
