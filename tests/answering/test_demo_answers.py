@@ -24,7 +24,7 @@ MISSPELT = {
     "When is the weekley markt?": "When is the weekly market?",
     "My bin was not emptyed": "My bin was not emptied, what can I do?",
     "How do I regster a new adress?": "How do I register a new address after moving?",
-    "passprot price": "How much does a passport cost and how long does it take?",
+    "passprot cost": "How much does a passport cost and how long does it take?",
 }
 OTHER_LANGUAGES = [
     "Wann hat die Bibliothek am Samstag geöffnet?",

@@ -101,7 +101,7 @@ async def test_repair_brings_everything_back(damaged: Path) -> None:
         for n in (0, 999, 1029):
             [best, *_] = await store.search("docs", f"What is number{n}?")
             assert best.answer == f"It is the answer{n}."
-            assert best.score == pytest.approx(1.5, abs=0.01)
+            assert best.score == pytest.approx(2, abs=0.01)
         assert [each["name"] for each in await store.collections()] == ["docs", "well"]
         id = (await store.chroma.collection("docs")).id
         assert store.lexical.count(id) == 1030
