@@ -73,7 +73,7 @@ def run_workers(
         def ready() -> None:
             notifier.notify("READY=1")
             url = address(config)
-            if config.ollama.concurrency:
+            if config.answer.provider == "ollama" and config.ollama.concurrency:
                 most = llm.share(config.ollama.concurrency, count)
                 logger.info("each worker lets Ollama write at most %d answers at once", most)
             print(f"ORBIT server answers at {url}, with {count} workers", flush=True)

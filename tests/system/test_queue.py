@@ -1,4 +1,4 @@
-"""A greedy key and a modest one before a model that writes two answers at once."""
+"""Keys that share a model: a greedy one beside a modest one, and several processes."""
 
 import asyncio
 import statistics
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..support.chat_server import town
+from ..support.program import configure, server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -57,3 +58,11 @@ async def test_a_greedy_key_does_not_hold_up_another(tmp_path: Path) -> None:
         mine = next(iter(places))
         assert all(place - mine <= 2 * number + 4 for number, place in enumerate(places))
         assert places[-1] < 48
+
+
+@pytest.mark.process
+async def test_workers_say_their_share(tmp_path: Path) -> None:
+    """Which of them a question comes to is chance, so the operator is told what each may do."""
+    configure(tmp_path, answer={"provider": "ollama"}, ollama={"concurrency": 5})
+    async with server(tmp_path, "--workers=2") as running:
+        assert "each worker lets Ollama write at most 3 answers at once" in running.log
