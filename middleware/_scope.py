@@ -15,7 +15,8 @@ class State(TypedDict, total=False):
 
     ``request_id``, ``client``, ``peer`` and ``send_body`` come from the request log, ``caller``
     from the key's layer, ``question`` and ``checked_ms`` (how long the check took) from the safety
-    layer. ``error`` is the code that an endpoint leaves for the log.
+    layer. ``error`` is the code that an endpoint leaves for the log, ``refused`` the name of the
+    rule or limit that a request did not get past.
     """
 
     request_id: str
@@ -26,6 +27,7 @@ class State(TypedDict, total=False):
     question: Any
     checked_ms: float
     error: str | None
+    refused: str
 
 
 def shared_state(scope: Scope) -> State:

@@ -32,10 +32,11 @@ class RequestLogMiddleware:
     only, and each would cost every piece of the stream.
 
     The record: ``request_id, method, route`` (the template, never the path: a path may hold a
-    secret), ``status, bytes, first_byte_ms, duration_ms, outcome, client, key_id, error``.
+    secret), ``status, bytes, first_byte_ms, duration_ms, outcome, client, key_id, error, refused``.
     ``outcome`` is ``completed`` when the last body message went out, ``disconnected`` when it never
     did, ``failed`` for an exception other than ``ClientDisconnect``, a status of 500 and above, or
-    when a layer below left a code in ``state["error"]``. The clock stops at the last body message,
+    when a layer below left a code in ``state["error"]``. ``refused`` is the rule or limit, if any,
+    that one left in ``state["refused"]``. The clock stops at the last body message,
     not after background tasks.
     """
 
@@ -115,6 +116,7 @@ class RequestLogMiddleware:
                     "client": state["client"],
                     "key_id": getattr(state.get("caller"), "id", None),
                     "error": error,
+                    "refused": state.get("refused"),
                 }
             )
 

@@ -207,4 +207,5 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 def _record_request(metrics: Metrics, record: dict[str, Any]) -> None:
     metrics.request(record)
-    requests.info("%(method)s %(route)s %(status)s %(outcome)s", record, extra=record)
+    ended = "refused: %(refused)s" if record["refused"] else "%(outcome)s"
+    requests.info(f"%(method)s %(route)s %(status)s {ended}", record, extra=record)

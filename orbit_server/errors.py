@@ -110,6 +110,7 @@ class OriginNotAllowed(Forbidden):
     """The key is for pages of certain sites, and the request comes from somewhere else."""
 
     code = "origin_not_allowed"
+    reason = "origin"
     sentence = "This API key works on the website only that it was made for."
 
 
@@ -154,14 +155,15 @@ class UnsupportedMediaType(InvalidRequest):
 
 
 class TooManyRequests(InvalidRequest):
-    """The caller is past a limit; ``headers`` tell its program which one, and until when."""
+    """The caller is past the limit ``reason``; ``headers`` tell its program until when."""
 
     status = 429
     code = "too_many_requests"
     sentence = "Too many questions. Please try again in a moment."
 
-    def __init__(self, detail: str, *, headers: Mapping[str, str]) -> None:
+    def __init__(self, detail: str, *, reason: str, headers: Mapping[str, str]) -> None:
         super().__init__(detail)
+        self.reason = reason
         self._headers = headers
 
     def headers(self) -> dict[str, str]:

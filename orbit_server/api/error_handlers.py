@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
 from ..auth import ADMIN
-from ..errors import CollectionNotFound, OrbitError
+from ..errors import CollectionNotFound, OrbitError, OriginNotAllowed, TooManyRequests
 from ..services import Services
 from .exchange_log import report
 
@@ -34,6 +34,8 @@ async def answer_error(request: Request, error: OrbitError) -> Response:
 def note(request: Request, error: OrbitError) -> None:
     """Report an expected error that is ours, unless the endpoint has done so."""
     state = request.scope.get("state", {})
+    if isinstance(error, OriginNotAllowed | TooManyRequests):
+        state["refused"] = error.reason
     if error.status >= 500 and not state.get("error"):
         state["error"] = error.code
         report(_services(request), error, state.get("request_id"))

@@ -156,7 +156,8 @@ def visitor(address: str) -> str:
 
 def too_many(verdict: Verdict) -> TooManyRequests:
     """Return the error that says which limit a request is past, and until when."""
-    return TooManyRequests(_sentence(verdict), headers=rate_headers(verdict))
+    reason = verdict.refused or ""
+    return TooManyRequests(_sentence(verdict), reason=reason, headers=rate_headers(verdict))
 
 
 def rate_headers(verdict: Verdict) -> dict[str, str]:

@@ -63,6 +63,8 @@ async def test_past_a_limit(chat: ChatServer) -> None:
     assert reply.headers["RateLimit-Remaining"] == "0"
     assert (record["status"], record["outcome"]) == (429, "completed")
     assert record["key_id"] is not None
+    assert record["refused"] == "visitor_per_minute"
+    assert record["msg"] % record["args"] == "POST /chat 429 refused: visitor_per_minute"
     url = chat.server.url + "/v1/chat/completions"
     async with chat.http.post(url, json=COMPLETION, headers=headers) as response:
         assert response.status == 429

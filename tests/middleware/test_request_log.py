@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}
 FIELDS = {
     "request_id", "method", "route", "status", "bytes", "first_byte_ms",
-    "duration_ms", "outcome", "client", "key_id", "error",
+    "duration_ms", "outcome", "client", "key_id", "error", "refused",
 }  # fmt: skip
 
 
