@@ -69,13 +69,13 @@ def run_workers(
             overrides = {**overrides, **chroma_overrides(chroma)}
         load_config: LoadConfig = partial(load, path, overrides=overrides)
         config = load_config()
+        if config.answer.provider == "ollama" and config.ollama.concurrency:
+            most = llm.share(config.ollama.concurrency, count)
+            logger.info("each worker lets Ollama write at most %d answers at once", most)
 
         def ready() -> None:
             notifier.notify("READY=1")
             url = address(config)
-            if config.answer.provider == "ollama" and config.ollama.concurrency:
-                most = llm.share(config.ollama.concurrency, count)
-                logger.info("each worker lets Ollama write at most %d answers at once", most)
             print(f"ORBIT server answers at {url}, with {count} workers", flush=True)
 
         def reload() -> None:
