@@ -55,6 +55,8 @@ def pairs(count: int) -> Iterator[Pair]:
             f"The {a} and the {b} are in the {first}. For the {c} you need the {second}, "
             f"and a {d} is with the {e} of {third}."
         )
+        if number % 9 == 0:  # so that questions have no word that no passage has
+            answer += " Ask in other words."
         yield Pair(question, answer, subjects)
 
 

@@ -47,6 +47,10 @@ class _Text:
         self.rough = set(text.casefold().split())
 
     @cached_property
+    def title_words(self) -> set[str]:
+        return set(_TOKEN.findall(self.title.casefold()))
+
+    @cached_property
     def tokens(self) -> list[str]:
         """The words and signs that count, as they are written."""
         return _TOKEN.findall(self.text)
@@ -99,8 +103,8 @@ class Distinct:
         return self._means_the_same(new, seen, most=most, is_long=length >= _LONG)
 
     def _asks_which(self, new: _Text, seen: _Text) -> bool:
-        titles = (set(_TOKEN.findall(each.title.casefold())) for each in (new, seen))
-        return not self._asked.isdisjoint(set.symmetric_difference(*titles) - set(new.words))
+        asked = self._asked & (new.title_words ^ seen.title_words)
+        return bool(asked) and not asked.issubset(new.words)
 
     def _means_the_same(self, new: _Text, seen: _Text, *, most: int, is_long: bool) -> bool:
         """Compare word by word, in order: the same words may say who pays for whom."""
