@@ -180,7 +180,8 @@ async def _serve(
 ) -> None:
     taken: Counter[str] = Counter()
     try:
-        with suppress(OSError):
+        # asyncio would report that it was cancelled, as an exception that nobody has caught.
+        with suppress(OSError, asyncio.CancelledError):
             while line := await reader.readline():
                 number, what, *values = orjson.loads(line)
                 if what == "give_back":

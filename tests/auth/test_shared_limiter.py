@@ -139,6 +139,21 @@ async def test_nobody_there(tmp_path: Path) -> None:
         assert await limiter.guess("a", 1, wrong=True) == Verdict(None)
 
 
+def test_the_end_is_quiet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also while processes are connected, which see the end and let requests go on."""
+    caplog.set_level("DEBUG", logger="asyncio")
+
+    async def outlive() -> Verdict:
+        async with SharedLimiter(tmp_path / "limits") as limiter:
+            with limiter_at(tmp_path / "limits", MemoryLimiter):
+                assert (await limiter.guess("a", 5, wrong=True)).remaining == 4
+            return await limiter.guess("a", 5, wrong=True)
+
+    assert asyncio.run(outlive()) == Verdict(None)
+    assert "limits are not counted" in caplog.text
+    assert "Exception in callback" not in caplog.text
+
+
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:
     """A sentence, and no thread is left."""
     before = threading.active_count()

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from orbit_server.config.schema import Config
-from orbit_server.errors import ConfigError
+from orbit_server.errors import ConfigError, TooManyRequests
 from orbit_server.server.reload import reload
 from orbit_server.services import Services
 from tests.support.server import lexical
@@ -29,6 +29,22 @@ async def test_all_that_follows_from_the_configuration_is_replaced(tmp_path: Pat
     assert services.pipeline is not before
     assert services.config.answer.no_results_message == "Nothing at all."
     assert await services.policy.verify_admin("new") == "admin"
+
+
+async def test_limits_are_replaced_and_counts_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was asked before the reload counts against the new limit."""
+    config = lexical(tmp_path, chroma__collection="town", api_keys__allow_default=True)
+    async with Services(config) as services:
+        caller = await services.guesses.verify(None, "192.0.2.1")
+        assert caller is not None
+        await services.admission.admit(caller, "192.0.2.1", {})
+        limits = config.limits.model_copy(update={"streams": 1})
+        await reload(services, lambda: changed(config, limits=limits))
+        with pytest.raises(TooManyRequests):
+            await services.admission.admit(caller, "192.0.2.1", {})
+    assert "need a restart" not in caplog.text
 
 
 async def test_a_mistake_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
