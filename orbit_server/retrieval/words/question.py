@@ -15,7 +15,7 @@ from .spelling import Dictionary, correctable, corrections
 # Measured over eight sets of questions in six languages: better than all, nothing, or a quarter.
 _STOP_WORD = 0.5
 _MOST_WORDS = 512
-_MOST_CORRECTED = 6
+_MOST_CORRECTED = 4
 _BEST_OF_A_TERM = 2.2  # BM25's k1 + 1, in idfs: what tantivy gives for a term at most
 
 
@@ -95,7 +95,8 @@ def question_terms(
     for token in misspelt[:_MOST_CORRECTED] if passages else ():
         if found := corrections(token.word, index, collection_id, analyzer):
             first, *others = found.terms
-            words.append(Word((first,), tuple(others), (), found.weight))
+            weight = found.weight * (_STOP_WORD if first in analyzer.stop_words else 1.0)
+            words.append(Word((first,), tuple(others), (), weight))
             frequencies |= found.frequencies
         else:
             words.append(Word(token.parts))

@@ -1,9 +1,9 @@
 """A misspelt word becomes the words that may be meant: those that the index knows, and are nearest.
 
-Every word that is one edit away (a letter too many, too few, another one, or two that changed
-places) is stemmed and looked up, after Peter Norvig, https://norvig.com/spell-correct.html: so
-*parkng* is *park*, as it is in the index, which *parking* became. Where there is none, indexed
-terms within two edits are taken, for long words.
+The index holds stems. A slip in the stem of a word leaves it one edit away (a letter too many, too
+few, another one, or two that changed places). One in its ending gives any stem: so what one edit
+makes of the ending is stemmed and looked up, as *parkng* becomes *parking*, and that *park*; after
+Peter Norvig, https://norvig.com/spell-correct.html. Of long words two edits are understood.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,8 @@ _SHORTEST = 4
 _SHORTEST_FOR_TWO = 7  # "bycicle": less than that, and two edits make it any word
 _SHORTEST_MEANT = 3  # of a stem
 _SHORTEST_FOR_ANOTHER = 6  # letter instead of one: "tile" is no "time"
-_LONGEST = 20
+_LONGEST = 24
+_ENDING = 3
 _MOST = 3
 _ONE_EDIT, _TWO_EDITS = 0.8, 0.5  # what they count for, beside a word that was found as it is
 
@@ -57,37 +58,56 @@ def correctable(word: str) -> bool:
 def corrections(
     word: str, index: Dictionary, collection_id: str, analyzer: Analyzer
 ) -> Corrections | None:
-    """Return the terms that may be meant by an unknown ``word``, ``None`` if there are none."""
-    edited = dict.fromkeys(map(analyzer.stem, _one_edit(word, analyzer.letters)))
-    _, found = index.frequencies(collection_id, edited)
-    if known := {term: n for term, n in found.items() if n and len(term) >= _SHORTEST_MEANT}:
-        return Corrections(_likeliest(word, known), _ONE_EDIT)
-    plain = unaccented(word)
-    for distance, weight in ((1, _ONE_EDIT), (2, _TWO_EDITS)):
-        if len(plain) < (_SHORTEST_FOR_ANOTHER, _SHORTEST_FOR_TWO)[distance - 1]:
-            break
-        terms = [
+    """Return the terms that may be meant by an unknown ``word``, ``None`` if there are none.
+
+    Cheapest first: most words are found by their stem, one edit away.
+    """
+    plain, stem = unaccented(word), analyzer.stem(word)
+
+    def similar(distance: int, *, shortest: int) -> list[str]:
+        return [
             term
-            for each in {plain, analyzer.stem(word)}
-            if len(each) >= (_SHORTEST, _SHORTEST_FOR_TWO - 1)[distance - 1]
+            for each in {plain, stem}
+            if len(each) >= shortest
             for term in index.similar(collection_id, each, distance=distance)
-            if len(term) >= _SHORTEST
+            if _meant(each, term)
         ]
-        if terms:
-            return Corrections(_likeliest(word, index.frequencies(collection_id, terms)[1]), weight)
+
+    if found := similar(1, shortest=_SHORTEST_MEANT):
+        return _likeliest(found, index, collection_id, analyzer, _ONE_EDIT)
+    ends = dict.fromkeys(map(analyzer.stem, _other_endings(word, analyzer.letters)))
+    known = [term for term, n in index.frequencies(collection_id, ends)[1].items() if n]
+    if found := [term for term in known if len(term) >= _SHORTEST_MEANT]:
+        return _likeliest(found, index, collection_id, analyzer, _ONE_EDIT)
+    if len(plain) >= _SHORTEST_FOR_TWO and (found := similar(2, shortest=_SHORTEST_FOR_TWO - 1)):
+        return _likeliest(found, index, collection_id, analyzer, _TWO_EDITS)
     return None
 
 
-def _likeliest(word: str, found: dict[str, int]) -> dict[str, int]:
-    """Few err in the first letter; of the rest, what more passages have."""
-    first = unaccented(word[0])
-    order = sorted(found, key=lambda term: (term[0] != first, -found[term], term))
-    return {term: found[term] for term in order[:_MOST]}
+def _meant(word: str, term: str) -> bool:
+    """Tell likely slips from other words: few err in the first letter.
+
+    In a short word another letter makes another word: *tile* is no *time*.
+    """
+    if len(term) < _SHORTEST_MEANT or (term[0] != word[0] and term[:2] != word[1::-1]):
+        return False
+    swapped = sorted(term) == sorted(word)
+    return len(word) != len(term) or len(word) >= _SHORTEST_FOR_ANOTHER or swapped
 
 
-def _one_edit(word: str, letters: str) -> Iterator[str]:
-    yield word[1] + word[0] + word[2:]
-    for place in range(1, len(word)):  # few err in the first letter
+def _likeliest(
+    terms: Iterable[str], index: Dictionary, collection_id: str, analyzer: Analyzer, weight: float
+) -> Corrections:
+    """Take what most passages have; stop words only where nothing else is meant."""
+    found = index.frequencies(collection_id, dict.fromkeys(terms))[1]
+    telling = found.keys() - analyzer.stop_words
+    order = sorted(telling or found, key=lambda term: (-found[term], term))
+    return Corrections({term: found[term] for term in order[:_MOST]}, weight)
+
+
+def _other_endings(word: str, letters: str) -> Iterator[str]:
+    """Yield what one edit in the last letters makes of a word."""
+    for place in range(max(2, len(word) - _ENDING), len(word)):
         before, letter, after = word[:place], word[place], word[place + 1 :]
         yield before + after
         if after:

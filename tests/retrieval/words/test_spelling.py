@@ -93,15 +93,21 @@ def test_the_first_letter_and_frequent_words_come_first() -> None:
     )
 
 
-@pytest.mark.parametrize("word", ["opn", "px4711", "图书", "ab-cd", "a" * 21, "кто", ""])
+@pytest.mark.parametrize("word", ["opn", "px4711", "图书", "ab-cd", "a" * 25, "кто", ""])
 def test_words_that_are_never_corrected(word: str) -> None:
     """Short words, codes, pairs of characters and endless words."""
     assert not correctable(word)
 
 
+def test_stop_words_are_meant_only_where_nothing_else_is() -> None:
+    """``opne`` is *open*, not *one*."""
+    assert corrected("opne", ["open", "one", "one"], "en") == ["open"]
+    assert corrected("waht", ["what", "open"], "en") == ["what"]
+
+
 def test_a_word_costs_at_most_so_many_looks() -> None:
-    """Twenty letters of two scripts: some two thousand words, in one look."""
+    """Of many letters of two scripts: some hundred words, in one look."""
     terms = analyzer(("de", "ru"))
     index = MemoryDictionary(GERMAN, terms)
-    corrections("q" * 20, index, "id", terms)
-    assert index.asked < 4000
+    corrections("q" * 24, index, "id", terms)
+    assert index.asked < 600
