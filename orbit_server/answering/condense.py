@@ -16,7 +16,8 @@ from ..llm.protocols import Complete
 from ..llm.replies import split_thought
 from ..llm.untrusted import delimiter, without_roles
 from ..types import Question
-from .small_talk import recognised
+from .small_talk import recognised, without_small_talk
+from .splitting import is_whole
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +106,14 @@ async def condense(
 
 
 def joined(question: Question) -> str:
-    """Return the last questions before the message, two at most and not too long, and the message.
+    """Return the last question before the message that stands alone, and what follows it.
 
-    The message is always whole. Small talk before it is none of the questions.
+    Two are taken at most, and not too long. The message is always whole, and alone where it needs
+    nothing that was said before: earlier questions would be answered again. Small talk before it
+    is none of the questions.
     """
+    if is_whole(without_small_talk(question.message)):
+        return question.message
     asked = [" ".join(turn.content.split()) for turn in question.history if turn.role == "user"]
     # Some clients send the message as the last turn of its own history, too.
     message = " ".join(question.message.split())
@@ -118,7 +123,7 @@ def joined(question: Question) -> str:
     for text in reversed(earlier[-2:]):
         if left > 0:
             parts.insert(0, text[:left])
-            left -= len(text)
+            left = 0 if is_whole(text) else left - len(text)
     return " ".join(parts)
 
 

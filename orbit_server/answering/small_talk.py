@@ -13,12 +13,15 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from .splitting import begins_a_question
+
 Kind = Literal["about", "farewell", "thanks", "greeting"]
 
 # Of several kinds in one message, the first of these is answered.
 _KINDS: tuple[Kind, ...] = ("about", "farewell", "thanks", "greeting")
 _INTERNATIONAL = "en"  # "hi", "ok" and "bye" are said in every language
 _MOST_CHARACTERS = 120
+_MOST_WORDS = 3  # of a greeting right before a question
 _MOST_CLAUSES = 5  # of small talk before a question, and as many after it
 
 _EMOTICON = re.compile(r"(?<!\w)[:;=8][-'^o]?[()\[\]dpo3*/|]+(?!\w)")
@@ -49,9 +52,11 @@ def recognised(message: str) -> SmallTalk | None:
 
     Case, accents, punctuation and emoji do not count, nor does "Hiiiii" differ from "hi".
     """
-    if len(message) > _MOST_CHARACTERS:
+    if len(message) > _MOST_CHARACTERS or not message.strip():
         return None
     words = _words(message)
+    if not words:
+        return SmallTalk(_without_words(message), _INTERNATIONAL)
     for code, language in _languages().items():
         if language.words.issuperset(words) and (kind := _kind(words, language)):
             return SmallTalk(kind, code)
@@ -79,7 +84,25 @@ def without_small_talk(text: str) -> str:
         if each < end and (each <= start or not recognised(text[each:end])):
             break
         end = each
-    return text[start:end].strip() or text
+    return _without_greeting(text[start:end].strip()) or text
+
+
+def _without_greeting(text: str) -> str:
+    """Return ``text`` without a greeting that no sign parts from the question after it."""
+    words = text.split(None, _MOST_WORDS)
+    if not words or words[0].casefold() not in _greeting_words():
+        return text
+    for count in range(min(_MOST_WORDS, len(words) - 1), 0, -1):
+        rest = text.split(None, count)[count]
+        if begins_a_question(rest) and recognised(" ".join(words[:count])):
+            return rest
+    return text
+
+
+def _without_words(message: str) -> Kind:
+    """Return what signs alone mean: a thumb is thanks, a question mark asks for a beginning."""
+    symbols = any(unicodedata.category(char) == "So" for char in message)
+    return "thanks" if symbols and "👋" not in message else "greeting"
 
 
 def _kind(words: Sequence[str], language: _Language) -> Kind | None:
@@ -105,6 +128,16 @@ def _words(text: str) -> list[str]:
         marked = unicodedata.normalize("NFD", bare)
         bare = "".join(char for char in marked if unicodedata.category(char) != "Mn")
     return _WORD.findall(_LONG_DRAWN.sub(r"\1", bare))
+
+
+@cache
+def _greeting_words() -> frozenset[str]:
+    return frozenset(
+        phrase[0]
+        for language in _languages().values()
+        for phrase, kind in language.phrases.items()
+        if kind == "greeting"
+    )
 
 
 @cache

@@ -183,6 +183,25 @@ def questions_in(text: str) -> list[str]:
     return [first, *filter(None, bare)] if all(bare) else []
 
 
+def is_whole(text: str) -> bool:
+    """Tell whether ``text`` is one question or more that need nothing of what was said before.
+
+    "How much is the dog tax?" is, "and on Sundays?" and "how long does it take?" are not.
+    """
+    first, *others = [part for part in _SENTENCE_END.split(text.strip()) if part] or [""]
+    if others:
+        return is_whole(first)
+    if _CJK.search(first):
+        return _following(first, key_words=False) is not None and _asks_in_cjk(first)
+    return begins_a_question(first) and _following(first, key_words=False) is not None
+
+
+def begins_a_question(text: str) -> bool:
+    """Tell whether ``text`` begins with a question word, and not with a conjunction."""
+    found = _bare(text)
+    return found is not None and not text[: text.index(found[0])].strip(" ¿")
+
+
 def answers_apart(whole: Retrieved, parts: Sequence[Retrieved]) -> bool:
     """Tell whether ``parts`` found what they ask for, and that not in one place.
 
@@ -231,6 +250,10 @@ def _clauses(sentence: str) -> list[str]:
             complete = all(rules.small.sub("", clause).strip(" ,?") for clause in clauses)
             return clauses if complete else [sentence]
     return [sentence]
+
+
+def _asks_in_cjk(text: str) -> bool:
+    return re.search(_CJK_ASKS, text.replace("呢", "")) is not None
 
 
 def _is_enough(part: str) -> bool:

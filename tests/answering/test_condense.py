@@ -312,3 +312,14 @@ async def test_small_talk_is_nothing_to_follow_up() -> None:
     talked = follow_up("Hi!", "Hello!", "When does the library open?", "At nine.", "Thanks", "Bye")
     assert joined(talked) == f"When does the library open? {MESSAGE}"
     assert await condense(talked, complete=Scripted(WHOLE), model="m") == WHOLE
+
+
+def test_questions_that_stand_alone_are_not_joined() -> None:
+    """What was asked before would be answered again; of it, only what is followed up is needed."""
+    opens, park = "When does the library open?", "Where can I park?"
+    whole = follow_up(opens, "At nine.", message="hi what does a passport cost")
+    assert joined(whole) == whole.message
+    fragments = follow_up(opens, "At nine.", "and on Saturdays?", "At ten.", message=MESSAGE)
+    assert joined(fragments) == f"{opens} and on Saturdays? {MESSAGE}"
+    changed = follow_up(opens, "At nine.", park, "Behind the church.", message="and bicycles?")
+    assert joined(changed) == f"{park} and bicycles?"

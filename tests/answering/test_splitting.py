@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orbit_server.answering.splitting import answers_apart, interleaved, questions_in
+from orbit_server.answering.splitting import (
+    answers_apart,
+    interleaved,
+    is_whole,
+    questions_in,
+)
 from orbit_server.types import Passage, Retrieved
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +108,41 @@ def test_hardly_any_question_about_the_town_is_two() -> None:
     asked = [each["question"] for each in json.loads((ROOT / "tests/questions.json").read_text())]
     asked += [each["question"] for each in json.loads((ROOT / "examples/town-qa.json").read_text())]
     assert sum(bool(questions_in(each)) for each in asked) <= 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does a passport cost?",
+        "Where can I park? And what does it cost?",
+        "¿Cuánto cuesta un pasaporte?",
+        "Wo kann ich parken",
+        "停车在哪里？",
+    ],
+)
+def test_questions_that_need_nothing_from_before(text: str) -> None:
+    """They begin with a question word, and refer to nothing."""
+    assert is_whole(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "And on Sundays?",
+        "and what does a passport cost?",
+        "How much is it?",
+        "Und wie lange dauert das?",
+        "for children?",
+        "library card",
+        "Why?",
+        "周末呢？",
+        "它在哪里？",
+        "",
+    ],
+)
+def test_questions_that_follow_others(text: str) -> None:
+    """Fragments, conjunctions, and what refers to something."""
+    assert not is_whole(text)
 
 
 def found(*passages: str, score: float = 1.0) -> Retrieved:
