@@ -32,7 +32,7 @@ PASSAGES = "orbit_relevance_passages"  # how many there were when it was measure
 RULES = "orbit_relevance_rules"  # and what words were made of: their analyzer
 _REMEMBERED = 10_000
 _GROWN = 1.5
-_MOST_QUESTIONS = 100
+_MOST_QUESTIONS = 128
 _FEWEST_PASSAGES = 10
 _LONGEST = 120.0
 
@@ -142,7 +142,7 @@ class ThresholdMeter:
 
 
 def _questions(collection: Collection) -> Sequence[str]:
-    """Return questions in the languages of a collection, at most a hundred, of all kinds."""
+    """Return questions in the languages of a collection, at most 128, of all kinds."""
     languages = analyzer_of(collection).languages
     questions = out_of_domain_questions(languages)
     step = max(1, -(-len(questions) // _MOST_QUESTIONS))
