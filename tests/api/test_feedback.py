@@ -96,9 +96,9 @@ async def test_a_comment(town: ChatServer) -> None:
 
 
 async def test_answers_that_broke_or_found_nothing(town: ChatServer) -> None:
-    """They can be rated too: these are the ones that an operator wants to hear of."""
+    """They can be rated too, as small talk can: operators want to hear of these most."""
     town.ollama.fault = [Abort(after=1)]
-    for reply in (await town.ask(), await town.ask("qwertz uiopü")):
+    for reply in (await town.ask(), await town.ask("qwertz uiopü"), await town.ask("Hello!")):
         assert (await rate(town, {"id": reply.last["id"], "rating": -1})).status == 200
 
 

@@ -60,18 +60,20 @@ async def test_tail_shows_the_latest(tmp_path: Path) -> None:
         record(8, outcome="failed"),
         record(9, kind="error", code="model_unavailable", cause="it is gone"),
         record(10, kind="status", event="started"),
+        record(11, kind="feedback", collection="town", rating=-1, comment="It closes at one."),
     )
-    result = await command(tmp_path, "logs", "tail", "--no-follow", "-n", "6")
+    result = await command(tmp_path, "logs", "tail", "--no-follow", "-n", "7")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert [line.split()[2] for line in lines] == [
-        *("completed", "completed", "blocked", "failed", "error", "status")
+        *("completed", "completed", "blocked", "failed", "error", "status", "rated")
     ]
     assert lines[0].startswith("2026-03-01 12:00:04  completed    town  question 4?  answer 4")
     assert "two lines [bold]?" in lines[1] and lines[1].endswith("…")
     assert "model_unavailable" in lines[4] and "it is gone" in lines[4]
     assert "event=started" in lines[5]
+    assert lines[6].endswith("town  -1  It closes at one.")
     assert (await command(tmp_path, "logs", "tail", "--no-follow", "-n", "0")).out == ""
 
 
