@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Self
 
 import pytest
 
 from orbit_server.answering.answer import Answer
+from orbit_server.answering.extractive import FixedText
 from orbit_server.errors import ModelBusy, SearchUnavailable
 from orbit_server.types import Passage, Question, Retrieved
 
@@ -211,3 +212,27 @@ async def test_no_room_means_no_search() -> None:
     async with told:
         with pytest.raises(ModelBusy):
             await anext(told)
+
+
+@pytest.mark.parametrize("worded", [True, False])
+async def test_small_talk_waits_for_the_model_only(worded: bool) -> None:
+    """A greeting that is there already needs no place, however full the queue is."""
+
+    def place() -> AbstractAsyncContextManager[None]:
+        raise ModelBusy("full")
+
+    async def retrieve(question: Question, collection: str) -> Retrieved:
+        raise AssertionError("searched in vain")
+
+    talk = Model(["Hello."]) if worded else FixedText(["Hello."])
+    told = Answer(
+        *(QUESTION, "t"),
+        retrieve=retrieve,
+        generate=Model(["never"]),
+        nothing_found="-",
+        small_talk=talk,
+        place=place,
+    )
+    async with told:
+        with pytest.raises(ModelBusy) if worded else nullcontext():
+            assert await anext(told) == ["Hello."]
