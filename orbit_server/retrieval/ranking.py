@@ -56,10 +56,14 @@ class SearchSettings(NamedTuple):
     top_k: int
 
 
+def best_of(candidates: Sequence[Candidate], dense_weight: float) -> list[Candidate]:
+    """Return ``candidates`` best first; ties go to the nearer passage."""
+    return sorted(candidates, key=lambda each: (-each.rank_score(dense_weight), -each.dense))
+
+
 def rank(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
-    """Return the passages of ``candidates`` best first; ties go to the nearer passage."""
-    ordered = sorted(candidates, key=lambda each: (-each.rank_score(dense_weight), -each.dense))
-    return [each.passage for each in ordered]
+    """Return the passages of ``candidates`` best first, as ``best_of`` orders them."""
+    return [each.passage for each in best_of(candidates, dense_weight)]
 
 
 def by_bm25(candidates: Sequence[Candidate]) -> list[Passage]:

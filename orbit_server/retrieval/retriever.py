@@ -25,6 +25,7 @@ from .ranking import (
     Scored,
     SearchSettings,
     best_first,
+    best_of,
     best_of_any,
     relevance_score,
     similarity,
@@ -117,8 +118,7 @@ class Retrieval:
         ranked, read = await self._search(
             asked, lambda scored: best_first(scored, weight), 2 * self.top_k
         )
-        found = self._judged(asked, await self._distinct(asked, ranked, read))
-        found.sort(key=lambda each: (-each.rank_score(weight), -each.dense))
+        found = await self._best(asked, weight, ranked, read)
         passages = [replace(each.passage, rank_score=each.rank_score(weight)) for each in found]
         self.meter.look_at(asked.collection)
         best, others = self.thresholds.both(asked.collection.metadata)
@@ -141,9 +141,7 @@ class Retrieval:
         asked = await self._asked(text, collection, request_id)
         weights, depth = {1.0, 0.0, *COMPARED_WEIGHTS, self.dense_weight}, max(_DEPTH, self.top_k)
         chosen, read = await self._search(asked, lambda scored: best_of_any(scored, weights, depth))
-        passages = {record.id: passage(record, asked.collection) for record in read}
-        there = [(each, passages[each.id]) for each in chosen if each.id in passages]
-        found = self._judged(asked, there)
+        found = self._judged(asked, chosen, read)
         return sorted(found, key=lambda each: -each.dense), asked.collection
 
     def _finding(self, collection: str) -> Search:
@@ -210,26 +208,22 @@ class Retrieval:
             self.mender.distrust(stored, str(error))
         return plain_terms(text, analyzer), None
 
-    async def _distinct(
-        self, asked: _Asked, ranked: Sequence[Scored], read: Sequence[Record]
-    ) -> list[tuple[Scored, Passage]]:
-        """Return the ``top_k`` best passages; of those that say the same only the first counts.
+    async def _best(
+        self, asked: _Asked, weight: float, ranked: Sequence[Scored], read: Sequence[Record]
+    ) -> list[Candidate]:
+        """Return the ``top_k`` best of ``ranked``, now that the first of them have been read.
 
-        Only where many do is there more to read. What was deleted meanwhile is left out.
+        Of those that say the same only the first counts; only where many do is there more to read.
         """
-        seen, distinct = Distinct(asked.text), list[tuple[Scored, Passage]]()
+        seen, best = Distinct(asked.text), list[Candidate]()
         depth = 2 * self.top_k
         while True:
-            passages = {record.id: passage(record, asked.collection) for record in read}
-            for each in ranked[:depth]:
-                found = passages.get(each.id)
-                if found is not None and seen.add(found.text, found.title):
-                    distinct.append((each, found))
-                if len(distinct) == self.top_k:
-                    return distinct
+            for each in best_of(self._judged(asked, ranked[:depth], read), weight):
+                if len(best) < self.top_k and seen.add(each.passage.text, each.passage.title):
+                    best.append(each)
             ranked = ranked[depth:]
-            if not ranked:
-                return distinct
+            if len(best) == self.top_k or not ranked:
+                return best_of(best, weight)
             read = await self.chroma.get(
                 asked.collection.name,
                 ids=[each.id for each in ranked[:depth]],
@@ -237,16 +231,21 @@ class Retrieval:
                 request_id=asked.request_id,
             )
 
-    def _judged(self, asked: _Asked, found: Sequence[tuple[Scored, Passage]]) -> list[Candidate]:
-        """Return what was found with its relevance.
+    def _judged(
+        self, asked: _Asked, chosen: Sequence[Scored], read: Sequence[Record]
+    ) -> list[Candidate]:
+        """Return the ``chosen`` with their relevance; what was deleted meanwhile is left out.
 
         Where there is no vector, words stand for the cosine as well, and where words cannot be
         searched, the share of the question's that a passage contains for its BM25.
         """
-        split, least = analyzer_of(asked.collection).terms, self._least_words(asked)
+        passages = {record.id: passage(record, asked.collection) for record in read}
+        terms, least = self._terms(asked, passages), self._least_words(asked)
         judged = []
-        for scored, each in found:
-            covered = asked.terms.coverage(split(f"{each.title}\n{each.text}"))
+        for scored in chosen:
+            if (each := passages.get(scored.id)) is None:
+                continue
+            covered = asked.terms.coverage(terms[each.id])
             bm25 = covered if asked.hits is None else scored.bm25 or 0.0
             words = max(word_score(covered, bm25), least)
             dense = words if asked.vector is None else each.score
@@ -263,6 +262,20 @@ class Retrieval:
         if not is_foreign(spoken, languages, shares_words=bool(asked.hits)):
             return 0.0
         return float(known.get(MEASURED_WORDS, USUAL_WORDS))
+
+    def _terms(self, asked: _Asked, passages: Mapping[str, Passage]) -> Mapping[str, Sequence[str]]:
+        """Return the terms of each passage: as they are indexed, which costs least."""
+        known = {hit.id: hit.words.split() for hit in asked.hits or () if hit.id in passages}
+        missing = passages.keys() - known.keys()
+        if missing and asked.hits is not None:
+            try:
+                known |= self.lexical.terms_of(asked.collection.id, list(missing))
+            except SearchError as error:
+                self.mender.distrust(asked.collection, str(error))
+        split = analyzer_of(asked.collection).terms
+        for id in passages.keys() - known.keys():
+            known[id] = split(f"{passages[id].title}\n{passages[id].text}")
+        return known
 
     def settings(self, metadata: Mapping[str, Any]) -> SearchSettings:
         """Return how the collection with this ``metadata`` is searched, and who decided so."""

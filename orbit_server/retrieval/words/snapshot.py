@@ -26,11 +26,13 @@ _SIMILAR = 8  # passages that are looked at for the words that are meant by a mi
 class Hit(NamedTuple):
     """A passage that shares words with the question.
 
-    ``score`` is its BM25, higher is better, comparable only within one answer.
+    ``score`` is its BM25, higher is better, comparable only within one answer; ``words`` are its
+    terms, parted by blanks.
     """
 
     id: str
     score: float
+    words: str
 
 
 class Stored(NamedTuple):
@@ -85,7 +87,11 @@ class Snapshot:
         if not known:
             return []
         hits = self._find([self._term("words", term, weights[term], "freq") for term in known], n)
-        return [Hit(self._text(address, "id"), score) for score, address in hits]
+        found = [(self.searcher.doc(address), score) for score, address in hits]
+        return [
+            Hit(str(each.get_first("id")), score, str(each.get_first("words") or ""))
+            for each, score in found
+        ]
 
     def _telling(self, terms: Iterable[str]) -> list[str]:
         found = self.frequencies(list(dict.fromkeys(terms))[:_MOST_LOOKED_UP])
