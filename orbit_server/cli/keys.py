@@ -20,8 +20,6 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Create, limit, list and revoke API keys."
 )
 
-_OF_LIMITS = ("used today", "websites", "limits")
-
 Reference = Annotated[str, typer.Argument(help="The key, its id or its visible prefix.")]
 
 
@@ -161,7 +159,8 @@ def list_keys(context: typer.Context) -> None:
 
     async def show(keys: "Keys") -> None:
         ids = Column("id", no_wrap=True), Column("prefix", no_wrap=True)
-        table = Table(*ids, "collection", "client", "active", "expires", "last used", *_OF_LIMITS)
+        more = "today", Column("websites", min_width=16), Column("limits", min_width=16)
+        table = Table(*ids, "collection", "client", "active", "expires", "last used", *more)
         now = datetime.now(UTC)
         for key in await keys.list():
             table.add_row(
@@ -173,7 +172,7 @@ def list_keys(context: typer.Context) -> None:
                 _time(key.expires_at, "never"),
                 _time(key.last_used_at, "never"),
                 str(key.used_today(now)),
-                " ".join(key.origins) or "any",
+                " ".join(key.origins) or "-",
                 _limits_in_words(key.limits),
             )
         if table.row_count:
@@ -305,7 +304,7 @@ def _describe(key: "Key") -> None:
         ("used today", key.used_today(datetime.now(UTC))),
         ("stream", key.stream_format or "as configured"),
         ("websites", " ".join(key.origins) or "any, and programs"),
-        ("limits", _limits_in_words(key.limits)),
+        ("limits", f"{_limits_in_words(key.limits)} (else as configured)"),
         ("old key", _time(key.previous_until, "none")),
     ):
         out.print(f"{name:<11}{value}")
@@ -321,14 +320,12 @@ def _limits(*given: int | None) -> dict[str, int | None]:
 
 def _limits_in_words(limits: "Limits") -> str:
     words = (
-        (limits.requests_per_minute, "a minute"),
-        (limits.requests_per_day, "a day"),
-        (limits.streams, "at once"),
-        (limits.visitor_per_minute, "a minute and visitor"),
+        (limits.requests_per_minute, "/min"),
+        (limits.requests_per_day, "/day"),
+        (limits.streams, " at once"),
+        (limits.visitor_per_minute, "/min a visitor"),
     )
-    return (
-        ", ".join(f"{n or 'any'} {what}" for n, what in words if n is not None) or "as configured"
-    )
+    return ", ".join(f"{n or 'any'}{what}" for n, what in words if n is not None) or "-"
 
 
 def _time(moment: datetime | None, otherwise: str) -> str:

@@ -237,6 +237,7 @@ async def abandon(app: ASGIApp, fields: asgi.Fields, number: int) -> None:
         await asgi.call(app, "GET", "/v1/models/other", fields)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_abandoned_requests_leave_no_slot_taken(small: Running) -> None:
     """Whatever they were doing when they ended."""
     app = create_app(services=small.services)
