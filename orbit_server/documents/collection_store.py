@@ -252,9 +252,12 @@ class CollectionStore:
         vectors: Sequence[list[float]],
         languages: Sequence[str],
     ) -> None:
-        record = embedder_metadata(self.embedder, len(vectors[0]))
-        record |= language_metadata(languages, (chunk.embed for chunk in chunks))
-        stored = await self.chroma.create(collection, record)
+        try:
+            stored = await self.chroma.collection(collection)
+        except CollectionNotFound:
+            record = embedder_metadata(self.embedder, len(vectors[0]))
+            record |= language_metadata(languages, (chunk.embed for chunk in chunks))
+            stored = await self.chroma.create(collection, record)
         check_embedder(stored.metadata, self.embedder, collection)
         # Words first: a passage that only the word index knows is looked up in vain, one that only
         # Chroma knows would be taken for indexed by the next run.

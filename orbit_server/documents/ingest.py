@@ -1,6 +1,7 @@
 """Files become chunks, and chunks become what a collection holds; resumable, in batches."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from .reading import Chunks, ReadFile, Reading
 # With the longest chunk it stays below what a server takes in one request, 8 MiB of JSON.
 _BATCH_BYTES = 2 * 1024 * 1024
 _FIRST_BATCH = 16
+_QUICK_SECONDS = 5.0
 _SECONDS, _OCR_SECONDS = 60.0, 3600.0  # for a file
 
 
@@ -59,7 +61,8 @@ class Report:
 class _Batches:
     """The chunks of many files on their way into a collection.
 
-    The first batches are small, because they tell how long the rest will take.
+    The first batches are small, because they tell how long the rest will take. They grow as long
+    as one is done in a few seconds: each is one commit of the word index.
     """
 
     def __init__(
@@ -111,13 +114,15 @@ class _Batches:
 
     async def flush(self) -> None:
         """Store what is waiting."""
+        began = time.monotonic()
         stored = await self._store.put(
             self._collection, self._chunks, self._remove, languages=self._languages
         )
         for chunk, result in zip(self._chunks, self._results, strict=True):
             _take_note(chunk, stored, result)
         self._advanced(self._weight, len(self._chunks))
-        self._limit = min(self._batch, 2 * self._limit)
+        if time.monotonic() - began < _QUICK_SECONDS:
+            self._limit = min(self._batch, 2 * self._limit)
         self._begin()
 
 
@@ -128,7 +133,7 @@ async def ingest(
     *,
     chunk_chars: int,
     chunk_overlap: int,
-    batch: int = 256,
+    batch: int = 512,
     languages: Sequence[str] = (),
     prune: bool = False,
     follow_links: bool = False,

@@ -32,7 +32,8 @@ _WHOLE = ["documents", "metadatas", "distances"]
 class Client(ABC):
     """Names, remembered UUIDs, batches and checks: everything but the way a call takes."""
 
-    batch_records = MAX_BATCH_RECORDS
+    write_records = MAX_BATCH_RECORDS
+    write_values: int | None = None  # numbers of vectors in one write, where that matters
 
     def __init__(self, *, batch_bytes: int = MAX_BATCH_BYTES) -> None:
         self._batch_bytes = batch_bytes
@@ -206,7 +207,10 @@ class Client(ABC):
         metadatas: Sequence[Metadata | None],
     ) -> None:
         records = ids, vectors, documents, metadatas
-        for batch in batches(*records, most=self.batch_records, most_bytes=self._batch_bytes):
+        most = self.write_records
+        if self.write_values and vectors:
+            most = min(most, max(1, self.write_values // max(1, len(vectors[0]))))
+        for batch in batches(*records, most=most, most_bytes=self._batch_bytes):
             body = {
                 "ids": list(ids[batch]),
                 "embeddings": list(vectors[batch]),

@@ -25,7 +25,8 @@ from .replies import failure
 
 DATABASE = "chroma.sqlite3"
 THREADS = 4
-MAX_WRITE_RECORDS = 16
+WRITE_RECORDS = 32
+WRITE_VALUES = 16 * 1024  # 16 records of 1,024 dimensions
 MOST_LOADED = 1000  # collections, of which each takes some megabytes of memory
 FILES_OF_A_COLLECTION = 4
 NEVER_FULL = 1_000_000
@@ -74,7 +75,8 @@ class ChromaEmbedded(Client):
 
     # While chromadb takes over vectors, no other thread runs: a write is many short ones, between
     # which answers go on.
-    batch_records = MAX_WRITE_RECORDS
+    write_records = WRITE_RECORDS
+    write_values = WRITE_VALUES
 
     def __init__(
         self, path: str | Path, *, address: str | None = None, most_loaded: int | None = None
