@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -114,6 +115,10 @@ async def serve(
                 if prepare is not None:
                     banner = await prepare(services, address(config))
                 app = create_app(services=services)
+                # What lives as long as the server is left out of every later search for garbage:
+                # a full one would hold up all streams for a tenth of a second.
+                gc.collect()
+                gc.freeze()
                 listener, *plain = sockets
                 server = Server(
                     app,
