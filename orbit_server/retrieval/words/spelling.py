@@ -4,6 +4,7 @@ The index holds stems. A slip in the stem of a word leaves it one edit away (a l
 few, another one, or two that changed places). One in its ending gives any stem: so what one edit
 makes of the ending is stemmed and looked up, as *parkng* becomes *parking*, and that *park*; after
 Peter Norvig, https://norvig.com/spell-correct.html. Of long words two edits are understood.
+Letters that changed places, as in *bycicle*, are one slip however far apart they are.
 """
 
 from collections.abc import Iterable, Iterator
@@ -80,6 +81,9 @@ def corrections(
     if found := [term for term in known if len(term) >= _SHORTEST_MEANT]:
         return _likeliest(found, index, collection_id, analyzer, _ONE_EDIT)
     if len(plain) >= _SHORTEST_FOR_TWO and (found := similar(2, shortest=_SHORTEST_FOR_TWO - 1)):
+        letters = sorted(plain), sorted(stem)
+        if swapped := [term for term in found if sorted(term) in letters]:
+            return _likeliest(swapped, index, collection_id, analyzer, _ONE_EDIT)
         return _likeliest(found, index, collection_id, analyzer, _TWO_EDITS)
     return None
 
