@@ -78,7 +78,7 @@ def test_two_edits_count_for_less() -> None:
     terms = analyzer(("en",))
     index = MemoryDictionary(ENGLISH, terms)
     one = corrections("libary", index, "id", terms)
-    two = corrections("permisziom", index, "id", terms)
+    two = corrections("pasporz", index, "id", terms)
     assert one and two and 1 > one.weight > two.weight > 0
     swapped = corrections("bycicle", index, "id", terms)
     assert swapped and swapped.weight == one.weight
