@@ -295,7 +295,7 @@ async def test_leaving_during_each_step_of_the_search(
         searching.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(town.server.services.chroma, "query", hang)
+    monkeypatch.setattr(town.server.services.chroma, "search", hang)
     before = len(town.exchanges())
     asked = client(town, shape)
     run = asyncio.create_task(asked.run(app))
