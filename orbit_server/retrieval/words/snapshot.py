@@ -20,6 +20,7 @@ MOST_TERMS = 32
 _MOST_LOOKED_UP = 512
 _IDS_A_QUERY = 500
 _PAGE = 5000
+_ROUNDS = 8
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
 
 
@@ -125,7 +126,7 @@ class Snapshot:
         """Return terms within ``distance`` (1 or 2) edits of ``term``, some if there are many."""
         found: dict[str, None] = {}
         fuzzy = Query.fuzzy_term_query(self.schema, "words", term, distance=distance)
-        while True:
+        for _ in range(_ROUNDS):  # each costs more: of many words some must do
             known = [(Occur.MustNot, self._term("words", each)) for each in found]
             query = Query.boolean_query([(Occur.Must, fuzzy), *known])
             hits = self.searcher.search(query, _SIMILAR, count=False).hits
@@ -136,8 +137,9 @@ class Snapshot:
                 if each not in found and within(term, each, distance)
             }
             if not new:
-                return [each for each in found if each != term]
+                break
             found |= dict.fromkeys(sorted(new))
+        return [each for each in found if each != term]
 
     def pages(self) -> Iterator[list[Stored]]:
         """Iterate over all that is here."""

@@ -237,6 +237,14 @@ async def test_similar_words(index: WordIndex) -> None:
     assert index.similar("town", "zebra", distance=2) == []
 
 
+async def test_some_of_very_many_similar_words(index: WordIndex) -> None:
+    """Hundreds of neighbours cost no more than some."""
+    letters = "bcdfghklmn"
+    rows = [(one + other, f"libra{one}{other}x") for one in letters for other in letters]
+    await add(index, rows)
+    assert 8 <= len(index.similar("town", "libraaax", distance=2)) <= 64
+
+
 async def test_a_very_long_question_is_answered(index: WordIndex) -> None:
     """Hundreds of words are no error, and the rarest decide."""
     await add(index, [*PASSAGES, ("noise", " ".join(f"noise{i}" for i in range(500)))])
