@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from orbit_server.app import create_app
 from orbit_server.observability.metrics import Metrics, shared_by_workers
 from tests.support import asgi
-from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Socket, town
+from tests.support.chat_server import PAIRS, ChatServer, Socket, town
 from tests.support.moderator import HARMLESS, HOSTILE, Moderator
 from tests.support.ollama_standin import BUSY, EndWithoutDone, Hang, NotPulled
 from tests.support.server import ADMIN_TOKEN, lexical, running
@@ -147,7 +147,7 @@ async def test_failures_are_counted_by_code(there: ChatServer) -> None:
     there.ollama.embed_fault = [BUSY, BUSY, BUSY]
     async with there.http.post(
         there.server.url + "/admin/collections/town/search",
-        json={"question": QUESTION},
+        json={"question": "Something new?"},
         headers=ADMIN,
     ) as response:
         assert response.status == 503
