@@ -249,14 +249,21 @@ class IndexMender:
             there = await self._collections()
         try:
             await self.lexical.drop_others(there, unused_seconds=_LONG_GONE)
-            for id in self.lexical.outdated():
-                if id in there and await self.is_complete(there[id]):
-                    async with self.lexical.writing(id) as words:
-                        await words.drop_outdated()
-                elif self._tasks and (task := self._tasks.get(id)):
-                    await asyncio.wait([task])
         except OrbitError as error:
-            logger.warning("word indexes are not tidied up: %s", error)
+            logger.warning("word indexes of deleted collections stay: %s", error)
+        for id in self.lexical.outdated():
+            if id in there:
+                await self._replace(there[id])
+
+    async def _replace(self, collection: Collection) -> None:
+        try:
+            if await self.is_complete(collection):
+                async with self.lexical.writing(collection.id) as words:
+                    await words.drop_outdated()
+            elif self._tasks and (task := self._tasks.get(collection.id)):
+                await asyncio.wait([task])
+        except OrbitError as error:
+            logger.warning("collection %s: word index not replaced: %s", collection.name, error)
 
     async def _collections(self) -> dict[str, Collection] | None:
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.model import Chunk
+from orbit_server.errors import SearchError
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder, hashed_words
@@ -218,6 +219,29 @@ async def test_an_index_of_the_kind_before_is_replaced(store: CollectionStore) -
         await mended(store)
         assert store.lexical.count(id) == 60
         assert (await found(store, "where is room7?"))[0] == ("in house7", True)
+
+
+async def test_one_that_cannot_be_replaced_holds_up_no_other(store: CollectionStore) -> None:
+    """Of several old indexes each is replaced, whatever is wrong with another collection."""
+    ids = []
+    for name in ("broken", "docs", "empty"):
+        await store.put(name, CHUNKS[:1], [])
+        ids.append((await store.chroma.collection(name)).id)
+        await store.lexical.drop(ids[-1])
+        (store.lexical.directory / f"{ids[-1]}.sqlite3").write_bytes(b"old")
+    count = store.chroma.count
+
+    async def failing(name: str) -> int:
+        if name == "broken":
+            raise SearchError("it is damaged")
+        return await count(name)
+
+    store.chroma.count = failing  # type: ignore[method-assign]
+    async with store.retrieval.mender:
+        async with asyncio.timeout(30):
+            while store.lexical.outdated() != ids[:1]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert store.lexical.count(ids[1]) == store.lexical.count(ids[2]) == 1
 
 
 async def test_other_programs_fill_a_collection(store: CollectionStore) -> None:
