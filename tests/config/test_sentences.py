@@ -18,7 +18,7 @@ from ..support.configuration import mistake, mistakes
         ("general: {Port: 1}", "did you mean general.port?"),
         ("chroma: {confidence-threshold: 1}", "did you mean chroma.confidence_threshold?"),
         ("reranker: {top_k: 1}", "did you mean reranker.top_n or ollama.top_k or retrieval.top_k?"),
-        ("web: {zzzzzz: 1}", "unknown key; known here: cors_origins, page, title"),
+        ("web: {zzzzzz: 1}", "unknown key; known here: cors_origins, page, page_key, title"),
         ("zzzzzz: 1", "unknown key; known here: general, logging, "),
         ("web: {1: 2}", "web.1: unknown key"),
         ("web: {null: 2}", "web.null: unknown key"),
