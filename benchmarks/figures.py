@@ -83,7 +83,7 @@ class Table:
 class Goal:
     """A figure that is to be at most (``least``: at least) ``limit``; ``why`` explains the limit.
 
-    ``valid`` is false where the figure means nothing, which no goal is met by.
+    ``flaw`` says why the figure means nothing, where that is so; then the goal is not met.
     """
 
     name: str
@@ -92,16 +92,16 @@ class Goal:
     unit: str
     why: str = ""
     least: bool = False
-    valid: bool = True
+    flaw: str = ""
 
     @property
     def met(self) -> bool:
         met = self.figure >= self.limit if self.least else self.figure <= self.limit
-        return met and self.valid
+        return met and not self.flaw
 
     def row(self) -> list[str]:
         limit = f"{'≥' if self.least else '≤'} {_figure(self.limit)} {self.unit}"
-        found = f"{_figure(self.figure)} {self.unit}" + ("" if self.valid else " (errors)")
+        found = f"{_figure(self.figure)} {self.unit}" + (f" ({self.flaw})" if self.flaw else "")
         return [self.name, found, f"{limit}{self.why and f' ({self.why})'}", _answer(self.met)]
 
 

@@ -228,13 +228,14 @@ class Measures:
         )
         *_, v1 = slopes
         # One that falls behind the model reads several tokens at once and looks cheap.
-        kept_up = speed[chat.name] > 0.9 * speed["relay"] and speed[v1] > 0.9 * speed["relay"]
+        slow = min(speed[chat.name], speed[v1]) < 0.9 * speed["relay"]
+        flaw = "fell behind the model" if slow else ""
         for goal, name, factor, other in (
             ("a token more, /chat", chat.name, 1.5, "relay"),
             ("a token more, /v1", v1, 1.15, chat.name),
         ):
             why, limit = f"{factor} × {slopes[other]:.1f} ({other})", factor * slopes[other]
-            self.goals.append(Goal(goal, slopes[name], limit, "µs", why, valid=kept_up))
+            self.goals.append(Goal(goal, slopes[name], limit, "µs", why, flaw=flaw))
 
     def starts(self, loaded: Loaded) -> None:
         """How soon after its start the server is healthy."""
@@ -299,8 +300,8 @@ class Measures:
         found: Mapping[str, Samples],
         **more: Any,
     ) -> None:
-        valid = not any(samples.errors for samples in found.values())
-        self.goals.append(Goal(name, figure, limit, unit, valid=valid, **more))
+        flaw = "errors" if any(samples.errors for samples in found.values()) else ""
+        self.goals.append(Goal(name, figure, limit, unit, flaw=flaw, **more))
 
 
 def run(job: Job) -> Result:

@@ -67,7 +67,7 @@ def test_a_goal_says_what_was_found_and_what_was_wanted() -> None:
     goals = [
         Goal("speed", 36_000, 35_000, "tokens/s", least=True),
         Goal("cost", 3.1, 2.5, "ms", why="because"),
-        Goal("cost", 2.1, 2.5, "ms", valid=False),
+        Goal("cost", 2.1, 2.5, "ms", flaw="errors"),
     ]
     assert [goal.met for goal in goals] == [True, False, False]
     text = goals_text(goals)
