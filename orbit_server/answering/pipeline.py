@@ -105,12 +105,12 @@ class Pipeline:
     ) -> Retrieved:
         """Return the passages that the answer is made from, best first."""
         timings: dict[str, float] = {}
-        text = question.message
+        text = asked = question.message
         if question.history:
             with _timed(timings, "condense"):
                 text = await self._condense(question)
-        # Earlier questions that are only searched along are not asked again.
-        asked = question.message if text == joined(question) else text
+            # Earlier questions that are only searched along are not asked again.
+            asked = asked if text == joined(question) else text
         texts = [without_small_talk(text), *questions_in(without_small_talk(asked))]
         find = partial(self._find, question, collection, search or self._search)
         whole, *parts = await _together(map(find, texts))
