@@ -101,8 +101,9 @@ class Reading:
         return found
 
     async def _start(self) -> Process:
-        # Found where this one is, and nothing else of the working directory.
-        path = str(Path(sys.modules[_PACKAGE].__path__[0]).parent)
+        # Found where this one is and its packages are, and nothing else of the working directory.
+        place = str(Path(sys.modules[_PACKAGE].__path__[0]).parent)
+        path = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", f"{__package__}.readers.worker"),
             *(str(self._megabytes), str(math.ceil(self._seconds))),
