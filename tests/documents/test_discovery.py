@@ -23,14 +23,14 @@ def found(*paths: Path, follow_links: bool = False) -> list[tuple[str, str]]:
 def test_folders_are_searched_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents come sorted with paths from here; hidden ones never, unknown ones as ignored."""
     monkeypatch.chdir(tmp_path)
-    tree(tmp_path, "docs/b.md", "docs/a/z.PDF", "docs/a/y.html", "docs/c.docx", "docs/.git/x.md")
+    tree(tmp_path, "docs/b.md", "docs/a/z.PDF", "docs/a/y.html", "docs/c.svg", "docs/.git/x.md")
     tree(tmp_path, "docs/.hidden.md", "docs/README")
     expected = [
         ("docs/README", "ignored"),
         ("docs/a/y.html", "document"),
         ("docs/a/z.PDF", "document"),
         ("docs/b.md", "document"),
-        ("docs/c.docx", "ignored"),
+        ("docs/c.svg", "ignored"),
     ]
     assert found(Path("docs")) == expected
     assert found(tmp_path / "docs") == expected
@@ -69,24 +69,24 @@ def test_paths_that_lead_nowhere_are_errors(
 ) -> None:
     """Missing, unknown and special files are named, with the reason, and the rest goes on."""
     monkeypatch.chdir(tmp_path)
-    tree(tmp_path, "a.docx", "ok.md", "docs/ok.md", "noending")
+    tree(tmp_path, "a.svg", "ok.md", "docs/ok.md", "noending")
     os.mkfifo(tmp_path / "docs/pipe.md")
     (tmp_path / "docs/broken.md").symlink_to("nowhere.md")
     (tmp_path / "docs/self.md").symlink_to("self.md")
     result = list(
-        discover([Path(name) for name in ("gone.md", "a.docx", "noending", "docs", "ok.md")])
+        discover([Path(name) for name in ("gone.md", "a.svg", "noending", "docs", "ok.md")])
     )
     problems = {file.source: file.problem for file in result if file.outcome == "error"}
     assert set(problems) == {
         "gone.md",
-        "a.docx",
+        "a.svg",
         "noending",
         "docs/pipe.md",
         "docs/broken.md",
         "docs/self.md",
     }
     assert "no such file" in problems["gone.md"]
-    assert ".docx is not understood" in problems["a.docx"]
+    assert ".svg is not understood" in problems["a.svg"]
     assert "without an ending" in problems["noending"]
     assert "not a regular file" in problems["docs/pipe.md"]
     documents = [file.source for file in result if file.outcome == "document"]
