@@ -38,7 +38,7 @@ class Process:
 
     def memory(self) -> float:
         """Return the most memory in MB that the tree has held (peaks of the resident sets)."""
-        return sum(map(_peak, self.tree())) / 1024
+        return sum(map(peak, self.tree())) / 1024
 
 
 def _ticks(pid: int) -> int:
@@ -47,7 +47,8 @@ def _ticks(pid: int) -> int:
     return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
 
 
-def _peak(pid: int) -> int:
+def peak(pid: int) -> int:
+    """Return the most memory in KB that a process has held (its resident set)."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
