@@ -154,7 +154,8 @@ _CJK_JOIN = re.compile("[，,、;；](?:还有|還有|另外|以及|而且|然�
 _CJK_REFERS = re.compile("它|那[^里裡儿兒些]|这|這|それ|そこ|その|これ|あれ")
 _CJK_FEWEST = 4  # characters
 
-_SENTENCE_END = re.compile(r"(?<=[?؟])[!?؟]*\s+|(?<=？)\s*|(?<=か。)\s*")
+# Ten marks at most: with any number, thousands of them would cost their square.
+_SENTENCE_END = re.compile(r"(?<=[?؟])[!?؟]{0,9}\s+|(?<=？)\s*|(?<=か。)\s*")
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _PERHAPS = re.compile(
     rf"[?？؟]\W*\w|か。\w|[，,、;；].*(?:{_CJK_ASKS})"

@@ -145,6 +145,20 @@ def test_questions_that_follow_others(text: str) -> None:
     assert not is_whole(text)
 
 
+@pytest.mark.parametrize("marks", ["?", "؟!", "?!"])
+def test_a_crowd_of_question_marks_costs_nothing(marks: str) -> None:
+    """The square of their number would take minutes, in which nobody else is answered."""
+    assert not is_whole(f"a{marks * 200_000}b")
+
+
+def test_several_marks_end_one_question() -> None:
+    """Whatever their number."""
+    assert questions_in("Where can I park??!? What does a passport cost?") == [
+        *("Where can I park?", "What does a passport cost?")
+    ]
+    assert len(questions_in(f"Where can I park{'?' * 40} What does a passport cost?")) == 2
+
+
 def found(*passages: str, score: float = 1.0) -> Retrieved:
     """Passages by their ids, each as good as the first or, named "id:score", as it says."""
     made = []
