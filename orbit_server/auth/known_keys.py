@@ -68,15 +68,25 @@ class Snapshot(Generic[T]):
         self._reading = asyncio.Lock()
         self._until = float("-inf")
         self._value: T | None = None
+        self._failure: Exception | None = None
 
     async def get(self) -> T:
-        """Return the view; raises what ``read`` raises."""
+        """Return the view; raises what ``read`` raises, to all who waited for it."""
+        known = self._failure
         async with self._reading:
+            if self._failure is not None and self._failure is not known:
+                # Each of a crowd would wait for a time-out of its own, one after the other.
+                raise self._failure
             now = self._clock()
             if self._value is None or now >= self._until:
                 self._until = now + self._seconds
                 self._value = None
-                self._value = await self._read()
+                try:
+                    self._value = await self._read()
+                except Exception as error:
+                    self._failure = error
+                    raise
+                self._failure = None
             return self._value
 
     def clear(self) -> None:

@@ -55,3 +55,40 @@ async def test_a_crowd_reads_once() -> None:
     assert [await snapshot.get() for _ in range(5)] == [3] * 5
     snapshot.clear()
     assert await snapshot.get() == 4
+
+
+async def test_a_crowd_waits_for_one_failure() -> None:
+    """While the database does not answer, nobody waits for the time-outs of all before."""
+    reads = 0
+    failing = asyncio.Event()
+
+    async def read() -> int:
+        nonlocal reads
+        reads += 1
+        await failing.wait()
+        raise OSError
+
+    snapshot = Snapshot(read, seconds=5, clock=lambda: 0.0)
+    crowd = [asyncio.ensure_future(snapshot.get()) for _ in range(50)]
+    await asyncio.sleep(0)
+    failing.set()
+    found = await asyncio.gather(*crowd, return_exceptions=True)
+    assert all(isinstance(each, OSError) for each in found)
+    assert reads == 1
+    with pytest.raises(OSError):
+        await snapshot.get()  # who comes later tries again
+    assert reads == 2
+
+
+async def test_who_leaves_takes_nobody_along() -> None:
+    """The others read on when the one who reads is cancelled."""
+
+    async def read() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    snapshot = Snapshot(read, seconds=5, clock=lambda: 0.0)
+    first, second = (asyncio.ensure_future(snapshot.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == 1
