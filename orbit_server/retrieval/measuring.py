@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from cachetools import TTLCache
 
-from ..errors import OrbitError
+from ..errors import OrbitError, SearchError
 from .chroma.protocol import Chroma, Collection
 from .evaluation import Search
 from .out_of_domain import out_of_domain_questions
@@ -76,7 +76,11 @@ class ThresholdMeter:
         if self._tasks is None or collection.id in self._looked_at:
             return
         self._looked_at[collection.id] = True
-        if self._due(collection):
+        try:
+            due = self._due(collection)
+        except SearchError:  # the word index is damaged, which the question itself survives
+            due = False
+        if due:
             task = asyncio.create_task(self.measure(collection.name))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -153,3 +153,17 @@ async def test_what_fails_is_said(services: Services, caplog: pytest.LogCaptureF
     await meter.measure("town")
     assert "the threshold was not measured: nobody there" in caplog.text
     assert MEASURED not in await metadata(services)
+
+
+async def test_a_damaged_word_index_spoils_no_question(tmp_path: Path) -> None:
+    """Nor does one of another user: it is answered by meaning, and measured another time."""
+    async with Services(lexical(tmp_path)) as services:
+        await load(services, TOWN, finish=False)
+        id = (await services.chroma.collection("town")).id
+    (services.lexical.directory / f"{id}.words" / "orbit.json").write_text("{")
+    async with Services(lexical(tmp_path)) as services:
+        lock = await locked(services.lexical.directory / f"{id}.lock", patience=0)
+        assert lock is not None  # so that nobody mends it meanwhile
+        found = await services.retrieval(Question(message="Wann öffnet die Bücherei?"), "town")
+        os.close(lock)
+        assert found.passages
