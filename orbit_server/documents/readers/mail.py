@@ -25,12 +25,26 @@ def read_eml(data: bytes) -> Document:
 
 
 def read_mbox(data: bytes) -> Document:
-    """Read all messages, each under its subject. Raises ``UnreadableDocument``."""
+    """Read all messages, each under its subject. Raises ``UnreadableDocument``.
+
+    One that cannot be read is left out: programs that quote no line with From divide some in two.
+    """
     if not _FROM_LINE.match(data):
         raise UnreadableDocument("The file is no mailbox: it does not begin with a From line.")
     document = Document("")
-    for message in _FROM_LINE.split(data)[1:]:
-        _add(document, _QUOTED_FROM.sub(rb"\1", message))
+    for number, message in enumerate(_FROM_LINE.split(data)[1:], start=1):
+        one = Document("")
+        try:
+            if message.strip():
+                _add(one, _QUOTED_FROM.sub(rb"\1", message))
+        except UnreadableDocument as error:
+            document.left_out.append(f"Message {number} is left out: {error}")
+            continue
+        except Exception as error:  # of the parser, which stumbles over some odd headers
+            document.left_out.append(f"Message {number} is damaged ({type(error).__name__}).")
+            continue
+        document.blocks += one.blocks
+        document.notes += one.notes
     return document
 
 

@@ -51,6 +51,17 @@ def test_a_mailbox(tmp_path: Path) -> None:
     assert chunks[0].text.endswith("First.\n\nFrom here on, quoted.")
 
 
+def test_one_odd_message_spoils_no_mailbox(tmp_path: Path) -> None:
+    """Some programs leave a line that begins with From as it is: what follows it has no header."""
+    envelope = b"From ann@town.example Mon Feb  2 09:00:00 2026\n"
+    first, second = (message(name, f"{name} text.\n\nFrom here on") for name in ("One", "Two"))
+    path = tmp_path / "a.mbox"
+    path.write_bytes(envelope + bytes(first) + b"\nlost\n" + envelope + bytes(second))
+    found = read(path, "a.mbox", chunk_chars=1000, chunk_overlap=0)
+    assert [chunk.metadata["heading"] for chunk in found.chunks] == ["One", "Two"]
+    assert found.left_out == ["Message 2 is left out: The file is no message: it has no header."]
+
+
 def test_what_is_no_message(tmp_path: Path) -> None:
     """It is one sentence."""
     assert "no header" in complaint(tmp_path, "a.eml", "\njust text")
