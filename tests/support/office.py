@@ -170,12 +170,12 @@ def odt(body: str, *, title: str = "") -> bytes:
     )
 
 
-def epub(chapters: Sequence[str], *, title: str = "") -> bytes:
-    """Return a book of these pages, after its navigation."""
+def epub(chapters: Sequence[str], *, title: str = "", folder: str = "text") -> bytes:
+    """Return a book of these pages, after its navigation; ``folder`` is how it refers to theirs."""
     opf = "http://www.idpf.org/2007/opf"
     numbers = range(1, len(chapters) + 1)
     items = "".join(
-        f'<item id="c{n}" href="text/chapter%20{n}.xhtml" media-type="application/xhtml+xml"/>'
+        f'<item id="c{n}" href="{folder}/chapter%20{n}.xhtml" media-type="application/xhtml+xml"/>'
         for n in numbers
     )
     spine = "".join(f'<itemref idref="c{n}"/>' for n in numbers)

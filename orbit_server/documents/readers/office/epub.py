@@ -25,8 +25,8 @@ def read(data: bytes) -> Document:
         )
         root = archive.xml(package)
         pages = {
-            attribute(item, "id"): posixpath.join(
-                posixpath.dirname(package), unquote(attribute(item, "href"))
+            attribute(item, "id"): posixpath.normpath(
+                posixpath.join(posixpath.dirname(package), unquote(attribute(item, "href")))
             )
             for item in inside(root, {"item"})
             if attribute(item, "media-type") in _PAGES
