@@ -69,13 +69,14 @@ class KeyUses:
             self._timer = None
 
     def _start(self) -> None:
+        # Also while it is being written: that takes in what was counted until now.
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         while self._last or self._counts:
             last, self._last = self._last, {}
             counts, self._counts = self._counts, Counter()

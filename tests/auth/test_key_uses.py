@@ -1,12 +1,16 @@
 """Uses of keys, written behind the requests."""
 
+import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orbit_server.auth.database import Database
 from orbit_server.auth.key_uses import KeyUses
 from orbit_server.auth.keys import Keys
 
@@ -53,3 +57,38 @@ async def test_nothing_noted_writes_nothing(url: str) -> None:
     """Closing is then at once."""
     async with Keys(url) as keys:
         await KeyUses(keys.database, count_seconds=0).close()
+
+
+async def test_a_slow_database_does_not_end_the_counting(url: str) -> None:
+    """What is counted while it writes is written, and so is what comes after."""
+
+    class Slow(Database):
+        def __init__(self) -> None:
+            super().__init__(url, timeout=5)
+            self.written: asyncio.Queue[None] = asyncio.Queue()
+            self.go_on = asyncio.Event()
+
+        @asynccontextmanager
+        async def transaction(self, *, watched: bool = False) -> AsyncIterator[AsyncConnection]:
+            await self.go_on.wait()
+            async with super().transaction(watched=watched) as connection:
+                yield connection
+            self.written.put_nowait(None)
+
+    async with Keys(url) as keys:
+        key, _ = await keys.create("town", "Ann")
+    database = Slow()
+    database.open(create=False)
+    uses, now = KeyUses(database, count_seconds=0.01), datetime.now(UTC)
+    uses.note(key.id, now)
+    await asyncio.sleep(0)  # it writes
+    uses.count(key.id, now)
+    await asyncio.sleep(0.05)  # and the time to write this comes
+    database.go_on.set()
+    async with asyncio.timeout(20):
+        for _ in range(2):
+            await database.written.get()
+        uses.count(key.id, now)
+        await database.written.get()
+    await uses.close()
+    await database.close()
