@@ -495,6 +495,26 @@ async def test_accessible(
     await context.close()
 
 
+async def test_open_sources_use_the_whole_width(browser: Browser, chat: ChatServer) -> None:
+    """On a phone too, the buttons stay in one row beside the summary, and the list is below all."""
+    context = await browser.new_context(viewport={"width": 320, "height": 700})
+    page = await opened(context, chat)
+    await ask(page)
+    await page.locator("summary").click()
+    buttons = [
+        await page.get_by_role("button", name=name, exact=True).bounding_box()
+        for name in ("Copy", "Good answer", "Bad answer")
+    ]
+    row = await page.locator(".after").bounding_box()
+    sources = await page.locator(".after details ol").bounding_box()
+    assert row and sources
+    for button in buttons:
+        assert button and abs(button["y"] - row["y"]) < 1
+        assert button["y"] + button["height"] <= sources["y"]
+    assert abs(sources["width"] - row["width"]) < 1
+    await context.close()
+
+
 async def test_screen_readers_hear_whole_sentences(
     context: BrowserContext, chat: ChatServer
 ) -> None:
