@@ -111,7 +111,7 @@ class OriginNotAllowed(Forbidden):
 
     code = "origin_not_allowed"
     reason = "origin"
-    sentence = "This API key works on the website only that it was made for."
+    sentence = "This API key works only on the website that it was made for."
 
 
 class NotFound(InvalidRequest):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..types import StreamFormat
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Create, limit, list and revoke API keys."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Create, list, limit, rotate and revoke API keys.",
 )
 
 Reference = Annotated[str, typer.Argument(help="The key, its id or its visible prefix.")]
@@ -32,7 +34,7 @@ def _limit(text: str) -> int:
     if text == "default":
         return _DEFAULT
     if not (text.isascii() and text.isdigit() and int(text[:20]) <= MOST):
-        raise typer.BadParameter(f"{text!r} is neither a number nor default; 0 is without a limit")
+        raise typer.BadParameter(f"{text!r} is neither a number nor default; 0 means no limit")
     return int(text)
 
 
@@ -58,12 +60,14 @@ Websites = Annotated[
         metavar="ORIGIN",
     ),
 ]
-PerMinute = Annotated[int | None, _limit_option("--per-minute", "Requests a minute; 0 for any.")]
-PerDay = Annotated[int | None, _limit_option("--per-day", "Requests a day (UTC); 0 for any.")]
-Streams = Annotated[int | None, _limit_option("--streams", "Answers at once; 0 for any.")]
+PerMinute = Annotated[
+    int | None, _limit_option("--per-minute", "Requests a minute; 0 for no limit.")
+]
+PerDay = Annotated[int | None, _limit_option("--per-day", "Requests a day (UTC); 0 for no limit.")]
+Streams = Annotated[int | None, _limit_option("--streams", "Answers at once; 0 for no limit.")]
 VisitorPerMinute = Annotated[
     int | None,
-    _limit_option("--visitor-per-minute", "Requests a minute from one address; 0 for any."),
+    _limit_option("--visitor-per-minute", "Requests a minute from one address; 0 for no limit."),
 ]
 
 

@@ -366,7 +366,7 @@ class ApiKeysConfig(Section):
 
 
 class LimitsConfig(Section):
-    """How much every key may be used that has no limits of its own; 0 is without a limit."""
+    """Limits of all keys that have none of their own; 0 means no limit."""
 
     requests_per_minute: Limit = setting(0, "Requests in a minute with one key.")
     requests_per_day: Limit = setting(0, "Requests in a day with one key; days are those of UTC.")

@@ -100,9 +100,9 @@ async def test_a_key_for_a_website(folder: Path) -> None:
     [
         ("--website=town.example", "https://town.example"),
         ("--website=https://town.example/contact", "without a path"),
-        ("--per-minute=-5", "0 is without a limit"),
-        ("--per-day=many", "0 is without a limit"),
-        ("--streams=99999999999999999999", "0 is without a limit"),
+        ("--per-minute=-5", "0 means no limit"),
+        ("--per-day=many", "0 means no limit"),
+        ("--streams=99999999999999999999", "0 means no limit"),
     ],
 )
 async def test_a_limit_that_is_none(folder: Path, option: str, reason: str) -> None:

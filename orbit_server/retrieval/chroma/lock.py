@@ -46,7 +46,12 @@ def lock(path: str | Path, address: str | None) -> int:
         make_private_folder(path)
         descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise SearchError(f"The Chroma folder {path} cannot be used: {error.strerror}.") from error
+        # A file in its place is reported as one that exists already.
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
+        raise SearchError(
+            f"The Chroma folder {path} cannot be used: {reason}."
+            " Mend that, or name another folder in chroma.path."
+        ) from error
     try:
         for attempt in range(LOCK_ATTEMPTS):
             try:

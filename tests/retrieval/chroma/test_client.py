@@ -820,6 +820,18 @@ async def test_cancelled_while_opening(tmp_path: Path) -> None:
         await chroma.heartbeat()
 
 
+async def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    """The message says what is there, which setting names it, and not that it exists."""
+    path = tmp_path / "chroma"
+    path.write_text("")
+    with pytest.raises(SearchError) as caught:
+        await ChromaEmbedded(path).__aenter__()
+    assert str(caught.value) == (
+        f"The Chroma folder {path} cannot be used: it is not a folder."
+        " Mend that, or name another folder in chroma.path."
+    )
+
+
 async def test_the_folder_is_locked(tmp_path: Path) -> None:
     """Whoever comes second is told who was first and where; looking takes nothing."""
     assert holder(tmp_path) is None
