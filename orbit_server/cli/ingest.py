@@ -157,7 +157,8 @@ def print_report(report: "Report", collection: str) -> None:
     if report.links:
         say(f"Links out of the folder, followed only with --follow-links: {_some(report.links)}")
     if left_out := sum(result.left_out for result in report.files):
-        say(f"{left_out} {'entry or passage was' if left_out == 1 else 'entries or passages were'} left out.")
+        things = "entry or passage was" if left_out == 1 else "entries or passages were"
+        say(f"{left_out} {things} left out.")
     new = sum(result.stored for result in report.files)
     files = f"{len(loaded)} of {len(report.files)} files"
     say(f"{files} in collection {collection!r}, {new} chunks new.")
