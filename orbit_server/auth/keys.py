@@ -69,7 +69,7 @@ class Keys:
         self._remembered = KeyCache(most=most_remembered, clock=clock)
         self._reading: dict[tuple[str, int], asyncio.Task[Key | None]] = {}
         self._uses = KeyUses(self.database, count_seconds=count_seconds)
-        self.known = KnownKeys(self.database, seconds=remember_seconds, clock=clock)
+        self.known = KnownKeys(self.database, seconds=remember_seconds, clock=clock, now=now)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.database.open, create=self._create)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
@@ -16,10 +17,21 @@ T = TypeVar("T")
 
 
 class KnownKeys:
-    """The hashes and the origins of the active keys in ``database``, as of ``seconds`` ago."""
+    """The hashes of usable keys and the origins of active ones, as of ``seconds`` ago.
 
-    def __init__(self, database: Database, *, seconds: float, clock: Callable[[], float]) -> None:
+    ``now`` tells the time of day, ``clock`` counts seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        seconds: float,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
         self._database = database
+        self._now = now
         self._hashes = Snapshot(self._all_hashes, seconds=seconds, clock=clock)
         self._origins = Snapshot(self._all_origins, seconds=seconds, clock=clock)
 
@@ -43,10 +55,15 @@ class KnownKeys:
         self._origins.clear()
 
     async def _all_hashes(self) -> frozenset[str]:
-        hashes = sa.select(API_KEYS.c.hash, API_KEYS.c.previous_hash).where(API_KEYS.c.active)
+        # Expired ones too are wrong keys: the old one of a public page is in everybody's hands.
+        keys, now = API_KEYS.c, self._now()
+        usable = sa.and_(keys.active, sa.or_(keys.expires_at.is_(None), keys.expires_at > now))
+        hashes = sa.union_all(
+            sa.select(keys.hash).where(usable),
+            sa.select(keys.previous_hash).where(usable, keys.previous_until > now),
+        )
         async with self._database.transaction() as connection:
-            rows = await connection.execute(hashes)
-            return frozenset(digest for row in rows for digest in row if digest)
+            return frozenset(await connection.scalars(hashes))
 
     async def _all_origins(self) -> frozenset[str]:
         named = API_KEYS.c.origins.is_not(None)

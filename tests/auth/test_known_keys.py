@@ -1,6 +1,7 @@
 """What is known of all keys together: read now and then, whoever asks how often."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,21 @@ async def test_hashes_and_origins_of_active_keys(tmp_path: Path) -> None:
         await keys.deactivate(key.id)
         assert not await keys.known.include(new)
         assert not await keys.known.name_origin("https://www.town.example")
+
+
+async def test_what_has_expired_is_known_no_more(tmp_path: Path) -> None:
+    """Everybody has the key of a page that was replaced: trying it must not cost a look-up each."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    url = f"sqlite+aiosqlite:///{tmp_path}/orbit.db"
+    async with Keys(url, now=lambda: now, remember_seconds=0) as keys:
+        _, expired = await keys.create("town", "Ann", expires_at=now + timedelta(days=2))
+        key, old = await keys.create("town", "Bob")
+        _, new = await keys.rotate(key.id, until=now + timedelta(days=1)) or (None, "")
+        found = []
+        for _ in range(3):
+            found.append([await keys.known.include(each) for each in (new, expired, old)])
+            now += timedelta(days=1)
+    assert found == [[True, True, True], [True, True, False], [True, False, False]]
 
 
 async def test_while_nothing_can_be_read_a_page_may_ask(tmp_path: Path) -> None:
