@@ -121,7 +121,7 @@ class ThresholdMeter:
             words.append(next(of_best, 0.0))
         threshold = round(threshold_of(scores), 4)
         logger.info(
-            "collection %s: the threshold is %.3f, by %d questions that it does not answer",
+            "collection %s: threshold %.3f, measured with %d questions that it cannot answer",
             collection.name,
             threshold,
             len(scores),
