@@ -15,6 +15,10 @@ from ..errors import UnreadableDocument
 from .model import Chunk
 from .readers.worker import HEAD, frame, unpacked
 
+# The last three are Windows's.
+_INHERITED = frozenset(
+    ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TESSDATA_PREFIX")
+) | {"SYSTEMROOT", "TEMP", "PATHEXT"}
 _PACKAGE = __package__.partition(".")[0]
 
 
@@ -109,8 +113,13 @@ class Reading:
             *(str(self._megabytes), str(math.ceil(self._seconds))),
             stdin=PIPE,
             stdout=PIPE,
-            env=os.environ | {"PYTHONPATH": path},
+            env=_environment() | {"PYTHONPATH": path},
         )
+
+
+def _environment() -> dict[str, str]:
+    """Return what programs need of the environment, without what may be secret in it."""
+    return {name: value for name, value in os.environ.items() if name in _INHERITED}
 
 
 async def _exchange(process: Process, request: list[Any]) -> ReadFile | str:

@@ -106,6 +106,20 @@ async def test_a_process_that_dies_costs_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_secrets_of_the_environment_stay_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a file does to its parser, there is nothing to be had."""
+    monkeypatch.setenv("ADMIN_TOKEN", "open-sesame")
+    (tmp_path / "a.txt").write_text("Text.")
+    async with Reading(1) as reading:
+        await read(reading, tmp_path / "a.txt")
+        [process] = reading._idle
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes()  # noqa: ASYNC240
+    assert b"PATH=" in environment and b"open-sesame" not in environment
+
+
+@pytest.mark.anyio
 async def test_who_stops_waiting_stops_the_reading(tmp_path: Path) -> None:
     """A cancelled file leaves no process behind."""
     os.mkfifo(tmp_path / "waits.txt")

@@ -47,7 +47,8 @@ class Archive:
 def opened(data: bytes) -> Iterator[Archive]:
     """Open an archive. Raises ``UnreadableDocument`` for what is none, or costs too much to read.
 
-    Parsers that are not ours read the XML in it, so declared entities are refused before.
+    Parsers that are not ours read the XML in it, so entities are refused before where XML begins
+    with their declarations, as it usually does; what gets past that, expat itself limits.
     """
     try:
         with ZipFile(io.BytesIO(data)) as file:
