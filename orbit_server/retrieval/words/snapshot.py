@@ -7,11 +7,12 @@ then one short look, and an index is compacted without asking Chroma.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tantivy
+from cachetools import LRUCache
 from tantivy import Occur, Query
 
 from .edit_distance import within
@@ -21,6 +22,7 @@ _MOST_LOOKED_UP = 512
 _IDS_A_QUERY = 500
 _PAGE = 5000
 _ROUNDS = 8
+_REMEMBERED = 1024
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
 
 
@@ -65,6 +67,10 @@ class Snapshot:
 
     schema: tantivy.Schema
     searcher: tantivy.Searcher
+    # Looking for them is the dearest part of a question, and people misspell the same words.
+    similar_terms: LRUCache[tuple[str, int], list[str]] = field(
+        default_factory=lambda: LRUCache(_REMEMBERED)
+    )
 
     @classmethod
     def of(cls, index: tantivy.Index) -> "Snapshot":
@@ -124,6 +130,12 @@ class Snapshot:
 
     def similar(self, term: str, distance: int) -> list[str]:
         """Return terms within ``distance`` (1 or 2) edits of ``term``, some if there are many."""
+        known = self.similar_terms.get((term, distance))
+        if known is None:
+            known = self.similar_terms[term, distance] = self._similar(term, distance)
+        return list(known)
+
+    def _similar(self, term: str, distance: int) -> list[str]:
         found: dict[str, None] = {}
         fuzzy = Query.fuzzy_term_query(self.schema, "words", term, distance=distance)
         for _ in range(_ROUNDS):  # each costs more: of many words some must do

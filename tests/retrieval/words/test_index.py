@@ -237,6 +237,20 @@ async def test_similar_words(index: WordIndex) -> None:
     assert index.similar("town", "zebra", distance=2) == []
 
 
+async def test_similar_words_follow_what_is_written(index: WordIndex) -> None:
+    """What was found once is remembered until the next commit, whoever makes it."""
+    async with index.writing("town") as words:
+        await words.add([("a", "library")], ENGLISH)
+    for _ in range(2):
+        assert index.similar("town", "oven", distance=1) == []
+    async with index.writing("town") as words:
+        await words.add([("b", "open")], ENGLISH)
+    for _ in range(2):
+        found = index.similar("town", "oven", distance=1)
+        assert found == ["open"]
+        found.clear()  # what one question does with it is not the next one's
+
+
 async def test_some_of_very_many_similar_words(index: WordIndex) -> None:
     """Hundreds of neighbours cost no more than some."""
     letters = "bcdfghklmn"
