@@ -34,7 +34,9 @@ class Window:
         stats = await self.strategy.get_window_stats(self.item, *self.identifiers)
         if isinstance(self.item, RateLimitItemPerDay):
             return max(0, stats.remaining), _DAY - now % _DAY
-        return max(0, stats.remaining), max(0.0, stats.reset_time - now)
+        # The clock has gone on since ``now``: a minute that began a moment ago is no longer one.
+        reset = min(max(0.0, stats.reset_time - now), float(self.item.get_expiry()))
+        return max(0, stats.remaining), reset
 
     async def hit(self, cost: int = 1) -> bool:
         """Count one request, or several; whether that was possible."""

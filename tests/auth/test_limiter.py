@@ -56,6 +56,18 @@ async def test_a_minute_moves_along() -> None:
     assert (await limiter.take(twenty)).reset == 50
 
 
+async def test_a_minute_is_never_longer_than_a_minute() -> None:
+    """However much time passes while one request is counted."""
+
+    class Running(Clock):
+        def __call__(self) -> float:
+            self.now += 0.25
+            return self.now
+
+    limiter = MemoryLimiter(clock=Running())
+    assert (await limiter.take(use(requests_per_minute=2))).reset <= 60
+
+
 async def test_a_day_is_the_calendars() -> None:
     """It begins at midnight in UTC, whenever the first request came."""
     clock = Clock()
