@@ -574,7 +574,7 @@ async def test_the_command_names_refused_passages(tmp_path: Path, ollama: Embedd
         assert result.code == 1
         [row] = [line for line in result.out.splitlines() if "qa.json" in line]
         assert "passage 1 is left out" in row and "And 2 more." in row
-        assert "5 passages are left out" in result.err
+        assert "5 entries or passages were left out" in result.err
         assert f"1 of 1 files in collection 'town', {new} chunks new." in result.err
 
 

@@ -557,4 +557,5 @@ async def answer(folder: Path, key: str) -> dict[str, Any]:
             assert response.status == 200
             reply: dict[str, Any] = await response.json()
         assert await running.ended() == 0
+    assert reply.pop("id")  # every answer has another
     return reply
