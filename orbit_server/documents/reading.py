@@ -3,9 +3,11 @@
 import asyncio
 import math
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -114,6 +116,7 @@ class Reading:
             stdin=PIPE,
             stdout=PIPE,
             env=_environment() | {"PYTHONPATH": path},
+            start_new_session=True,  # so that it ends with what it has started
         )
 
 
@@ -143,7 +146,15 @@ async def _exchange(process: Process, request: list[Any]) -> ReadFile | str:
 
 async def _end(process: Process) -> None:
     if process.returncode is None:
-        process.kill()
+        _kill(process)
     await process.wait()
     if process.stdin is not None:
         process.stdin.close()
+
+
+def _kill(process: Process) -> None:
+    if os.name == "posix":
+        with suppress(ProcessLookupError):  # it has ended since somebody looked
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()

@@ -1,7 +1,11 @@
 """Scanned pages are read where tesseract is installed."""
 
+import asyncio
 import io
+import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
 from orbit_server.documents.readers.ocr import require
 from orbit_server.documents.readers.read import read
+from orbit_server.documents.reading import Reading
 from orbit_server.errors import OrbitError
 
 from ...support.documents import complaint, texts
@@ -99,3 +104,44 @@ async def test_the_command_reads_scanned_pages(tmp_path: Path) -> None:
     assert (result.code, "tesseract-ocr-hin" in result.err) == (1, True)
     result = await command(tmp_path, *load)
     assert (result.code, "recognized on page 2 of 2" in result.out) == (0, True), result
+
+
+@pytest.mark.anyio
+@pytest.mark.process
+async def test_recognition_ends_with_its_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A program that takes too long does not outlive the reading that started it."""
+    started = tmp_path / "started"
+    started.mkdir()
+    program = tmp_path / "tesseract"
+    # Its name is its process id, since it may write no byte.
+    program.write_text(f"#!/bin/sh\n: > {started}/$$\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    path = tmp_path / "a.pdf"
+    path.write_bytes(scanned("The dog licence costs twenty euros."))
+    async with Reading(1, seconds=600) as reading:
+        task = asyncio.create_task(reading.read(path, "a.pdf", ocr_languages=[], **OPTIONS))
+        await asyncio.to_thread(until, lambda: any(started.iterdir()))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    (running,) = started.iterdir()
+    until(lambda: has_ended(running.name))
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Return when ``holds`` is true, which must be soon."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def has_ended(pid: str) -> bool:
+    """Tell whether a process has ended; it may wait to be collected."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
