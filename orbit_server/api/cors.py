@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..auth.origins import is_one_of
+from ..auth.origins import is_one_of, is_own_page
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class Cors(CORSMiddleware):
             await super().__call__(scope, receive, send)
             return
         if not await self._allowed_by_keys(origin):
-            self._log(origin)
+            if not is_own_page(Headers(scope=scope)):
+                self._log(origin)
             await super().__call__(scope, receive, send)
             return
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from ..config.schema import LimitsConfig
 from ..errors import OriginNotAllowed, TooManyRequests
 from .key import LIMITS, Key, Limits
-from .origins import is_one_of
+from .origins import is_one_of, is_own_page
 
 
 class Verdict(NamedTuple):
@@ -133,11 +133,7 @@ def is_from(origins: tuple[str, ...], headers: Mapping[str, str]) -> bool:
 
     Whoever is no browser may say what it likes: this keeps other sites out, not other programs.
     """
-    origin = headers.get("origin", "")
-    _, _, host = origin.partition("://")
-    # Proxies may pass on another Host; with HTTPS, browsers say it themselves.
-    same = headers.get("sec-fetch-site") == "same-origin" or host == headers.get("host")
-    return is_one_of(origin, origins) or (bool(host) and same)
+    return is_one_of(headers.get("origin", ""), origins) or is_own_page(headers)
 
 
 def visitor(address: str) -> str:

@@ -1,7 +1,7 @@
 """Web origins: the sites whose pages may use a key."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _PORTS = {"http": ":80", "https": ":443"}
 _FORM = re.compile(r"(https?)://(\*\.)?([^\s/?#@*:\[\]]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?", re.I)
@@ -37,6 +37,14 @@ def is_one_of(origin: str, allowed: Iterable[str]) -> bool:
     if "*" in origin:
         return False
     return any(origin == each or _is_below(origin, each) for each in allowed)
+
+
+def is_own_page(headers: Mapping[str, str]) -> bool:
+    """Tell whether a page of this server itself has sent a request with these headers."""
+    _, _, host = headers.get("origin", "").partition("://")
+    # Proxies may pass on another Host; with HTTPS, browsers say it themselves.
+    same = headers.get("sec-fetch-site") == "same-origin" or host == headers.get("host")
+    return bool(host) and same
 
 
 def _is_below(origin: str, allowed: str) -> bool:

@@ -69,6 +69,16 @@ async def test_a_refused_origin_is_named_in_the_log(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("known", [{"Host": "chat.example"}, {"Sec-Fetch-Site": "same-origin"}])
+async def test_a_page_of_the_server_itself_is_not_refused(
+    known: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Browsers name the origin of each POST; the log does not call a page that works refused."""
+    headers = [("Origin", "https://chat.example"), *known.items()]
+    result = await asgi.call(server("https://a.example"), "POST", "/chat", headers)
+    assert (result.status, caplog.records) == (200, [])
+
+
 @dataclass
 class Caller:
     """Whoever a key belongs to."""
