@@ -124,7 +124,9 @@ def _fenced(number: int, passage: Passage) -> str:
 @lru_cache(maxsize=256)  # a passage is fenced several times on the way to its prompt
 def _defused(text: str) -> str:
     # A text that closes the fence itself, or its role, could go on in the voice of the operator.
-    return without_roles(_FENCE.sub("‹", text))
+    if any(angle in text for angle in _ANGLES):  # most texts have none, and that is sooner told
+        text = _FENCE.sub("‹", text)
+    return without_roles(text)
 
 
 def _latest(history: Sequence[Turn], *, turns: int, budget: int) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from ..types import Passage, Retrieved
 _MOST = 3
 _LONGEST = 400  # characters: a longer text is a story, and too much for a guess
 _AS_GOOD = 0.8
+_ARABIC_AND = "و"
 
 
 class _Grammar(NamedTuple):
@@ -68,7 +69,7 @@ _GRAMMARS = (
         "eso|esto|ello|él|ella|ellos|ellas|allí|ahí",
     ),
     _Grammar(  # Italian
-        "ed?",
+        "e|ed",
         "a|anche|con|da|di|fino a|in|per",
         "quando|dove|dov'è|come|quant[oaie]|cosa|che cosa|chi|quali?|perché",
         "c'è|ci sono|posso|si può|devo",
@@ -137,7 +138,7 @@ _GRAMMARS = (
         2,
     ),
     _Grammar(  # Arabic, which writes "and" and the next word as one
-        "و",
+        _ARABIC_AND,
         "في|من|إلى|على",
         "أين|كم|متى|كيف|ما|ماذا|هل|لماذا|بكم",
         "(?!)",
@@ -156,6 +157,7 @@ _CJK_FEWEST = 4  # characters
 
 # Ten marks at most: with any number, thousands of them would cost their square.
 _SENTENCE_END = re.compile(r"(?<=[?؟])[!?؟]{0,9}\s+|(?<=？)\s*|(?<=か。)\s*")
+_SEPARATOR = re.compile(r"[\s,;]+")
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _PERHAPS = re.compile(
     rf"[?？؟]\W*\w|か。\w|[，,、;；].*(?:{_CJK_ASKS})"
@@ -244,7 +246,12 @@ def _clauses(sentence: str) -> list[str]:
     if _CJK.search(sentence):
         clauses = _CJK_JOIN.split(sentence)
         return clauses if all(re.search(_CJK_ASKS, clause) for clause in clauses) else [sentence]
+    words = set(_SEPARATOR.split(sentence.lower().replace("&", " & ")))
+    if _ARABIC_AND in sentence:
+        words.add(_ARABIC_AND)
     for rules in _rules():
+        if rules.conjunctions.isdisjoint(words):
+            continue
         clauses = rules.join.split(sentence)
         if len(clauses) > 1:
             # "Where" of "where and when is the market?" is no question.
@@ -287,9 +294,11 @@ def _bare(part: str) -> tuple[str, "_Rules"] | None:
 class _Rules(NamedTuple):
     """A grammar, compiled.
 
-    ``join`` splits, ``start`` matches the beginning of a question, a conjunction before it.
+    ``join`` splits where one of the ``conjunctions`` is, of which some are the first word only;
+    ``start`` matches the beginning of a question, a conjunction before it.
     """
 
+    conjunctions: frozenset[str]
     join: re.Pattern[str]
     start: re.Pattern[str]
     refers: re.Pattern[str]
@@ -304,12 +313,13 @@ def _rules() -> list[_Rules]:
 
 def _compiled(grammar: _Grammar) -> _Rules:
     joins, before, asks, opens, refers, words = grammar
-    gap = r"\s*" if joins == "و" else r"\s+"
+    gap = r"\s*" if joins == _ARABIC_AND else r"\s+"
     question = rf"[¿]?(?:(?:{before})\s+){{0,2}}(?:{asks}|{opens})(?![\w-])"
     join = rf"(?:\s*[,;&]\s*|\s+)(?:{joins}){gap}(?={question})"
     start = rf"\W*(?:(?:{joins}){gap})?(?P<asks>{question})"
     small = rf"(?<!\w)(?:{joins}|{before}|{asks})(?![\w-])"
     return _Rules(
+        conjunctions=frozenset(each.split()[0] for each in joins.split("|")),
         join=re.compile(join, re.IGNORECASE),
         start=re.compile(start, re.IGNORECASE),
         refers=re.compile(rf"(?<!\w)(?:{refers})(?!\w)", re.IGNORECASE),

@@ -15,6 +15,7 @@ _FORMS = re.compile(
     rf"<(?={_UNSEEN}*[|/\w\[])|[\[({{](?={_UNSEEN}*\|)"
     rf"|\[(?={_UNSEEN}*/?(?:{_UNSEEN}*[a-z]){{0,2}}{_UNSEEN}*[A-Z]{_UNSEEN}*[A-Z_])"
 )
+_OPENINGS = "<[({"
 
 
 class _Shadows(dict[int, str]):
@@ -46,6 +47,8 @@ def without_roles(text: str) -> str:
     It stays readable: of "[NOTE]" comes "[ NOTE]", and "[1]" and links stay as they are.
     """
     if text.isascii():
+        if not any(opening in text for opening in _OPENINGS):  # most texts, and much sooner told
+            return text
         return _FORMS.sub(r"\g<0> ", text)
     ends = [form.end() for form in _FORMS.finditer(text.translate(_SHADOWS))]
     return " ".join(text[start:end] for start, end in zip([0, *ends], [*ends, None], strict=True))

@@ -60,6 +60,10 @@ class _Text:
         return [token.casefold() for token in self.tokens]
 
     @cached_property
+    def distinct(self) -> set[str]:
+        return set(self.words)
+
+    @cached_property
     def decisive(self) -> list[str]:
         return [word for word in self.words if word in _DECISIVE or not word.isalpha()]
 
@@ -84,8 +88,11 @@ class Distinct:
         return True
 
     def _repeats(self, new: _Text, seen: _Text) -> bool:
-        common, most = len(new.rough & seen.rough), max(len(new.rough), len(seen.rough))
-        if most >= _LONG and common < most * _ROUGHLY:
+        longer = max(len(new.rough), len(seen.rough))
+        if longer >= _LONG:
+            if len(new.rough & seen.rough) < longer * _ROUGHLY:
+                return False
+        elif len(new.distinct - seen.distinct) > max(1, len(new.words) // _LONG):
             return False
         if new.title != seen.title and self._asks_which(new, seen):
             return False
