@@ -41,6 +41,7 @@ class KeyUses:
         self._count_seconds = count_seconds
         self._last: dict[str, datetime] = {}
         self._counts: Counter[tuple[str, str]] = Counter()  # by id and day
+        self._due = False
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -69,7 +70,7 @@ class KeyUses:
             self._timer = None
 
     def _start(self) -> None:
-        # Also while it is being written: that takes in what was counted until now.
+        self._due = True  # also for a writer that is at work
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -77,7 +78,9 @@ class KeyUses:
             self._writer = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        while self._last or self._counts:
+        # What is only counted meanwhile waits for its time: else a busy server never stops writing.
+        while self._due:
+            self._due = False
             last, self._last = self._last, {}
             counts, self._counts = self._counts, Counter()
             # Sorted, so that writers cannot deadlock.

@@ -92,3 +92,36 @@ async def test_a_slow_database_does_not_end_the_counting(url: str) -> None:
         await database.written.get()
     await uses.close()
     await database.close()
+
+
+async def test_a_busy_key_is_not_written_all_the_time(url: str) -> None:
+    """What is counted while it writes waits for its time, like everything that is counted."""
+    began, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    transactions = 0
+
+    class Watched(Database):
+        @asynccontextmanager
+        async def transaction(self, *, watched: bool = False) -> AsyncIterator[AsyncConnection]:
+            nonlocal transactions
+            transactions += 1
+            began.set()
+            await go_on.wait()
+            async with super().transaction(watched=watched) as connection:
+                yield connection
+            ended.set()
+
+    async with Keys(url) as keys:
+        key, _ = await keys.create("town", "Ann")
+    database = Watched(url, timeout=5)
+    database.open(create=False)
+    uses = KeyUses(database, count_seconds=3600)
+    uses.note(key.id, NOON)
+    await began.wait()
+    uses.count(key.id, NOON)
+    go_on.set()
+    await ended.wait()
+    await asyncio.sleep(0.05)
+    assert transactions == 1
+    await uses.close()
+    assert transactions == 2
+    await database.close()
