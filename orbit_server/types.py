@@ -13,6 +13,9 @@ Result = Literal["found", "not_found", "small_talk", "refused"]
 """What became of a question: answered from passages, or from none, or without asking for any."""
 
 NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+MOST_CONSIDERED = 3
+"""How many of the passages that a search found the chat log names, good enough or not."""
+
 _EXCERPT = 240  # characters
 
 
@@ -70,29 +73,33 @@ class Passage:
         excerpt = self.answer or self.text
         if len(excerpt) > _EXCERPT:
             excerpt = excerpt[:_EXCERPT].rsplit(" ", 1)[0] + " …"
-        public = {
-            "id": self.id,
-            "title": self.title,
-            "source": self.source,
-            "score": round(self.score if self.rank_score is None else self.rank_score, 4),
-            "relevance": round(self.score, 4),
-            "excerpt": excerpt,
-        }
+        public = {"id": self.id, "title": self.title} | self.reference() | {"excerpt": excerpt}
         if self.rerank_score is not None:
             public["rerank_score"] = self.rerank_score
         return public
+
+    def reference(self) -> dict[str, Any]:
+        """Return which passage it is and how it scored, without any of its text, for the log."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "score": round(self.score if self.rank_score is None else self.rank_score, 4),
+            "relevance": round(self.score, 4),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
     """Passages, best first, and the milliseconds that finding them took, by step.
 
-    Where ``questions`` were searched apart, the best passage of each comes first.
+    Where ``questions`` were searched apart, the best passage of each comes first. ``considered``
+    are the best ones that the search found, whether or not they are good enough.
     """
 
     passages: list[Passage]
     timings_ms: dict[str, float] = field(default_factory=dict)
     questions: int = 1
+    considered: list[Passage] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,3 +32,11 @@ def test_what_clients_see_of_a_passage() -> None:
     public = ranked.public()
     assert (public["score"], public["relevance"], public["rerank_score"]) == (0.5, 1.2346, 5.0)
     assert public["excerpt"] == "Nine."
+
+
+def test_the_log_refers_to_a_passage_without_its_text() -> None:
+    """Which one it is, what it was loaded from, and its two scores, as clients see them."""
+    ranked = replace(PASSAGE, rank_score=0.5, answer="Nine.")
+    reference = ranked.reference()
+    assert reference == {"id": "1", "source": "hours.md", "score": 0.5, "relevance": 1.2346}
+    assert reference.items() <= ranked.public().items()

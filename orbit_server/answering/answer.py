@@ -41,6 +41,7 @@ class Answer:
         self.question = question
         self.collection = collection
         self.passages: list[Passage] = []
+        self.considered: list[Passage] = []
         self._timings_ms: dict[str, float] = {}
         self._retrieve = retrieve
         self._generate = generate
@@ -84,7 +85,7 @@ class Answer:
 
     async def _from_passages(self) -> TextStream:
         retrieved = await self._retrieve(self.question, self.collection)
-        self.passages = retrieved.passages
+        self.passages, self.considered = retrieved.passages, retrieved.considered
         self._timings_ms |= retrieved.timings_ms
         if self.passages:
             return self._generate(self.question, retrieved)

@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import CollectionNotFound, Unprocessable
 from ..llm.pause import Pause
 from ..llm.protocols import Chat, Complete, TextStream
-from ..types import Passage, Question, Retrieved
+from ..types import MOST_CONSIDERED, Passage, Question, Retrieved
 from . import prompt
 from .answer import Answer, Retrieve
 from .condense import condense, joined
@@ -125,7 +125,12 @@ class Pipeline:
         passages = interleaved(lists, most)
         if self._by_model:
             passages = self._fit(question, passages)
-        return Retrieved(passages, timings | _slowest(whole, *parts), questions=len(found))
+        return Retrieved(
+            passages,
+            timings | _slowest(whole, *parts),
+            questions=len(found),
+            considered=interleaved([each.considered for each in found], MOST_CONSIDERED),
+        )
 
     async def _condense(self, question: Question) -> str:
         ollama = self._config.ollama

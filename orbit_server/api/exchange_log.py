@@ -10,7 +10,7 @@ from ..auth import Key
 from ..errors import KeysUnavailable, OrbitError
 from ..safety import Verdict
 from ..services import Services
-from ..types import NO_TOKENS, ExchangeResult, Passage, Question
+from ..types import NO_TOKENS, ExchangeResult, Question
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ async def log_answer(
         result=answer.result,
         blocked=False,
         block_reason=None,
-        sources=[_source(passage) for passage in answer.passages],
+        sources=[passage.reference() for passage in answer.passages],
+        considered=[passage.reference() for passage in answer.considered],
         tokens=answer.usage,
         timings_ms=timings,
     )
@@ -59,6 +60,7 @@ async def log_refusal(
         blocked=True,
         block_reason=verdict.reason,
         sources=[],
+        considered=[],
         tokens=NO_TOKENS,
         timings_ms={"moderation": round(verdict.seconds * 1000, 1)},
     )
@@ -76,11 +78,6 @@ async def log_feedback(
         comment=comment,
         **_caller(state),
     )
-
-
-def _source(passage: Passage) -> dict[str, Any]:
-    public = passage.public()
-    return {name: public[name] for name in ("id", "score", "relevance")}
 
 
 def _common(

@@ -45,6 +45,7 @@ _PLACES: dict[str, tuple[type, str]] = {
     "api_key": (dict, "orbit.api_key"),
     "collection": (str, "orbit.collection"),
     "sources": (list, "orbit.sources"),
+    "considered": (list, "orbit.considered"),
     "tokens": (dict, "orbit.tokens"),
     "timings_ms": (dict, "orbit.timings_ms"),
 }

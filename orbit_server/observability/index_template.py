@@ -18,8 +18,11 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "orbit.rating": {"type": "integer"},
     "orbit.blocked": {"type": "boolean"},
     "orbit.details": {"type": "flattened", "ignore_above": 1024},
-    "orbit.sources.score": {"type": "float"},
-    "orbit.sources.relevance": {"type": "float"},
+    **{
+        f"orbit.{passages}.{score}": {"type": "float"}
+        for passages in ("sources", "considered")
+        for score in ("score", "relevance")
+    },
     **{
         f"orbit.timings_ms.{step}": {"type": "float"}
         for step in ("moderation", "embedding", "search", "rerank", "queue", "first_token", "total")
@@ -32,7 +35,9 @@ _FIELDS: dict[str, dict[str, Any]] = {
             *("event.module", "event.outcome", "event.reason", "event.type", "service.name"),
             *("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"),
             *("orbit.api_key.id", "orbit.api_key.prefix", "orbit.collection", "orbit.event"),
-            *("orbit.answer_id", "orbit.outcome", "orbit.result", "orbit.sources.id"),
+            *("orbit.answer_id", "orbit.outcome", "orbit.result"),
+            *("orbit.sources.id", "orbit.sources.source"),
+            *("orbit.considered.id", "orbit.considered.source"),
         ),
         _KEYWORD,
     ),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ModelError, SearchError
-from ..types import Passage, Question, Retrieved
+from ..types import MOST_CONSIDERED, Passage, Question, Retrieved
 from .chroma.protocol import Chroma, Collection, Record
 from .duplicates import Distinct
 from .embedders import Embedder, QuestionVectors, check_embedder
@@ -122,12 +122,14 @@ class Retrieval:
         passages = [replace(each.passage, rank_score=each.rank_score(weight)) for each in found]
         self.meter.look_at(asked.collection)
         best, others = self.thresholds.both(asked.collection.metadata)
+        considered = passages[:MOST_CONSIDERED]
         if relevance_score(passages) < best:
             passages = []
         searching = asked.search_ms + _milliseconds(started, time.perf_counter())
         return Retrieved(
             [passage for passage in passages if passage.score >= others],
             {"embedding": asked.embedding_ms, "search": round(searching, 1)},
+            considered=considered,
         )
 
     async def find(

@@ -214,7 +214,8 @@ class Town(Parts):
         self.running -= 1
         found = [PASSPORT] if "passport" in question.message else []
         found += [PARKING] if "park" in question.message else []
-        return Retrieved(found[:1], {"search": float(len(question.message))})
+        took = {"search": float(len(question.message))}
+        return Retrieved(found[:1], took, considered=found[:1])
 
 
 async def test_two_questions_are_searched_as_two() -> None:
@@ -231,6 +232,7 @@ async def test_two_questions_are_searched_as_two() -> None:
     found = await pipeline.retrieve(Question(message=BOTH), "town")
     assert (found.passages, found.questions) == ([PASSPORT, PARKING], 2)
     assert found.timings_ms == {"search": float(len(BOTH))}
+    assert found.considered == [PASSPORT, PARKING]
 
 
 async def test_two_questions_are_quoted_both() -> None:

@@ -179,6 +179,24 @@ async def test_nothing_relevant_is_said_without_asking_the_model(town: ChatServe
     assert town.exchange()["response"] == expected
 
 
+async def test_the_log_names_what_was_considered(town: ChatServer) -> None:
+    """The three best passages with their scores, by reference, whether or not they are used."""
+    await town.ask("quantum chromodynamics lattices")
+    refused = town.exchange()
+    assert (refused["result"], refused["sources"]) == ("not_found", [])
+    sources = (await town.ask()).last["sources"]
+    found = town.exchange()
+    assert found["result"] == "found"
+    assert found["sources"][0].items() <= sources[0].items()
+    assert found["considered"][0] == found["sources"][0]
+    for record in (refused, found):
+        assert len(record["considered"]) == len(PAIRS) == 3
+        for each in record["considered"]:
+            assert (each["source"], set(each)) == ("qa", {"id", "source", "score", "relevance"})
+    await town.ask("Hello!")
+    assert town.exchange()["considered"] == []
+
+
 async def test_cut_by_its_length_says_so(town: ChatServer) -> None:
     """An answer that ran into the token limit is complete, but marked."""
     town.ollama.done_reason = "length"

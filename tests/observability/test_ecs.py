@@ -7,6 +7,8 @@ import pytest
 
 from orbit_server.observability import ecs, index_template
 
+from ..support.elasticsearch_mapping import check_source
+
 EXCHANGE: dict[str, Any] = {
     "request_id": "r-1",
     "query": "When do you open?",
@@ -21,7 +23,8 @@ EXCHANGE: dict[str, Any] = {
     "ip_metadata": {"type": "ipv4", "is_local": False},
     "api_key": {"id": "k-1", "prefix": "api_ab"},
     "collection": "city",
-    "sources": [{"id": "p-1", "score": 0.91}],
+    "sources": [{"id": "p-1", "source": "a.md", "score": 0.91, "relevance": 1.2}],
+    "considered": [{"id": "p-1", "source": "a.md", "score": 0.91, "relevance": 1.2}],
     "tokens": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15},
     "timings_ms": {"moderation": 1.5, "total": 1234.5},
     "elasticsearch_status": "enabled",
@@ -63,7 +66,8 @@ def test_an_exchange_in_ecs() -> None:
             "outcome": "failed",
             "api_key": {"id": "k-1", "prefix": "api_ab"},
             "collection": "city",
-            "sources": [{"id": "p-1", "score": 0.91}],
+            "sources": [{"id": "p-1", "source": "a.md", "score": 0.91, "relevance": 1.2}],
+            "considered": [{"id": "p-1", "source": "a.md", "score": 0.91, "relevance": 1.2}],
             "tokens": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15},
             "timings_ms": {"moderation": 1.5, "total": 1234.5},
             "details": {
@@ -72,6 +76,19 @@ def test_an_exchange_in_ecs() -> None:
             },
         },
     }
+
+
+def test_an_index_of_before_takes_what_is_new() -> None:
+    """Fields that it has no types for are kept in its documents, and refuse none."""
+    identity = {"timestamp": "2026-03-01T12:00:00.000Z", "id": "e-1", "kind": "exchange"}
+    sent = orjson.dumps(ecs.document({**identity, **EXCHANGE}))
+    mappings = index_template.mappings()
+    orbit = mappings["properties"]["orbit"]["properties"]
+    assert orbit["considered"]["properties"].keys() == orbit["sources"]["properties"].keys()
+    del orbit["considered"], orbit["sources"]["properties"]["source"]
+    stored = check_source(sent, mappings, {}, stream=False)
+    assert stored["orbit"]["considered"] == EXCHANGE["considered"]
+    assert "considered" not in orbit
 
 
 @pytest.mark.parametrize(

@@ -423,6 +423,19 @@ async def test_sources_are_in_the_order_of_their_scores(demo: Services) -> None:
     assert several > 5
 
 
+async def test_what_was_considered(town: ChatServer) -> None:
+    """The best three are told also where none is good enough to be used, best first."""
+    await town.load(PAIRS)
+    question = Question(message="Who painted the ceiling of the Sistine chapel?")
+    refused = await town.retrieval()(question, town.name)
+    assert refused.passages == []
+    assert len(refused.considered) == 3
+    found = await town.retrieval()(Question(message="What does a dog licence cost?"), town.name)
+    assert found.considered[0] == found.passages[0]
+    scores = [passage.rank_score or 0 for passage in found.considered]
+    assert scores == sorted(scores, reverse=True)
+
+
 async def test_equal_passages_count_once(town: ChatServer) -> None:
     """The same text under several names fills one place of the best, and others follow."""
     same = "The pool is open at ten o'clock."
