@@ -25,7 +25,7 @@ OWNERS: dict[str, set[str]] = {
     "dotenv": {"config.variables"},
     "elastic_transport": {"observability.elasticsearch"},
     "elasticsearch": {"observability.elasticsearch"},
-    "httptools": {"retrieval.chroma.http"},
+    "httptools": {"retrieval.http"},
     "limits": {"auth.counters", "auth.limiter"},
     "mammoth": {"documents.readers.office.word"},
     "markdown_it": {"documents.readers"},

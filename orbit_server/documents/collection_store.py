@@ -18,8 +18,8 @@ from ..retrieval.words.collection_language import (
     languages_of,
     update_language,
 )
-from ..retrieval.words.index import WordIndex
 from ..retrieval.words.mending import Reindexed, analyzer_of, words_of
+from ..retrieval.words.protocol import Words
 from ..types import Passage, Question
 from .model import Chunk
 from .repair import Repaired, repair
@@ -110,7 +110,7 @@ class CollectionStore:
         self,
         *,
         chroma: Chroma,
-        lexical: WordIndex,
+        lexical: Words,
         embedder: Embedder,
         retrieval: Retrieval,
         page: int = 2000,

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ..errors import CollectionNotFound, SearchError
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.embedders import Embedder, check_embedder
-from ..retrieval.words.index import WordIndex
 from ..retrieval.words.mending import analyzer_of, without_entries, words_of
+from ..retrieval.words.protocol import Words
 from .model import Chunk, heading_path
 
 _SUFFIX = ".repair"
@@ -58,7 +58,7 @@ async def repair(
     name: str,
     *,
     chroma: Chroma,
-    lexical: WordIndex,
+    lexical: Words,
     embedder: Embedder,
     after: int = 0,
     batch: int = 256,
@@ -93,7 +93,7 @@ async def _copy(
     copy: Collection,
     records: list[Record],
     chroma: Chroma,
-    lexical: WordIndex,
+    lexical: Words,
     embedder: Embedder,
 ) -> None:
     there = {record.id for record in await chroma.get(copy.name, ids=[each.id for each in records])}

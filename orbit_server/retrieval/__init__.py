@@ -1,8 +1,8 @@
 """Retrieval: a question and a collection become passages, best first."""
 
 from .build import build, build_embedder, build_reranker
+from .chroma.probe import probe
 from .embedders import Embedder
-from .probe import probe
 from .rerank import Reranker
 from .retriever import Retrieval
 from .words.index import WordIndex

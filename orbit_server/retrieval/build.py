@@ -11,7 +11,7 @@ from .embedders import Embedder, OllamaEmbedder
 from .hashed_embedder import LexicalEmbedder
 from .rerank import Reranker, refuse_embedders
 from .retriever import Retrieval
-from .words.index import WordIndex
+from .words.protocol import Words
 
 
 def build(
@@ -19,7 +19,7 @@ def build(
     thresholds: ChromaConfig,
     *,
     chroma: Chroma,
-    lexical: WordIndex,
+    lexical: Words,
     embedder: Embedder,
 ) -> Retrieval:
     """Return the search over both indexes; ``thresholds`` are those of the section ``chroma``."""

@@ -7,9 +7,9 @@ answered meanwhile, by the threshold before or by what suits the embedder.
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from statistics import fmean
 from typing import Any, Self
 
@@ -22,9 +22,8 @@ from .out_of_domain import out_of_domain_questions
 from .ranking import SearchSettings, rank, relevance_score
 from .relevance import threshold_of
 from .thresholds import MEASURED, MEASURED_WORDS
-from .words.file_lock import locked
-from .words.index import WordIndex
 from .words.mending import analyzer_of
+from .words.protocol import Words
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class ThresholdMeter:
     def __init__(
         self,
         chroma: Chroma,
-        lexical: WordIndex,
+        lexical: Words,
         *,
         search: Callable[[str], Search],
         settings: Callable[[Mapping[str, Any]], SearchSettings],
@@ -76,14 +75,14 @@ class ThresholdMeter:
         if self._tasks is None or collection.id in self._looked_at:
             return
         self._looked_at[collection.id] = True
-        try:
-            due = self._due(collection)
-        except SearchError:  # the word index is damaged, which the question itself survives
-            due = False
-        if due:
-            task = asyncio.create_task(self.measure(collection.name))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._look_at(collection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_at(self, collection: Collection) -> None:
+        with suppress(SearchError):  # the word index is damaged, which the question itself survives
+            if await self._due(collection):
+                await self.measure(collection.name)
 
     async def measure(self, name: str) -> None:
         """Measure the collection ``name`` if that is due; what fails is logged, and tried again."""
@@ -96,22 +95,19 @@ class ThresholdMeter:
     async def _measure(self, name: str) -> None:
         collection = await self.chroma.collection(name, fresh=True)
         async with self.lexical.idle(collection.id) as idle:
-            if not idle or not self._due(collection):
+            if not idle or not await self._due(collection):
                 return
-        path = self.lexical.directory / f"{collection.id}.measuring"
-        if (lock := await locked(path, patience=0)) is None:
-            return
-        try:
+        async with self.lexical.alone(collection.id, "measuring") as alone:
+            if not alone:
+                return
             # Another process may have been at it until now.
-            if self._due(collection := await self.chroma.collection(name, fresh=True)):
+            collection = await self.chroma.collection(name, fresh=True)
+            if await self._due(collection):
                 await self.chroma.annotate(collection, await self._measured(collection))
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(lock)
 
     async def _measured(self, collection: Collection) -> dict[str, Any]:
         search, settings = self._search(collection.name), self._settings(collection.metadata)
-        passages = self.lexical.count(collection.id)
+        passages = (await self.lexical.state(collection.id)).passages
         scores, words = list[float](), list[float]()
         for question in _questions(collection):
             found = await search(question)
@@ -133,11 +129,11 @@ class ThresholdMeter:
             RULES: analyzer_of(collection).name,
         }
 
-    def _due(self, collection: Collection) -> bool:
+    async def _due(self, collection: Collection) -> bool:
         known = collection.metadata
         if self._settings(known).threshold_origin in ("configured", "calibrated"):
             return False
-        passages = self.lexical.count(collection.id)
+        passages = (await self.lexical.state(collection.id)).passages
         if passages < _FEWEST_PASSAGES or not _questions(collection):
             return False
         if known.get(RULES) != analyzer_of(collection).name or MEASURED not in known:

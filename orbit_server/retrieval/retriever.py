@@ -6,11 +6,12 @@ question's words they contain then settles their order, and whether they answer 
 (``relevance.py``).
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ModelError, SearchError
 from ..types import MOST_CONSIDERED, Passage, Question, Retrieved
@@ -33,13 +34,11 @@ from .ranking import (
 from .relevance import USUAL_WORDS, is_foreign, relevance, word_score
 from .thresholds import MEASURED_WORDS, Thresholds
 from .words.collection_language import languages_of
-from .words.index import WordIndex
+from .words.errors import WordsUnavailable
 from .words.languages import detected
-from .words.mending import IndexMender, analyzer_of
-from .words.question import QuestionTerms, plain_terms, question_terms
-
-if TYPE_CHECKING:
-    from .words.snapshot import Hit
+from .words.mending import IndexMender, analyzer_of, words_of
+from .words.protocol import Hit, Words
+from .words.question import QuestionTerms, plain_terms
 
 logger = logging.getLogger(__name__)
 
@@ -47,21 +46,44 @@ _DEPTH = 10
 _DENSE_WEIGHT = 0.5
 
 
+class _ByWords(NamedTuple):
+    """What a question looks for, and what has it: None where words cannot be searched."""
+
+    terms: QuestionTerms
+    hits: list[Hit] | None
+
+
 class _Asked(NamedTuple):
     """A question, and what is known before its collection is searched by meaning.
 
-    ``vector`` is None where the model refuses the question, ``hits`` where words cannot be
-    searched.
+    ``vector`` is None where the model refuses the question. Its search by words may still go on.
     """
 
     text: str
     request_id: str | None
     collection: Collection
     vector: list[float] | None
-    terms: QuestionTerms
-    hits: "list[Hit] | None"
+    by_words: _ByWords | asyncio.Task[_ByWords]
     embedding_ms: float
     search_ms: float
+
+    @property
+    def terms(self) -> QuestionTerms:
+        return self._words.terms
+
+    @property
+    def hits(self) -> list[Hit] | None:
+        return self._words.hits
+
+    @property
+    def _words(self) -> _ByWords:
+        found = self.by_words
+        return found.result() if isinstance(found, asyncio.Task) else found
+
+    @property
+    def searching(self) -> asyncio.Task[_ByWords] | None:
+        """The search by words that was begun."""
+        return self.by_words if isinstance(self.by_words, asyncio.Task) else None
 
     def scored(self, nearest: Sequence[Record]) -> list[Scored]:
         """Return what both searches found."""
@@ -88,7 +110,7 @@ class Retrieval:
         self,
         *,
         chroma: Chroma,
-        lexical: WordIndex,
+        lexical: Words,
         embedder: Embedder,
         top_k: int = 5,
         candidates: int = 40,
@@ -158,19 +180,29 @@ class Retrieval:
         stored = await self.chroma.collection(collection)
         check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
-        vector, _, reason = await self._question_vector(text)
+        searching = self._begun(stored, text)
+        try:
+            vector, _, reason = await self._question_vector(text)
+        except BaseException:
+            if searching is not None:
+                searching.cancel()
+            raise
         embedded = time.perf_counter()
-        terms, hits = await self._by_words(stored, text)
+        by_words = searching or await self._by_words(stored, text)
+        asked = _Asked(
+            text, request_id, stored, vector, by_words, _milliseconds(started, embedded), 0
+        )
         if vector is None:
+            if searching is not None:
+                await searching
             logger.warning(
                 "the embedding model refuses a question, which words alone answer: %s",
                 reason,
                 extra={"request_id": request_id},
             )
-            if hits is None:
+            if asked.hits is None:
                 raise ModelError(reason)  # neither search can tell that there is nothing
-        took = _milliseconds(started, embedded), _milliseconds(embedded, time.perf_counter())
-        return _Asked(text, request_id, stored, vector, terms, hits, *took)
+        return asked._replace(search_ms=_milliseconds(embedded, time.perf_counter()))
 
     async def _search(
         self,
@@ -188,27 +220,42 @@ class Retrieval:
         if asked.vector is None:
             ids = choose([])
             return ordered, await self.chroma.get(name, ids=ids, request_id=asked.request_id)
-        _, read = await self.chroma.search(
-            name, asked.vector, n=self.candidates, choose=choose, request_id=asked.request_id
-        )
+        try:
+            _, read = await self.chroma.search(
+                name,
+                asked.vector,
+                n=self.candidates,
+                choose=choose,
+                beside=asked.searching,
+                request_id=asked.request_id,
+            )
+        except BaseException:
+            if asked.searching is not None:
+                asked.searching.cancel()
+            raise
         searched = await self.chroma.collection(name)
         if searched.id != asked.collection.id:
             # Deleted and made anew while we searched: it may have another embedder now.
             check_embedder(searched.metadata, self.embedder, name)
         return ordered, read
 
-    async def _by_words(
-        self, stored: Collection, text: str
-    ) -> "tuple[QuestionTerms, list[Hit] | None]":
+    def _begun(self, stored: Collection, text: str) -> asyncio.Task[_ByWords] | None:
+        """Begin to search by words, where another machine does that meanwhile."""
+        return asyncio.create_task(self._by_words(stored, text)) if self.lexical.remote else None
+
+    async def _by_words(self, stored: Collection, text: str) -> _ByWords:
         """Search by words, where their index is whole; a part of it would mislead."""
         analyzer = analyzer_of(stored)
         try:
-            if await self.mender.is_complete(stored):
-                terms = question_terms(text, self.lexical, stored.id, analyzer)
-                return terms, self.lexical.search(stored.id, terms.weights(), n=self.candidates)
+            async with self.lexical.limited():
+                if await self.mender.is_complete(stored):
+                    found = await self.lexical.find(stored.id, text, analyzer, n=self.candidates)
+                    return _ByWords(*found)
+        except WordsUnavailable:
+            pass  # it is said once, and tried again
         except SearchError as error:
             self.mender.distrust(stored, str(error))
-        return plain_terms(text, analyzer), None
+        return _ByWords(plain_terms(text, analyzer), None)
 
     async def _best(
         self, asked: _Asked, weight: float, ranked: Sequence[Scored], read: Sequence[Record]
@@ -242,7 +289,7 @@ class Retrieval:
         searched, the share of the question's that a passage contains for its BM25.
         """
         passages = {record.id: passage(record, asked.collection) for record in read}
-        terms, least = self._terms(asked, passages), self._least_words(asked)
+        terms, least = self._terms(asked, read), self._least_words(asked)
         judged = []
         for scored in chosen:
             if (each := passages.get(scored.id)) is None:
@@ -265,18 +312,19 @@ class Retrieval:
             return 0.0
         return float(known.get(MEASURED_WORDS, USUAL_WORDS))
 
-    def _terms(self, asked: _Asked, passages: Mapping[str, Passage]) -> Mapping[str, Sequence[str]]:
+    def _terms(self, asked: _Asked, read: Sequence[Record]) -> Mapping[str, Sequence[str]]:
         """Return the terms of each passage: as they are indexed, which costs least."""
-        known = {hit.id: hit.words.split() for hit in asked.hits or () if hit.id in passages}
-        missing = passages.keys() - known.keys()
+        records = {record.id: record for record in read}
+        known = {hit.id: hit.words.split() for hit in asked.hits or () if hit.id in records}
+        missing = records.keys() - known.keys()
         if missing and asked.hits is not None:
             try:
                 known |= self.lexical.terms_of(asked.collection.id, list(missing))
             except SearchError as error:
                 self.mender.distrust(asked.collection, str(error))
         split = analyzer_of(asked.collection).terms
-        for id in passages.keys() - known.keys():
-            known[id] = split(f"{passages[id].title}\n{passages[id].text}")
+        for id in records.keys() - known.keys():
+            known[id] = split(words_of(records[id].document, records[id].metadata))
         return known
 
     def settings(self, metadata: Mapping[str, Any]) -> SearchSettings:

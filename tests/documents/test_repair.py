@@ -20,6 +20,7 @@ from orbit_server.retrieval.words.index import WordIndex
 
 from ..support.chroma_run import RunningChroma
 from ..support.program import command, configure
+from ..support.words import local
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -104,8 +105,8 @@ async def test_repair_brings_everything_back(damaged: Path) -> None:
             assert best.score == pytest.approx(2, abs=0.01)
         assert [each["name"] for each in await store.collections()] == ["docs", "well"]
         id = (await store.chroma.collection("docs")).id
-        assert store.lexical.count(id) == 1030
-        assert {path.stem for path in store.lexical.directory.glob("*.words")} >= {id}
+        assert local(store.lexical).count(id) == 1030
+        assert {path.stem for path in local(store.lexical).directory.glob("*.words")} >= {id}
 
 
 async def test_an_interrupted_repair_goes_on(damaged: Path) -> None:

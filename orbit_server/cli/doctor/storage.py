@@ -219,7 +219,7 @@ async def _collections_as_configured(
                 if indexed < each.chunks:
                     message = f"{each.name}: {indexed} of {each.chunks} chunks are found by words."
                     problems.append(warn("collections", message, _reindex(each.name)))
-        if others := index.leftovers([each.id for each in stored]):
+        if others := await index.leftovers([each.id for each in stored]):
             message = f"{len(others)} word indexes are left of collections that are gone."
             problems.append(warn("collections", message, f"{_PROGRAM} collections clean"))
     for problem in problems:

@@ -11,7 +11,7 @@ gone is reported as gone, and if another collection has the name, the call is re
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from cachetools import TTLCache
@@ -115,6 +115,7 @@ class Client(ABC):
         *,
         n: int,
         choose: Choose,
+        beside: Awaitable[object] | None = None,
         request_id: str | None = None,
     ) -> Found:
         nearest: list[Record] = []
@@ -127,7 +128,7 @@ class Client(ABC):
             return {"ids": ids, "include": ["documents", "metadatas", *vectors]} if ids else None
 
         query = _query(vector, n, ["distances"])
-        reply = await self._query_and_get(name, query, choice, request_id)
+        reply = await self._query_and_get(name, query, choice, beside, request_id)
         if reply is None:
             return Found(nearest, [])
         known = {each.id: each.distance for each in nearest}
@@ -156,10 +157,14 @@ class Client(ABC):
         name: str,
         query: Body,
         choice: Callable[[Any], Body | None],
+        beside: Awaitable[object] | None,
         request_id: str | None,
     ) -> Any:
         """Return the reply to what ``choice`` makes of the reply to ``query``; None for nothing."""
-        body = choice(await self._records("query", name, query, request_id))
+        reply = await self._records("query", name, query, request_id)
+        if beside is not None:
+            await beside
+        body = choice(reply)
         return None if body is None else await self._records("get", name, body, request_id)
 
     async def query(

@@ -9,7 +9,7 @@ is closed and opened again, between two calls, which takes some hundredths of a 
 import asyncio
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -153,8 +153,11 @@ class ChromaEmbedded(Client):
         name: str,
         query: Body,
         choice: Callable[[Any], Body | None],
+        beside: Awaitable[object] | None,
         request_id: str | None,
     ) -> Any:
+        if beside is not None:
+            return await super()._query_and_get(name, query, choice, beside, request_id)
         # In one thread: going there and back costs as much as half of what is done there.
         return await self._records("query and get", name, {"query": query, "choice": choice})
 

@@ -1,6 +1,6 @@
 """What the rest of the server needs of Chroma, and what it gets from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -100,12 +100,14 @@ class Chroma(Protocol):
         *,
         n: int,
         choose: Choose,
+        beside: Awaitable[object] | None = None,
         request_id: str | None = None,
     ) -> Found:
         """Find the ``n`` >= 1 nearest records, and read whole those that ``choose`` names.
 
-        It may name others than the nearest, and may be called in a thread. Every record has its
-        distance; ids that are not there are left out of ``read``.
+        It may name others than the nearest, and may be called in a thread; what goes on ``beside``
+        has ended by then. Every record has its distance; ids that are not there are left out of
+        ``read``.
         """
 
     async def query(

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import orjson
 
 from ...errors import NotStarted, SearchError, SearchTimeout, SearchUnavailable
+from ..http import ConnectTimeout, HttpConnections
 from .client import Body, Client
-from .http import ConnectTimeout, HttpConnections
 from .protocol import Record, Vector
 from .replies import expected_form, failure
 from .validation import MAX_BATCH_BYTES

@@ -8,6 +8,10 @@ from ...errors import SearchError, SearchUnavailable
 from .record import Unfit
 
 
+class WordsUnavailable(SearchUnavailable):
+    """What holds the word indexes does not answer; they may be whole, and there is no mending."""
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn what tantivy and the file system raise into the error tree."""

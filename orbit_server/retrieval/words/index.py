@@ -21,7 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -31,13 +31,16 @@ from uuid import UUID
 from ...config import make_private_folder
 from ...errors import NotStarted, SearchError, SearchUnavailable
 from . import record
+from .analyzer import Analyzer
 from .errors import translated
 from .file_lock import locked
+from .protocol import FoundWords, Hit, IndexState
+from .question import question_terms
 from .record import META, Record
 from .writing import Writing
 
 if TYPE_CHECKING:  # which loads tantivy: in a thread, and only where indexes are used
-    from .snapshot import Hit, OpenIndex, Snapshot
+    from .snapshot import OpenIndex, Snapshot
 
 _FOLDER, _LOCK, _WRITER = ".words", ".lock", "writer"
 _OLD = (".sqlite3", ".sqlite3-wal", ".sqlite3-shm")  # of the word indexes before these
@@ -52,6 +55,8 @@ class WordIndex:
     cannot be read raises ``SearchError``, one that another holds locked for longer than
     ``patience`` seconds ``SearchUnavailable``. ``most_open`` indexes are held open at once.
     """
+
+    remote = False
 
     def __init__(self, directory: Path, *, patience: float = 30.0, most_open: int = 32) -> None:
         self.directory = directory
@@ -89,7 +94,18 @@ class WordIndex:
                 return 0, dict.fromkeys(terms, 0)
             return snapshot.count, snapshot.frequencies(terms)
 
-    def search(self, collection_id: str, weights: Mapping[str, float], *, n: int) -> "list[Hit]":
+    async def find(
+        self, collection_id: str, text: str, analyzer: Analyzer, *, n: int
+    ) -> FoundWords:
+        """Return what the question ``text`` looks for, and its ``n`` best passages."""
+        terms = question_terms(text, self, collection_id, analyzer)
+        return FoundWords(terms, self.search(collection_id, terms.weights(), n=n))
+
+    def limited(self) -> nullcontext[None]:
+        """Bound nothing: what is asked of files takes less than a millisecond."""
+        return nullcontext()
+
+    def search(self, collection_id: str, weights: Mapping[str, float], *, n: int) -> list[Hit]:
         """Return the ``n`` best passages that have one of the terms, best first.
 
         ``weights`` are factors of the terms' BM25. The 32 rarest terms are looked for; those of
@@ -113,7 +129,11 @@ class WordIndex:
         with self._reading(collection_id) as snapshot:
             return snapshot.similar(term, distance) if snapshot else []
 
-    def changed(self, collection_id: str, texts: Mapping[str, str]) -> list[str]:
+    async def state(self, collection_id: str) -> IndexState:
+        """Return what is in the index of a collection."""
+        return IndexState(self.count(collection_id), self.record(collection_id))
+
+    async def changed(self, collection_id: str, texts: Mapping[str, str]) -> list[str]:
         """Return the ids in ``texts`` that are indexed with another text, or not at all."""
         with self._reading(collection_id) as snapshot:
             return snapshot.changed(texts) if snapshot else list(texts)
@@ -132,7 +152,7 @@ class WordIndex:
         with translated(path):
             return record.read(path)
 
-    def writer(self) -> str:
+    async def writer(self) -> str:
         """Return the name under which this folder of indexes writes, made up at the first call."""
         path = self.directory / _WRITER
         with translated(path):
@@ -165,7 +185,22 @@ class WordIndex:
         async with self._locked(collection_id, 0) as words:
             yield words is not None
 
-    def leftovers(self, collection_ids: Collection[str]) -> list[str]:
+    @asynccontextmanager
+    async def alone(self, collection_id: str, purpose: str) -> AsyncIterator[bool]:
+        """Be the only one with this folder that does something for a collection, if nobody is."""
+        path = self._beside(collection_id, f".{purpose}")
+        with translated(path):
+            lock = await locked(path, patience=0)
+        if lock is None:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(lock)
+
+    async def leftovers(self, collection_ids: Collection[str]) -> list[str]:
         """Return the ids of collections that have an index and are none of these."""
         return sorted(self._ids(_FOLDER, *_OLD) - frozenset(collection_ids))
 
@@ -189,7 +224,7 @@ class WordIndex:
 
         Those stay that were written to in the last ``unused_seconds``.
         """
-        old = [id for id in self.leftovers(collection_ids) if self._age(id) >= unused_seconds]
+        old = [id for id in await self.leftovers(collection_ids) if self._age(id) >= unused_seconds]
         return sum([await self.drop(id) for id in old])
 
     @contextmanager

@@ -25,8 +25,8 @@ from ...errors import OrbitError, SearchError
 from ..chroma.protocol import Chroma, Collection
 from .analyzer import Analyzer, analyzer
 from .collection_language import languages_of, update_language
-from .index import WordIndex
-from .writing import Writing
+from .errors import WordsUnavailable
+from .protocol import Words, WordsWriting
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class IndexMender:
     def __init__(
         self,
         chroma: Chroma,
-        lexical: WordIndex,
+        lexical: Words,
         *,
         page: int = 2000,
         remember_seconds: float = 30.0,
@@ -115,23 +115,25 @@ class IndexMender:
         async with self.lexical.idle(collection.id) as idle:
             total = await self.chroma.count(collection.name)
             try:
-                found = self._shortfall(collection, total, idle=idle)
+                found = await self._shortfall(collection, total, idle=bool(idle))
                 if found:  # what is known of the collection may be half a minute old
                     collection = await self.chroma.collection(collection.name, fresh=True)
-                    found = self._shortfall(collection, total, idle=idle)
+                    found = await self._shortfall(collection, total, idle=bool(idle))
+            except WordsUnavailable:
+                raise
             except SearchError as error:
                 return str(error)
         return found
 
-    def _shortfall(self, collection: Collection, total: int, *, idle: bool) -> str:
-        indexed, known = self.lexical.count(collection.id), self.lexical.record(collection.id)
+    async def _shortfall(self, collection: Collection, total: int, *, idle: bool) -> str:
+        indexed, known = await self.lexical.state(collection.id)
         if indexed < total or (indexed > total and idle):
             return f"{indexed} of {total} passages"
         if known is None:
             return ""
         if known.analyzer != analyzer_of(collection).name:
             return "the languages of the collection have changed"
-        own, entries = self.lexical.writer(), _entries(collection)
+        own, entries = await self.lexical.writer(), _entries(collection)
         missed = {each for each, write in entries.items() if known.seen.get(each) != write}
         if missed - {own}:
             return "another host has loaded documents"
@@ -145,13 +147,13 @@ class IndexMender:
         if self._resting.get(collection.id, 0.0) <= self._clock():
             self._begin(collection.id, self._mend(collection))
 
-    async def announce(self, stored: Collection, words: Writing) -> None:
+    async def announce(self, stored: Collection, words: WordsWriting) -> None:
         """Write into the metadata that this folder of indexes has written, and that it knows it.
 
         Call it when all is written, under the lock. Raises what ``chroma`` does.
         """
-        own = self.lexical.writer()
-        known = self.lexical.record(stored.id)
+        own = await self.lexical.writer()
+        known = (await self.lexical.state(stored.id)).record
         seen = dict(known.seen) if known else {}
         write = max(time.time_ns() // 1_000_000, seen.get(own, 0) + 1)
         oldest = sorted(_entries(stored).items(), key=lambda entry: entry[1])[:-_MOST_ENTRIES]
@@ -186,8 +188,8 @@ class IndexMender:
             self.incomplete.pop(name, None)
             return Reindexed(done, done, removed)
 
-    async def _forget_gone(self, stored: Collection, words: Writing, done: int) -> int:
-        if self.lexical.count(stored.id) == done:
+    async def _forget_gone(self, stored: Collection, words: WordsWriting, done: int) -> int:
+        if (await self.lexical.state(stored.id)).passages == done:
             return 0
         gone: list[str] = []
         async for ids in self.lexical.ids(stored.id):
@@ -196,13 +198,14 @@ class IndexMender:
         await words.remove(gone)
         return len(gone)
 
-    async def _take_in(self, name: str, words: Writing) -> None:
+    async def _take_in(self, name: str, words: WordsWriting) -> None:
         """Remember the writes that were announced when the comparison began."""
         stored = await self.chroma.collection(name, fresh=True)
-        known, begun = self.lexical.record(stored.id), self._begun.pop(stored.id, None)
+        known = (await self.lexical.state(stored.id)).record
+        begun = self._begun.pop(stored.id, None)
         if known is None or begun is None:
             return  # begun elsewhere: the next comparison is whole
-        own, now = self.lexical.writer(), _entries(stored)
+        own, now = await self.lexical.writer(), _entries(stored)
         if own not in known.seen or now.get(own, 0) >= known.seen[own]:
             await words.note(begun)
         else:
@@ -232,7 +235,7 @@ class IndexMender:
                     return
                 page = await self.chroma.get(collection.name, limit=_COMPARED, offset=offset)
                 texts = {record.id: words_of(record.document, record.metadata) for record in page}
-                changed = self.lexical.changed(collection.id, texts)
+                changed = await self.lexical.changed(collection.id, texts)
         except OrbitError as error:
             logger.warning("collection %s: words not compared: %s", collection.name, error)
             return

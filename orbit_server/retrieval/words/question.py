@@ -15,6 +15,8 @@ from .spelling import Dictionary, correctable, corrections
 # Measured over eight sets of questions in six languages: better than all, nothing, or a quarter.
 _STOP_WORD = 0.5
 _MOST_WORDS = 512
+MOST_TERMS = 32  # that are looked for
+MOST_LOOKED_UP = 512
 _MOST_CORRECTED = 4
 _BEST_OF_A_TERM = 2.2  # BM25's k1 + 1, in idfs: what tantivy gives for a term at most
 
@@ -107,6 +109,17 @@ def question_terms(
         for term in word.parts
     }
     return QuestionTerms([*dict.fromkeys(words)], idf)  # two forms of a word are one
+
+
+def telling(frequencies: Mapping[str, int], passages: int) -> list[str]:
+    """Return the terms to look for, the rarest first: at most 32 of those that passages have.
+
+    A word of every other passage adds nothing to BM25, but makes it score them all: such are taken
+    only when there are no others.
+    """
+    known = sorted((count, term) for term, count in frequencies.items() if count)
+    rare = [(count, term) for count, term in known if count <= passages / 2] or known
+    return [term for _, term in rare[:MOST_TERMS]]
 
 
 def plain_terms(text: str, analyzer: Analyzer) -> QuestionTerms:

@@ -16,26 +16,14 @@ from cachetools import LRUCache
 from tantivy import Occur, Query
 
 from .edit_distance import within
+from .protocol import Hit
+from .question import MOST_LOOKED_UP, telling
 
-MOST_TERMS = 32
-_MOST_LOOKED_UP = 512
 _IDS_A_QUERY = 500
 _PAGE = 5000
 _ROUNDS = 8
 _REMEMBERED = 1024
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
-
-
-class Hit(NamedTuple):
-    """A passage that shares words with the question.
-
-    ``score`` is its BM25, higher is better, comparable only within one answer; ``words`` are its
-    terms, parted by blanks.
-    """
-
-    id: str
-    score: float
-    words: str
 
 
 class Stored(NamedTuple):
@@ -90,7 +78,7 @@ class Snapshot:
 
     def search(self, weights: Mapping[str, float], n: int) -> list[Hit]:
         """Return the ``n`` best passages by BM25, best first."""
-        known = self._telling(weights)
+        known = telling(self.frequencies(list(weights)[:MOST_LOOKED_UP]), self.count)
         if not known:
             return []
         hits = self._find([self._term("words", term, weights[term], "freq") for term in known], n)
@@ -99,13 +87,6 @@ class Snapshot:
             Hit(str(each.get_first("id")), score, str(each.get_first("words") or ""))
             for each, score in found
         ]
-
-    def _telling(self, terms: Iterable[str]) -> list[str]:
-        found = self.frequencies(list(dict.fromkeys(terms))[:_MOST_LOOKED_UP])
-        known = sorted((count, term) for term, count in found.items() if count)
-        # A word of every other passage adds nothing to BM25, but makes it score them all.
-        telling = [(count, term) for count, term in known if count <= self.count / 2] or known
-        return [term for _, term in telling[:MOST_TERMS]]
 
     def terms_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the terms of these passages, as far as they are here."""

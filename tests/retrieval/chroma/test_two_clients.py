@@ -17,6 +17,7 @@ from orbit_server.retrieval.retriever import Retrieval
 from orbit_server.retrieval.words.index import WordIndex
 
 from ...support.chroma_run import RunningChroma
+from ...support.words import local
 
 pytestmark = pytest.mark.anyio
 pytest_plugins = ["tests.support.chroma_fixtures"]
@@ -54,7 +55,7 @@ async def test_a_put_after_a_drop_elsewhere(stores: list[CollectionStore]) -> No
         await one.drop(name)
         await other.put(name, CHUNKS[:3], [])
         assert (await other.show(name))["chunks"] == 3, again
-        assert other.lexical.count((await other.chroma.collection(name)).id) == 3
+        assert local(other.lexical).count((await other.chroma.collection(name)).id) == 3
 
 
 async def test_questions_while_it_is_dropped_elsewhere(stores: list[CollectionStore]) -> None:

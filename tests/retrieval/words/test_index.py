@@ -176,12 +176,12 @@ async def test_reading_never_creates_a_file(index: WordIndex) -> None:
     assert index.frequencies("town", ["librari"]) == (0, {"librari": 0})
     assert index.terms_of("town", ["library"]) == {}
     assert index.similar("town", "libary", distance=1) == []
-    assert index.changed("town", {"a": "text"}) == ["a"]
+    assert await index.changed("town", {"a": "text"}) == ["a"]
     assert index.count("town") == 0
     assert index.record("town") is None
     assert await ids(index) == []
     assert await index.drop("town") == 0
-    assert index.leftovers([]) == index.outdated() == []
+    assert await index.leftovers([]) == index.outdated() == []
     assert not index.directory.exists()
 
 
@@ -201,12 +201,12 @@ async def test_only_indexes_are_dropped(index: WordIndex) -> None:
     """What else lies in the folder stays, also Chroma's own database."""
     await add(index, PASSAGES)
     await add(index, PASSAGES, "gone")
-    index.writer()
+    await index.writer()
     old = index.directory / "0b5eb5f5-1f6c-4d0e-9c0a-3d1f3d2c1b0a.sqlite3"
     for path in (old, old.with_suffix(".sqlite3-wal"), index.directory / "chroma.sqlite3"):
         path.write_bytes(b"something")
     (index.directory / "chroma").mkdir()
-    assert index.leftovers(["town"]) == [old.stem, "gone"]
+    assert await index.leftovers(["town"]) == [old.stem, "gone"]
     assert await index.drop_others(["town"], unused_seconds=3600) == 0
     assert index.outdated() == [old.stem]
     assert await index.drop_others(["town"]) > 0
@@ -442,9 +442,11 @@ async def test_tasks_write_and_read_at_once(index: WordIndex) -> None:
 
 async def test_a_folder_of_indexes_has_one_name(index: WordIndex) -> None:
     """Whoever asks first makes it up; every process finds the same."""
-    names = await asyncio.gather(*(asyncio.to_thread(index.writer) for _ in range(8)))
+    names = await asyncio.gather(
+        *(asyncio.to_thread(asyncio.run, index.writer()) for _ in range(8))
+    )
     async with WordIndex(index.directory) as other:
-        assert {*names} == {other.writer()}
+        assert {*names} == {await other.writer()}
     assert [path.name for path in index.directory.iterdir()] == ["writer"]
 
 

@@ -19,7 +19,7 @@ from orbit_server.retrieval.retriever import Retrieval
 from orbit_server.retrieval.words.index import WordIndex
 
 from ...support import words
-from ...support.words import indexed_ids
+from ...support.words import indexed_ids, local
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +113,7 @@ async def test_it_mends_in_the_background(store: CollectionStore) -> None:
     async with store.retrieval.mender:
         assert (await found(store, "where is room7?"))[0] == ("in house7", False)
         await mended(store)
-        assert store.lexical.count(id) == 60
+        assert local(store.lexical).count(id) == 60
         assert (await found(store, "where is room7?"))[0] == ("in house7", True)
 
 
@@ -124,10 +124,10 @@ async def test_a_damaged_index_is_replaced(
 ) -> None:
     """A file that cannot be read costs a worse order for a while, and no question its answer."""
     id = await forget(store, 60)
-    path = next((store.lexical.directory / f"{id}.words").glob(name))
+    path = next((local(store.lexical).directory / f"{id}.words").glob(name))
     path.unlink()
     path.write_bytes(content)
-    async with WordIndex(store.lexical.directory) as index:  # one that has not opened it yet
+    async with WordIndex(local(store.lexical).directory) as index:  # one that has not opened it yet
         fresh = store_of(store.chroma, index)
         async with fresh.retrieval.mender:
             assert (await found(fresh, "where is room7?"))[0] == ("in house7", False)
@@ -141,7 +141,7 @@ async def test_it_breaks_while_it_is_trusted(store: CollectionStore) -> None:
     trusting = store.retrieval.mender
     store.retrieval.mender = type(trusting)(store.chroma, store.lexical, page=25)
     assert (await found(store, "where is room7?"))[0] == ("in house7", True)
-    path = store.lexical.directory / f"{id}.words" / "meta.json"
+    path = local(store.lexical).directory / f"{id}.words" / "meta.json"
     path.unlink()
     path.write_bytes(b"no index at all" * 500)
     async with store.retrieval.mender:
@@ -156,7 +156,7 @@ async def test_closing_ends_what_is_under_way(store: CollectionStore) -> None:
     async with store.retrieval.mender:
         await found(store, "where is room7?")
     async with store.lexical.writing(id):  # whatever its thread had begun is done
-        assert store.lexical.count(id) < 60
+        assert local(store.lexical).count(id) < 60
 
 
 async def test_while_documents_are_loaded_the_index_is_used(store: CollectionStore) -> None:
@@ -182,7 +182,7 @@ async def test_other_languages_need_other_words(store: CollectionStore) -> None:
     assert store.retrieval.mender.incomplete["docs"].startswith("the languages")
     await mend(store)
     assert await whole(store)
-    record = store.lexical.record(id)
+    record = local(store.lexical).record(id)
     assert record is not None and record.analyzer.endswith("de")
 
 
@@ -209,7 +209,9 @@ async def test_an_index_of_the_kind_before_is_replaced(store: CollectionStore) -
     id = await forget(store, 60)
     await store.lexical.drop(id)
     await store.put("other", CHUNKS[:1], [])
-    old = [store.lexical.directory / f"{id}.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")]
+    old = [
+        local(store.lexical).directory / f"{id}.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")
+    ]
     for path in old:
         path.write_bytes(b"SQLite format 3\0")
     async with store.retrieval.mender:
@@ -217,7 +219,7 @@ async def test_an_index_of_the_kind_before_is_replaced(store: CollectionStore) -
             while any(path.exists() for path in old):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await mended(store)
-        assert store.lexical.count(id) == 60
+        assert local(store.lexical).count(id) == 60
         assert (await found(store, "where is room7?"))[0] == ("in house7", True)
 
 
@@ -228,7 +230,7 @@ async def test_one_that_cannot_be_replaced_holds_up_no_other(store: CollectionSt
         await store.put(name, CHUNKS[:1], [])
         ids.append((await store.chroma.collection(name)).id)
         await store.lexical.drop(ids[-1])
-        (store.lexical.directory / f"{ids[-1]}.sqlite3").write_bytes(b"old")
+        (local(store.lexical).directory / f"{ids[-1]}.sqlite3").write_bytes(b"old")
     count = store.chroma.count
 
     async def failing(name: str) -> int:
@@ -241,7 +243,7 @@ async def test_one_that_cannot_be_replaced_holds_up_no_other(store: CollectionSt
         async with asyncio.timeout(30):
             while store.lexical.outdated() != ids[:1]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-    assert store.lexical.count(ids[1]) == store.lexical.count(ids[2]) == 1
+    assert local(store.lexical).count(ids[1]) == local(store.lexical).count(ids[2]) == 1
 
 
 async def test_other_programs_fill_a_collection(store: CollectionStore) -> None:
@@ -315,7 +317,7 @@ async def test_an_entry_that_got_lost(hosts: list[CollectionStore]) -> None:
 async def test_an_index_from_a_backup(store: CollectionStore, tmp_path: Path) -> None:
     """An older state of the index is noticed, though the counts agree."""
     id = await forget(store, 60)
-    shutil.copytree(store.lexical.directory, tmp_path / "backup")
+    shutil.copytree(local(store.lexical).directory, tmp_path / "backup")
     await store.put("docs", MORE, [chunk.id for chunk in CHUNKS[:5]])
     assert await whole(store)
     async with WordIndex(tmp_path / "backup") as index:
@@ -336,7 +338,7 @@ async def test_many_hosts_have_come_and_gone(store: CollectionStore) -> None:
     docs = await store.chroma.collection("docs", fresh=True)
     entries = sorted(key for key in docs.metadata if key.startswith("orbit_words_"))
     assert len(entries) <= 51
-    assert f"orbit_words_{store.lexical.writer()}" in entries
+    assert f"orbit_words_{await store.lexical.writer()}" in entries
     await mend(store)
     assert await whole(store)
 

@@ -1,6 +1,6 @@
 """Test whether a collection can be searched, without a question and without embedding."""
 
-from .chroma import Chroma
+from .protocol import Chroma
 
 
 async def probe(name: str, *, chroma: Chroma) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import httptools
 import pytest
 
-from orbit_server.retrieval.chroma.http import HttpConnections, Reply
+from orbit_server.retrieval.http import HttpConnections, Reply
 
 pytestmark = pytest.mark.anyio
 
