@@ -24,7 +24,7 @@ from .observability import Check, CollectionsCheck, Health, build_chatlog, build
 from .observability.answers_check import AnswersCheck
 from .observability.health import chatlog_check, disk_check, elasticsearch_check, works
 from .observability.metrics import Metrics
-from .retrieval import WordIndex, chroma
+from .retrieval import IndexUpkeep, WordIndex, chroma
 from .retrieval.chroma.lock import holder_token
 from .safety import SafetyRules, Verdict
 from .types import Question, Retrieved
@@ -106,6 +106,12 @@ class Services:
             lexical=self.lexical,
             embedder=self.embedder,
         )
+        self.upkeep = IndexUpkeep(
+            self.chroma,
+            self.lexical,
+            self.retrieval.mender,
+            others=config.chroma.host is not None,
+        )
         self.reranker = retrieval.build_reranker(
             config.reranker, complete=self.ollama.complete, options=config.ollama.options
         )
@@ -179,6 +185,7 @@ class Services:
             self.lexical,
             self.chroma,
             self.retrieval.mender,
+            self.upkeep,
             self.retrieval.meter,
             self.metrics,
             self.collections_check,

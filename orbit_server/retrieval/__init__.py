@@ -6,9 +6,11 @@ from .embedders import Embedder
 from .rerank import Reranker
 from .retriever import Retrieval
 from .words.index import WordIndex
+from .words.upkeep import IndexUpkeep
 
 __all__ = [
     "Embedder",
+    "IndexUpkeep",
     "Reranker",
     "Retrieval",
     "WordIndex",

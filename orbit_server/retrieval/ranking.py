@@ -57,8 +57,11 @@ class SearchSettings(NamedTuple):
 
 
 def best_of(candidates: Sequence[Candidate], dense_weight: float) -> list[Candidate]:
-    """Return ``candidates`` best first; ties go to the nearer passage."""
-    return sorted(candidates, key=lambda each: (-each.rank_score(dense_weight), -each.dense))
+    """Return ``candidates`` best first; ties go to the nearer passage, then to the smaller id."""
+    return sorted(
+        candidates,
+        key=lambda each: (-each.rank_score(dense_weight), -each.dense, each.passage.id),
+    )
 
 
 def rank(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
@@ -68,7 +71,9 @@ def rank(candidates: Sequence[Candidate], dense_weight: float) -> list[Passage]:
 
 def by_bm25(candidates: Sequence[Candidate]) -> list[Passage]:
     """Return the passages of ``candidates`` as BM25 alone orders them."""
-    ordered = sorted(candidates, key=lambda each: (-(each.bm25 or 0.0), -each.dense))
+    ordered = sorted(
+        candidates, key=lambda each: (-(each.bm25 or 0.0), -each.dense, each.passage.id)
+    )
     return [each.passage for each in ordered]
 
 
@@ -76,13 +81,14 @@ def best_first(scored: Sequence[Scored], dense_weight: float) -> list[Scored]:
     """Return ``scored`` in the order that is known before they are read.
 
     A passage is as good as its cosine and its share of the best BM25, weighted; ties go to the
-    nearer one.
+    nearer one, then to the smaller id, so that every host has the same order.
     """
     return sorted(
         scored,
         key=lambda each: (
             -(dense_weight * each.dense + (1 - dense_weight) * (each.bm25 or 0.0)),
             -each.dense,
+            each.id,
         ),
     )
 

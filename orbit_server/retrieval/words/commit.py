@@ -2,7 +2,8 @@
 
 A commit replaces ``meta.json`` when all its files are on the disk, so the last one is what is there
 whatever is killed when. A passage that was deleted is still counted among those of a word until the
-file that it is in is written anew: all of them are when a tenth is of that kind.
+file that it is in is written anew: all of them are when a tenth is of that kind, or in a quiet
+moment (``upkeep.py``).
 """
 
 import zlib
@@ -55,6 +56,22 @@ def remove(folder: Path, ids: Collection[str]) -> None:
         _compact(folder, index)
 
 
+def deleted(folder: Path) -> int:
+    """Return how many passages are still counted though they were deleted; 0 without an index."""
+    if record.read(folder) is None:
+        return 0
+    return sum((each["deletes"] or {}).get("num_deleted_docs", 0) for each in _segments(folder))
+
+
+def compact(folder: Path) -> None:
+    """Write all files anew if passages in them were deleted, so that every word's count is right.
+
+    The score of a passage then follows from the passages alone, whatever was written when.
+    """
+    if deleted(folder):
+        _rewrite(tantivy.Index.open(str(folder)))
+
+
 def sound(folder: Path) -> bool:
     """Return whether an index, if there is one, can be used as it is; reads all of its files."""
     try:
@@ -91,11 +108,13 @@ def _commit(
 
 
 def _compact(folder: Path, index: tantivy.Index) -> None:
-    segments = _segments(folder)
-    deleted = sum((each["deletes"] or {}).get("num_deleted_docs", 0) for each in segments)
-    if deleted > _MOST_DELETED * sum(each["max_doc"] for each in segments):
-        living = (row for page in Snapshot.of(index).pages() for row in page)
-        _commit(index, living, anew=True)
+    if deleted(folder) > _MOST_DELETED * sum(each["max_doc"] for each in _segments(folder)):
+        _rewrite(index)
+
+
+def _rewrite(index: tantivy.Index) -> None:
+    living = (row for page in Snapshot.of(index).pages() for row in page)
+    _commit(index, living, anew=True)
 
 
 def _segments(folder: Path) -> list[dict[str, Any]]:

@@ -200,6 +200,19 @@ class WordIndex:
             path.unlink(missing_ok=True)
             os.close(lock)
 
+    async def compact(self, collection_id: str, *, quiet_seconds: float) -> None:
+        """Write an index anew in which deleted passages still count, so that counts are right.
+
+        One that is locked, or that was written to in the last ``quiet_seconds``, stays as it is.
+        """
+        path = self._path(collection_id)
+        with translated(path):
+            if not (path / META).exists() or self._age(collection_id) < quiet_seconds:
+                return
+        async with self._locked(collection_id, 0) as words:
+            if words is not None:
+                await words.compact()
+
     async def leftovers(self, collection_ids: Collection[str]) -> list[str]:
         """Return the ids of collections that have an index and are none of these."""
         return sorted(self._ids(_FOLDER, *_OLD) - frozenset(collection_ids))

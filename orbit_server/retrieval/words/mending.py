@@ -36,8 +36,6 @@ _MOST_ENTRIES = 50
 _REST = 5  # times as long as mending took, until the same index is mended again
 _COMPARED = 200  # passages, each time that an index is found whole
 _PAUSE = 0.05
-_AGAIN = 60.0
-_LONG_GONE = 24 * 60 * 60
 
 
 class Reindexed(NamedTuple):
@@ -51,12 +49,20 @@ class Reindexed(NamedTuple):
     removed: int = 0
 
 
+class _Known(NamedTuple):
+    """What an index was found to be when the collection told of these writes."""
+
+    whole: bool
+    writes: Mapping[str, int]
+
+
 class IndexMender:
     """Knows which word indexes are whole, and mends the others in the background.
 
     Mends in ``async with`` only; outside of it, it tells but does nothing. ``incomplete`` says of
     collections, by name, how their index falls short. A whole index is counted again after
-    ``remember_seconds``, by the ``clock``.
+    ``remember_seconds``, by the ``clock``. At most ``at_once`` are mended at a time, and of each a
+    page of passages is held in memory.
     """
 
     def __init__(
@@ -66,22 +72,23 @@ class IndexMender:
         *,
         page: int = 2000,
         remember_seconds: float = 30.0,
+        at_once: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.chroma = chroma
         self.lexical = lexical
         self.page = page
         self.incomplete: dict[str, str] = {}
-        self._complete: TTLCache[str, bool] = TTLCache(_REMEMBERED, remember_seconds, clock)
+        self._known: TTLCache[str, _Known] = TTLCache(_REMEMBERED, remember_seconds, clock)
         self._clock = clock
         self._begun: TTLCache[str, Mapping[str, int]] = TTLCache(_REMEMBERED, 3600, clock)
         self._compared: TTLCache[str, int] = TTLCache(_REMEMBERED, 86400, clock)
         self._resting: TTLCache[str, float] = TTLCache(_REMEMBERED, 86400, clock)
+        self._turn = asyncio.Semaphore(at_once)
         self._tasks: dict[str, asyncio.Task[None]] | None = None
 
     async def __aenter__(self) -> Self:
         self._tasks = {}
-        self._begin("", self._tidy())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -93,12 +100,16 @@ class IndexMender:
     async def is_complete(self, collection: Collection) -> bool:
         """Tell whether the index is whole; if not, begin to mend it.
 
-        Raises what ``chroma`` does.
+        What is remembered holds until ``collection`` tells of a write that came later. Raises what
+        ``chroma`` does.
         """
-        if (remembered := self._complete.get(collection.id)) is not None:
-            return remembered
+        known, told = self._known.get(collection.id), writes_of(collection)
+        if known is not None and not any(
+            write > known.writes.get(writer, 0) for writer, write in told.items()
+        ):
+            return known.whole
         reason = await self.shortfall(collection)
-        self._complete[collection.id] = not reason
+        self._known[collection.id] = _Known(not reason, told)
         if reason:
             self.distrust(collection, reason)
         else:
@@ -133,11 +144,11 @@ class IndexMender:
             return ""
         if known.analyzer != analyzer_of(collection).name:
             return "the languages of the collection have changed"
-        own, entries = await self.lexical.writer(), _entries(collection)
-        missed = {each for each, write in entries.items() if known.seen.get(each) != write}
+        own, writes = await self.lexical.writer(), writes_of(collection)
+        missed = {each for each, write in writes.items() if known.seen.get(each) != write}
         if missed - {own}:
             return "another host has loaded documents"
-        if idle and entries.get(own) != known.seen.get(own):
+        if idle and writes.get(own) != known.seen.get(own):
             return "the index or the collection was replaced"
         return ""
 
@@ -156,7 +167,7 @@ class IndexMender:
         known = (await self.lexical.state(stored.id)).record
         seen = dict(known.seen) if known else {}
         write = max(time.time_ns() // 1_000_000, seen.get(own, 0) + 1)
-        oldest = sorted(_entries(stored).items(), key=lambda entry: entry[1])[:-_MOST_ENTRIES]
+        oldest = sorted(writes_of(stored).items(), key=lambda entry: entry[1])[:-_MOST_ENTRIES]
         forgotten = {f"{_ENTRY}{writer}": None for writer, _ in oldest}
         await self.chroma.annotate(stored, {**forgotten, f"{_ENTRY}{own}": write})
         await words.note(seen | {own: write})
@@ -172,7 +183,7 @@ class IndexMender:
             stored = await self.chroma.collection(name)
         async with self.lexical.writing(stored.id) as words:
             if start == 0:
-                self._begun[stored.id] = _entries(stored)
+                self._begun[stored.id] = writes_of(stored)
                 if not await words.sound():
                     await words.drop()
             page = await self.chroma.get(name, limit=self.page, offset=start)
@@ -184,7 +195,7 @@ class IndexMender:
             removed = await self._forget_gone(stored, words, done)
             await self._take_in(name, words)
             await words.drop_outdated()
-            self._complete.pop(stored.id, None)
+            self._known.pop(stored.id, None)
             self.incomplete.pop(name, None)
             return Reindexed(done, done, removed)
 
@@ -205,14 +216,23 @@ class IndexMender:
         begun = self._begun.pop(stored.id, None)
         if known is None or begun is None:
             return  # begun elsewhere: the next comparison is whole
-        own, now = await self.lexical.writer(), _entries(stored)
+        own, now = await self.lexical.writer(), writes_of(stored)
         if own not in known.seen or now.get(own, 0) >= known.seen[own]:
             await words.note(begun)
         else:
             await words.note({**begun, own: known.seen[own]})
             await self.announce(stored, words)  # it got lost
 
+    async def mended(self, collection_id: str) -> None:
+        """Return when nothing is done any more to the index of this collection."""
+        if self._tasks and (task := self._tasks.get(collection_id)):
+            await asyncio.wait([task])
+
     async def _mend(self, collection: Collection) -> None:
+        async with self._turn:
+            await self._mend_now(collection)
+
+    async def _mend_now(self, collection: Collection) -> None:
         started = self._clock()
         try:
             result = await self.reindex(collection.name)
@@ -244,38 +264,8 @@ class IndexMender:
             self._mark(collection, f"{len(changed)} of {len(page)} passages have other words")
             await self._mend(collection)
 
-    async def _tidy(self) -> None:
-        """Replace indexes of the kind before this one; delete those of collections long gone."""
-        there = await self._collections()
-        while there is None:
-            await asyncio.sleep(_AGAIN)
-            there = await self._collections()
-        try:
-            await self.lexical.drop_others(there, unused_seconds=_LONG_GONE)
-        except OrbitError as error:
-            logger.warning("word indexes of deleted collections stay: %s", error)
-        for id in self.lexical.outdated():
-            if id in there:
-                await self._replace(there[id])
-
-    async def _replace(self, collection: Collection) -> None:
-        try:
-            if await self.is_complete(collection):
-                async with self.lexical.writing(collection.id) as words:
-                    await words.drop_outdated()
-            elif self._tasks and (task := self._tasks.get(collection.id)):
-                await asyncio.wait([task])
-        except OrbitError as error:
-            logger.warning("collection %s: word index not replaced: %s", collection.name, error)
-
-    async def _collections(self) -> dict[str, Collection] | None:
-        try:
-            return {each.id: each for each in await self.chroma.collections()}
-        except OrbitError:
-            return None
-
     def _mark(self, collection: Collection, reason: str) -> None:
-        self._complete[collection.id] = False
+        self._known[collection.id] = _Known(False, writes_of(collection))
         if collection.name not in self.incomplete:
             logger.warning(
                 "collection %s is searched by meaning alone until its word index is mended: %s",
@@ -294,7 +284,7 @@ class IndexMender:
         task.add_done_callback(lambda _: tasks.pop(id, None))
 
 
-def _entries(collection: Collection) -> dict[str, int]:
+def writes_of(collection: Collection) -> dict[str, int]:
     """Return the last write of each folder of word indexes that has told of one."""
     return {
         key.removeprefix(_ENTRY): write

@@ -120,6 +120,12 @@ class Words(Protocol):
         Those stay that were written to, or made, in the last ``unused_seconds``.
         """
 
+    async def compact(self, collection_id: str, *, quiet_seconds: float) -> None:
+        """Write an index anew where deleted passages still count, so that scores are right.
+
+        One that is locked, or that was written to in the last ``quiet_seconds``, stays as it is.
+        """
+
     async def leftovers(self, collection_ids: Collection[str]) -> list[str]:
         """Return the ids of collections that have an index and are none of these."""
 

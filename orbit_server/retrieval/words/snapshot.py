@@ -23,6 +23,8 @@ _IDS_A_QUERY = 500
 _PAGE = 5000
 _ROUNDS = 8
 _REMEMBERED = 1024
+_TIED = 64  # passages beyond those that are asked for, to tell which of equal ones come first
+_DECIMALS = 4  # of a score: the rest depends on the order in which its parts are added
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
 
 
@@ -77,16 +79,23 @@ class Snapshot:
         return {term: min(find("words", term), most) for term in terms}
 
     def search(self, weights: Mapping[str, float], n: int) -> list[Hit]:
-        """Return the ``n`` best passages by BM25, best first."""
+        """Return the ``n`` best passages by BM25, best first, equally good ones by their ids.
+
+        Which of very many that are equally good are among them is left to chance.
+        """
         known = telling(self.frequencies(list(weights)[:MOST_LOOKED_UP]), self.count)
         if not known:
             return []
-        hits = self._find([self._term("words", term, weights[term], "freq") for term in known], n)
-        found = [(self.searcher.doc(address), score) for score, address in hits]
-        return [
+        terms = [self._term("words", term, weights[term], "freq") for term in known]
+        hits = [(round(score, _DECIMALS), each) for score, each in self._find(terms, n + _TIED)]
+        if len(hits) > n:  # as far as the n-th goes, with all that are as good
+            hits = [hit for hit in hits if hit[0] >= hits[n - 1][0]]
+        read = [(score, self.searcher.doc(address)) for score, address in hits]
+        found = [
             Hit(str(each.get_first("id")), score, str(each.get_first("words") or ""))
-            for each, score in found
+            for score, each in read
         ]
+        return sorted(found, key=lambda hit: (-hit.score, hit.id))[:n]
 
     def terms_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the terms of these passages, as far as they are here."""

@@ -46,6 +46,12 @@ class Writing:
 
         await self._run(commit.remove, self.folder, ids)
 
+    async def compact(self) -> None:
+        """Take deleted passages out of the files, where they still count."""
+        from . import commit
+
+        await self._run(commit.compact, self.folder)
+
     async def sound(self) -> bool:
         """Return whether what is in the files is what was written; reads all of it."""
         from . import commit

@@ -11,7 +11,6 @@ import pytest
 
 from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.model import Chunk
-from orbit_server.errors import SearchError
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.hashed_embedder import LexicalEmbedder, hashed_words
@@ -204,48 +203,6 @@ async def test_a_collection_of_another_program_learns_its_language(store: Collec
     assert (await found(store, "Büchereien"))[0][1]
 
 
-async def test_an_index_of_the_kind_before_is_replaced(store: CollectionStore) -> None:
-    """Without being asked, and its file goes when the new one is whole; so do abandoned ones."""
-    id = await forget(store, 60)
-    await store.lexical.drop(id)
-    await store.put("other", CHUNKS[:1], [])
-    old = [
-        local(store.lexical).directory / f"{id}.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")
-    ]
-    for path in old:
-        path.write_bytes(b"SQLite format 3\0")
-    async with store.retrieval.mender:
-        async with asyncio.timeout(30):
-            while any(path.exists() for path in old):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        await mended(store)
-        assert local(store.lexical).count(id) == 60
-        assert (await found(store, "where is room7?"))[0] == ("in house7", True)
-
-
-async def test_one_that_cannot_be_replaced_holds_up_no_other(store: CollectionStore) -> None:
-    """Of several old indexes each is replaced, whatever is wrong with another collection."""
-    ids = []
-    for name in ("broken", "docs", "empty"):
-        await store.put(name, CHUNKS[:1], [])
-        ids.append((await store.chroma.collection(name)).id)
-        await store.lexical.drop(ids[-1])
-        (local(store.lexical).directory / f"{ids[-1]}.sqlite3").write_bytes(b"old")
-    count = store.chroma.count
-
-    async def failing(name: str) -> int:
-        if name == "broken":
-            raise SearchError("it is damaged")
-        return await count(name)
-
-    store.chroma.count = failing  # type: ignore[method-assign]
-    async with store.retrieval.mender:
-        async with asyncio.timeout(30):
-            while store.lexical.outdated() != ids[:1]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-    assert local(store.lexical).count(ids[1]) == local(store.lexical).count(ids[2]) == 1
-
-
 async def test_other_programs_fill_a_collection(store: CollectionStore) -> None:
     """What was neither counted nor announced is found by comparing page after page."""
     await forget(store, 60)
@@ -282,6 +239,47 @@ async def test_a_host_notices_what_another_has_loaded(hosts: list[CollectionStor
         assert await mend(host) == 5
         assert ("in house3", True) in await found(host, "where is hall3?")
     assert [await whole(host) for host in hosts] == [True, True, True]
+
+
+async def test_a_host_notices_at_once(hosts: list[CollectionStore]) -> None:
+    """What it remembers of a collection holds until the collection tells of a later write."""
+    one, two, _ = hosts
+    await one.put("docs", CHUNKS, [])
+    await mend(two)
+    mender = type(two.retrieval.mender)(two.chroma, two.lexical, remember_seconds=3600)
+    before = await two.chroma.collection("docs", fresh=True)
+    assert await mender.is_complete(before)
+    await one.put("docs", MORE, [chunk.id for chunk in CHUNKS[:5]])
+    assert await mender.is_complete(before), "nobody has told it"
+    assert not await mender.is_complete(await two.chroma.collection("docs", fresh=True))
+    assert not await mender.is_complete(before), "nor does it forget"
+
+
+async def test_few_are_mended_at_a_time(store: CollectionStore) -> None:
+    """However many collections are asked at once: each takes memory while it is mended."""
+    names = [f"docs{n}" for n in range(6)]
+    for name in names:
+        await store.put(name, CHUNKS, [])
+    stored = [await store.chroma.collection(name) for name in names]
+    for each in stored:
+        await store.lexical.drop(each.id)
+    mender = store.retrieval.mender
+    running = most = 0
+    reindex = mender.reindex
+
+    async def counted(name: str, start: int = 0) -> object:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        result = await reindex(name, start)
+        running -= 1
+        return result
+
+    mender.reindex = counted  # type: ignore[method-assign,assignment]
+    async with mender:
+        assert not any([await mender.is_complete(each) for each in stored])
+        await mended(store)
+    assert most == 2
 
 
 async def test_a_host_that_loads_while_it_is_behind(hosts: list[CollectionStore]) -> None:
