@@ -89,10 +89,9 @@ class Distinct:
 
     def _repeats(self, new: _Text, seen: _Text) -> bool:
         longer = max(len(new.rough), len(seen.rough))
-        if longer >= _LONG:
-            if len(new.rough & seen.rough) < longer * _ROUGHLY:
-                return False
-        elif len(new.distinct - seen.distinct) > max(1, len(new.words) // _LONG):
+        if longer >= _LONG and len(new.rough & seen.rough) < longer * _ROUGHLY:
+            return False
+        if len(new.distinct - seen.distinct) > max(1, len(new.words) // _LONG):
             return False
         if new.title != seen.title and self._asks_which(new, seen):
             return False
