@@ -202,11 +202,12 @@ class KeysUnavailable(OrbitError):
 
 
 class ModelError(OrbitError):
-    """The language model refused or failed."""
+    """The language model refused or failed; ``answered`` is the HTTP status of its host, if any."""
 
     status = 502
     code = "model_failed"
     sentence = "The language model could not answer. Please try again later."
+    answered: int | None = None
 
 
 class ModelNotFound(ModelError):

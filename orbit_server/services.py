@@ -71,8 +71,8 @@ class Services:
     ) -> None:
         self.certificate = certificate
         self.opened = False
-        self.ollama = llm.build(config.ollama)
-        self.queue = llm.build_queue(config.ollama, workers=workers)
+        self.ollama = llm.build(config.ollama, workers=workers)
+        self.queue = llm.build_queue(config.ollama, self.ollama, workers=workers)
         self.chroma = chroma.build(config.chroma, address=address)
         self.keys = Keys(config.database.url, prefix=config.api_keys.prefix)
         self.answer_ids = AnswerIds(self.keys.database)
@@ -93,10 +93,14 @@ class Services:
             refused=lambda: self.queue.refused,
             shipper_lag=self.shipper.lag if self.shipper else None,
             rejected=self.shipper.rejected if self.shipper else lambda: 0,
+            hosts=self.ollama.hosts if isinstance(self.ollama, llm.Hosts) else (),
         )
         self.limiter = limiter or memory_limiter()
         self.embedder = retrieval.build_embedder(
-            config.embedding, embed=self.ollama.embed, model=config.ollama.embed_model
+            config.embedding,
+            embed=self.ollama.embed,
+            model=config.ollama.embed_model,
+            digest_of=self.ollama.digest,
         )
         self.lexical = WordIndex(Path(config.retrieval.path))
         self.retrieval = retrieval.build(
@@ -296,7 +300,12 @@ class Services:
         if self.guard is not None:
             checks["safety"] = model("ollama", config.safety.model)
         if self.uses_ollama:
-            checks["ollama"] = Check(version_check(self.ollama), optional=True)
+            test = (
+                llm.hosts_check(self.ollama)
+                if isinstance(self.ollama, llm.Hosts)
+                else version_check(self.ollama)
+            )
+            checks["ollama"] = Check(test, optional=True)
         return checks
 
     def _summary(self) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Question(BaseModel):
     stop: tuple[str, ...] = ()
     user: str | None = None
 
+    @property
+    def first(self) -> str:
+        """What the conversation began with."""
+        return self.history[0].content if self.history else self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -81,14 +81,14 @@ class Pipeline:
             question,
             collection,
             retrieve=partial(self.retrieve, search=search),
-            generate=self.generate if self._by_model else extractive_answer,
+            generate=partial(self.generate, owner=owner) if self._by_model else extractive_answer,
             nothing_found=self._config.answer.no_results_message,
-            small_talk=self._talk(question),
+            small_talk=self._talk(question, owner),
             place=partial(self._queue, owner) if self._queue and self._by_model else None,
             id=id,
         )
 
-    def _talk(self, question: Question) -> TextStream | None:
+    def _talk(self, question: Question, owner: str) -> TextStream | None:
         config = self._config.answer
         if config.small_talk == "search":
             return None
@@ -96,7 +96,7 @@ class Pipeline:
         if talk is None:
             return None
         if config.small_talk == "model" and self._by_model:
-            return self._worded(question, (), prompt.for_small_talk(self._system))
+            return self._worded(question, (), prompt.for_small_talk(self._system), owner)
         configured = {"greeting": config.greeting, "about": config.about}.get(talk.kind)
         return FixedText([configured or built_in_answer(talk)])
 
@@ -165,12 +165,12 @@ class Pipeline:
         accepted = self._config.openai.accept_system
         return prompt.with_wishes(question, system) if accepted else system
 
-    def generate(self, question: Question, retrieved: Retrieved) -> TextStream:
+    def generate(self, question: Question, retrieved: Retrieved, *, owner: str = "") -> TextStream:
         """Return the model's answer from what was found; nothing is sent before it is entered."""
-        return self._worded(question, retrieved.passages, self._system)
+        return self._worded(question, retrieved.passages, self._system, owner)
 
     def _worded(
-        self, question: Question, passages: Sequence[Passage], system: str | None
+        self, question: Question, passages: Sequence[Passage], system: str | None, owner: str
     ) -> TextStream:
         messages = prompt.messages(
             question,
@@ -186,6 +186,7 @@ class Pipeline:
             model=self._config.ollama.model,
             options=self._wanted(question),
             request_id=question.request_id,
+            conversation=f"{owner}\n{question.first}",
         )
 
     def _wanted(self, question: Question) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .. import __version__
 from ..auth import ADMIN
 from ..errors import OrbitError
+from ..llm import Hosts, Ollama
 from ..observability import can_answer
 from ..services import Services
 
@@ -74,6 +75,7 @@ async def _details(services: Services) -> dict[str, Any]:
     return {
         "versions": {"orbit": __version__, "ollama": ollama, "chroma": chroma},
         "models": models,
+        **_hosts(services.ollama),
         "collections": sizes,
         "failing_collections": services.collections_check.failing,
         "incomplete_word_indexes": services.retrieval.mender.incomplete,
@@ -88,6 +90,12 @@ async def _details(services: Services) -> dict[str, Any]:
             "days_left": certificate.days_left(),
         },
     }
+
+
+def _hosts(ollama: Ollama | Hosts) -> dict[str, Any]:
+    if not isinstance(ollama, Hosts):
+        return {}
+    return {"hosts": ollama.states(), "hosts_that_embed_nothing": ollama.refused()}
 
 
 async def _in_time(question: Callable[[], Awaitable[Any]]) -> Any:

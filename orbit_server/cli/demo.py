@@ -65,11 +65,11 @@ async def prepare(services: Services, address: str) -> str:
     stored = sum(result.stored for result in report.files)
     provider, model = services.pipeline.backend
     if provider == "ollama":
-        writer = f"{model} writes the answers, through Ollama at {config.ollama.base_url}."
+        writer = f"{model} writes the answers, through Ollama at {config.ollama.addresses}."
     else:
         writer = (
             f"No Ollama with {config.ollama.model} and {config.ollama.embed_model} at "
-            f"{config.ollama.base_url}:\n"
+            f"{config.ollama.addresses}:\n"
             "answers are quotations from the documents, found by their words."
         )
     in_browser = f"in a browser:\n\n{address}/#key={secret}\n\nor " if config.web.page else ""

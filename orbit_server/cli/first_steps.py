@@ -47,7 +47,7 @@ async def _models(config: Config) -> list[str]:
         return []
     models = wanted_models(config) if missing is None else missing
     pull = " && ".join(f"ollama pull {model}" for model in dict.fromkeys(models.values()))
-    url = config.ollama.base_url
+    url = config.ollama.addresses
     if missing is None:
         start = f"Ollama does not answer at {url}. Start it (`ollama serve`), then\n      {pull}"
     else:

@@ -48,7 +48,7 @@ async def require_models(config: Config, *keys: str) -> None:
         return
     missing = await missing_models(config)
     if missing is None:
-        raise ModelUnreachable(f"no answer from {config.ollama.base_url}")
+        raise ModelUnreachable(f"no answer from {config.ollama.addresses}")
     for key in needed.keys() & missing.keys():
         model = missing[key]
         raise ModelNotFound(f"{key}: {model} is not installed. Install it: ollama pull {model}")

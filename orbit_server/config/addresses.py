@@ -38,6 +38,18 @@ def ollama_url(value: Any) -> str:
     return url
 
 
+def ollama_host_url(value: Any) -> str:
+    """Read the URL of one of several Ollama servers, which holds no user name or password."""
+    if "@" in (url := ollama_url(value)):
+        raise ValueError
+    return url
+
+
+def proxy_url(value: Any) -> SecretStr:
+    """Read the URL of a proxy, which may hold a user name and a password."""
+    return SecretStr(_http_url(value.get_secret_value() if isinstance(value, SecretStr) else value))
+
+
 def http_url_without_user(value: Any) -> str:
     """Read an http(s) URL that holds no user name or password."""
     if "@" in (url := _http_url(value)):
@@ -81,6 +93,17 @@ def header_map(value: Any) -> dict[str, SecretStr]:
         if not re.fullmatch(TOKEN, name) or not text.get_secret_value().isprintable():
             raise ValueError
     return headers
+
+
+def own_header_map(value: Any) -> dict[str, SecretStr]:
+    """Read HTTP headers, without those that say where a request ends or what it holds."""
+    headers = header_map(value)
+    if {name.lower() for name in headers} & _FRAMING:
+        raise ValueError
+    return headers
+
+
+_FRAMING = {"connection", "content-length", "content-type", "host", "transfer-encoding", "upgrade"}
 
 
 def _web_address(value: Any) -> str:

@@ -86,5 +86,7 @@ def _warnings(source: str, config: Config, without_effect: list[str]) -> Iterato
             " general.port, where the proofs are asked for, unless general.https.redirect_http"
             " is true"
         )
+    if config.ollama.hosts and "base_url" in config.ollama.model_fields_set:
+        yield f"{source}: ollama.base_url is not used: ollama.hosts names the servers"
     if not config.logging.file.enabled:
         yield f"{source}: logging.file.enabled is false, but the chat log is always written"

@@ -39,6 +39,7 @@ WITHOUT_EFFECT = {
 }
 _SWITCHED_SECTIONS = ("elasticsearch.", "reranker.", "general.https.", "safety.")
 _KEYS = dict(keys_of(Config))
+_DEEPEST = 3  # a header of one of several hosts
 _COMMAND_LINE = Place(0, "command line")
 _ENVIRONMENT = Place(0, "environment")
 
@@ -110,21 +111,21 @@ class Merging:
             lines[path] = place.line
             yield path, value
 
-    def _plain(self, node: Node, path: str, *, nested: bool = False) -> Any:
+    def _plain(self, node: Node, path: str, depth: int = 0) -> Any:
         if isinstance(node, ScalarNode):
             if not tree.has_meaning(node):
                 self._complain(self._place(node), path, "YAML tags (!name) mean nothing here")
             return tree.scalar(node)
-        if nested:  # nothing here is that deep, and an alias may well lead back to its own list
+        if depth == _DEEPEST:  # an alias may well lead back to its own list
             return []
         if isinstance(node, MappingNode):
             prefix = f"{path}."
             entries = self._entries(node, prefix)
             return {
-                name.removeprefix(prefix): self._plain(value, path, nested=True)
+                name.removeprefix(prefix): self._plain(value, path, depth + 1)
                 for name, value in entries
             }
-        return [self._plain(item, path, nested=True) for item in node.value]
+        return [self._plain(item, path, depth + 1) for item in node.value]
 
     def override(self, overrides: Mapping[str, Any]) -> None:
         """Let options of the command line, by dotted key, win over what was read."""
@@ -223,7 +224,7 @@ class Merging:
         key = error.get("ctx", {}).get("key")
         path = ".".join(map(str, [*error["loc"], *([key] if key else [])]))
         value = attrgetter(path)(Config()) if key else error["input"]
-        given = self.values.get(path) or Given(value, self._nearest_place(path))
+        given = self.values.get(path) or self._inside(path, value)
         if error["type"] == "secret":
             what = "the value (not shown)"
         elif given.variables:
@@ -232,6 +233,13 @@ class Merging:
             what = shown(given.value)
         name = "ADMIN_TOKEN" if path == "admin_token" else path
         self._complain(given.place, name, f"{what} is not allowed; it must be {error['msg']}")
+
+    def _inside(self, path: str, value: Any) -> Given:
+        """Return ``value``, which stands at ``path`` inside of a list or mapping that was given."""
+        for name, given in self.values.items():
+            if path.startswith(f"{name}."):
+                return Given(value, given.place, given.variables)
+        return Given(value, self._nearest_place(path))
 
     def _nearest_place(self, path: str) -> Place:
         section = path.rpartition(".")[0]

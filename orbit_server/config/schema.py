@@ -4,7 +4,7 @@ The descriptions are repeated word for word by ``config.yaml.example`` and
 ``docs/configuration.md``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -21,7 +21,10 @@ from .addresses import (
     http_url_without_user,
     link_map,
     network,
+    ollama_host_url,
     origin,
+    own_header_map,
+    proxy_url,
     sqlite_file,
 )
 from .section import Section, rare, section, setting
@@ -192,11 +195,41 @@ class ChromaConfig(Section):
     )
 
 
+class OllamaHost(Section):
+    """One of several Ollama servers."""
+
+    url: Annotated[
+        str,
+        Allowed(
+            "a URL such as http://gpu1:11434, without user, /api or /v1; passwords belong in"
+            " headers",
+            ollama_host_url,
+        ),
+    ] = Field(description="Where it answers.")
+    headers: Annotated[
+        dict[str, SecretStr],
+        Allowed("a mapping of header names to texts", own_header_map, secret=True),
+    ] = setting({}, "Headers that a proxy before it asks for.")
+    proxy: Annotated[
+        SecretStr | None,
+        optional(Allowed("the http(s) URL of a proxy", proxy_url, secret=True)),
+    ] = setting(None, "HTTP proxy on the way there.")
+    weight: Annotated[float | None, optional(number(0, 10_000, above=True))] = setting(
+        None, "Its share of the calls against the other hosts; null takes its concurrency."
+    )
+    concurrency: Annotated[int | None, optional(whole(0, 10_000))] = setting(
+        None, "Answers written there at once; null takes ollama.concurrency."
+    )
+
+
 class OllamaConfig(Section):
     """The language model's server, and how it writes answers."""
 
     base_url: OllamaUrl = setting(
         "http://localhost:11434", "Where Ollama answers, without /api or /v1 behind it."
+    )
+    hosts: tuple[OllamaHost, ...] = setting(
+        (), "Several servers instead of base_url: url, and headers, proxy, weight, concurrency."
     )
     model: Text = setting("gemma3:4b", "Model that writes the answers.")
     embed_model: Text = setting(
@@ -231,6 +264,9 @@ class OllamaConfig(Section):
     read_timeout: Seconds = setting(
         300, "Longest silence in seconds between two pieces, loading the model included."
     )
+    first_token_timeout: Seconds = rare(
+        60, "Seconds until an answer must begin, loading included, or another of hosts is asked."
+    )
     concurrency: Annotated[int, whole(0, 10_000)] = setting(
         4, "Answers written at once, best Ollama's OLLAMA_NUM_PARALLEL or a few more; 0 for any."
     )
@@ -239,6 +275,37 @@ class OllamaConfig(Section):
     )
     queue_timeout: Seconds = rare(120, "Seconds an answer may wait for its turn.")
 
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _are_hosts(cls, hosts: Any) -> Any:
+        if hosts is None:
+            return ()
+        if not isinstance(hosts, list | tuple) or not all(map(_is_host, hosts)):
+            known = ", ".join(OllamaHost.model_fields)
+            raise refusal(f"a list of hosts, each with a url and, if wanted, {known}", secret=True)
+        return tuple(hosts)
+
+    @field_validator("hosts", mode="after")
+    @classmethod
+    def _are_different(cls, hosts: tuple[OllamaHost, ...]) -> tuple[OllamaHost, ...]:
+        if len({host.url for host in hosts}) < len(hosts):
+            raise refusal("a list of different hosts: two have the same url", secret=True)
+        return hosts
+
+    @property
+    def servers(self) -> tuple[OllamaHost, ...]:
+        """The servers that are used: ``hosts``, or the one at ``base_url``."""
+        return self.hosts or (OllamaHost.model_construct(url=self.base_url),)
+
+    @property
+    def addresses(self) -> str:
+        """Where the models are, in words for the operator."""
+        return ", ".join(server.url for server in self.servers)
+
+    def places(self, server: OllamaHost) -> int:
+        """Return how many answers may be written at once at ``server``; 0 for any number."""
+        return self.concurrency if server.concurrency is None else server.concurrency
+
     @property
     def options(self) -> dict[str, float]:
         """The options of a chat under Ollama's names, without those that are left to Ollama."""
@@ -246,6 +313,16 @@ class OllamaConfig(Section):
             include={"temperature", "top_p", "top_k", "repeat_penalty", "num_predict", "num_ctx"}
         )
         return options if self.num_threads is None else {**options, "num_thread": self.num_threads}
+
+
+def _is_host(value: Any) -> bool:
+    if isinstance(value, OllamaHost):
+        return True
+    return (
+        isinstance(value, dict)
+        and "url" in value
+        and value.keys() <= OllamaHost.model_fields.keys()
+    )
 
 
 class EmbeddingConfig(Section):

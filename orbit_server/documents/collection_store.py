@@ -8,7 +8,13 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import CollectionNotFound
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.chroma.replies import DamagedCollection
-from ..retrieval.embedders import Embedder, check_embedder, embedder_metadata
+from ..retrieval.embedders import (
+    Embedder,
+    check_embedder,
+    digest_of,
+    embedder_metadata,
+    embedder_of,
+)
 from ..retrieval.ranking import Candidate
 from ..retrieval.refused_texts import embedded
 from ..retrieval.retriever import Retrieval, passage
@@ -170,7 +176,8 @@ class CollectionStore:
             if languages or finished:
                 stored = await update_language(self.chroma, collection, languages, again=finished)
         if chunks:
-            result = await self._store(collection, chunks, languages)
+            embedder = embedder_of(stored.metadata if stored else None, self.embedder)
+            result = await self._store(collection, chunks, languages, embedder)
         elif not remove and stored is not None:
             await self._complete_words(stored)
             await self.retrieval.meter.measure(collection)
@@ -227,9 +234,13 @@ class CollectionStore:
                 indexed = await self.reindex(stored.name, indexed.done)
 
     async def _store(
-        self, collection: str, chunks: Sequence[Chunk], languages: Sequence[str]
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        languages: Sequence[str],
+        embedder: Embedder,
     ) -> Stored:
-        found = await embedded([chunk.embed for chunk in chunks], self.embedder.documents)
+        found = await embedded([chunk.embed for chunk in chunks], embedder.documents)
         each = list(zip(chunks, found, strict=True))
         result = Stored(
             {chunk.id: text.chars for chunk, text in each if 0 < text.chars < len(chunk.embed)},
@@ -255,7 +266,8 @@ class CollectionStore:
         try:
             stored = await self.chroma.collection(collection)
         except CollectionNotFound:
-            record = embedder_metadata(self.embedder, len(vectors[0]))
+            digest = await digest_of(self.embedder)
+            record = embedder_metadata(self.embedder, len(vectors[0]), digest)
             record |= language_metadata(languages, (chunk.embed for chunk in chunks))
             stored = await self.chroma.create(collection, record)
         check_embedder(stored.metadata, self.embedder, collection)

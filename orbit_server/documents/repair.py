@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..errors import CollectionNotFound, SearchError
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
-from ..retrieval.embedders import Embedder, check_embedder
+from ..retrieval.embedders import Embedder, check_embedder, embedder_of
 from ..retrieval.words.mending import analyzer_of, without_entries, words_of
 from ..retrieval.words.protocol import Words
 from .model import Chunk, heading_path
@@ -100,6 +100,7 @@ async def _copy(
     chunks = [chunk_of(record) for record in records if record.id not in there]
     if not chunks:
         return
+    embedder = embedder_of(copy.metadata, embedder)
     vectors = await embedder.documents([chunk.embed for chunk in chunks])
     words = [(chunk.id, words_of(chunk.text, chunk.metadata)) for chunk in chunks]
     async with lexical.writing(copy.id) as index:

@@ -29,7 +29,12 @@ def outdated(version: str) -> bool:
 
 def present(model: str | None, installed: set[str]) -> bool:
     """Tell whether ``model`` is among ``installed`` names, which always carry a tag."""
-    return model in installed or f"{model}:latest" in installed
+    return model is not None and tagged(model) in installed
+
+
+def tagged(model: str) -> str:
+    """Return the name of a model with its tag, as Ollama lists it: ``latest`` where it has none."""
+    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
 class InstalledModels:

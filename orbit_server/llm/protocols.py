@@ -29,7 +29,8 @@ class TextStream(Protocol):
 class Chat(Protocol):
     """A chat model's reply to ``messages`` as a stream; nothing is sent before it is entered.
 
-    ``options`` override those of the client.
+    ``options`` override those of the client. ``conversation`` is the same for all replies of one
+    conversation: who has read its beginning answers sooner.
     """
 
     def __call__(
@@ -40,6 +41,7 @@ class Chat(Protocol):
         model: str,
         options: dict[str, Any] | None = None,
         request_id: str | None = None,
+        conversation: str | None = None,
     ) -> TextStream: ...
 
 

@@ -15,6 +15,8 @@ _WEIGHT = 0.2  # of the latest answer in the average
 class FairQueue:
     """At most ``at_once`` holders of a place at a time (0: any number), the others wait.
 
+    That may also be a function, whose result may change; ``admit`` is to be called when it grew.
+
     A free place goes to the owner whose latest turn is longest ago, and of one owner's the first
     comes first: whoever asks a hundred times delays others by one turn, not by a hundred.
     ``length`` is how many may wait, ``timeout`` how many seconds. ``waiting`` counts those who wait
@@ -23,13 +25,14 @@ class FairQueue:
 
     def __init__(
         self,
-        at_once: int,
+        at_once: int | Callable[[], int],
         *,
         length: int,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.at_once, self.length, self.timeout = at_once, length, timeout
+        self._at_once = at_once
+        self.length, self.timeout = length, timeout
         self.taken = 0
         self.waiting = 0
         self.refused = 0
@@ -38,6 +41,11 @@ class FairQueue:
         self._turns = 0
         self._latest: dict[str, int] = {}
         self._seconds = _FIRST_GUESS
+
+    @property
+    def at_once(self) -> int:
+        """How many places there are now, 0 for any number."""
+        return self._at_once if isinstance(self._at_once, int) else self._at_once()
 
     def place(self, owner: str) -> AbstractAsyncContextManager[None]:
         """Return a place for ``owner``: entered when its turn has come, free again when left.
@@ -80,7 +88,8 @@ class FairQueue:
             timer.cancel()
 
     def _free(self) -> bool:
-        return not self.at_once or self.taken < self.at_once
+        at_once = self.at_once
+        return not at_once or self.taken < at_once
 
     def _check_room(self) -> None:
         if not self._free() and self.waiting >= self.length:
@@ -93,6 +102,12 @@ class FairQueue:
 
     def _release(self) -> None:
         self.taken -= 1
+        self.admit()
+        if not self.taken:
+            self._latest.clear()
+
+    def admit(self) -> None:
+        """Give the free places to those who wait."""
         while self._lines and self._free():
             owner = min(self._lines, key=lambda each: self._latest.get(each, 0))
             turn = next(iter(self._lines[owner]))
@@ -100,8 +115,6 @@ class FairQueue:
             if not turn.done():  # else it was cancelled a moment ago
                 self._take(owner)
                 turn.set_result(None)
-        if not self.taken:
-            self._latest.clear()
 
     def _give_up(self, owner: str, turn: asyncio.Future[None]) -> None:
         if not turn.done():
@@ -118,5 +131,5 @@ class FairQueue:
 
     def _refusal(self, cause: str) -> ModelBusy:
         self.refused += 1
-        seconds = self._seconds * (self.waiting + 1) / self.at_once
+        seconds = self._seconds * (self.waiting + 1) / max(self.at_once, 1)
         return ModelBusy(cause, retry_after=math.ceil(min(max(seconds, 1), self.timeout)))

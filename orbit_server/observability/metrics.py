@@ -11,10 +11,10 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -36,6 +36,25 @@ _RATES = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 500, 1000)
 _LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
+class ModelHost(Protocol):
+    """One of several hosts of the models: what it has done so far, what it does, if it is out."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def succeeded(self) -> int: ...
+
+    @property
+    def failed(self) -> int: ...
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def is_out(self) -> bool: ...
+
+
 class Metrics:
     """The metrics of one application, in a registry of its own.
 
@@ -43,8 +62,9 @@ class Metrics:
     far; ``queued`` and ``refused`` how many answers wait for the model now and found no room in its
     queue so far; ``shipper_lag`` how many lines and bytes of the log are not yet in Elasticsearch,
     ``rejected`` how many lines it did not take. These two are called in a thread at each scrape,
-    and without ``shipper_lag`` there is no metric of a shipper. In ``async with``, a task samples
-    every ``watch_seconds``, and thereby measures how late the event loop is.
+    and without ``shipper_lag`` there is no metric of a shipper. ``hosts`` are those of the models,
+    where there are several. In ``async with``, a task samples every ``watch_seconds``, and thereby
+    measures how late the event loop is.
     """
 
     def __init__(
@@ -56,6 +76,7 @@ class Metrics:
         refused: Callable[[], int] = lambda: 0,
         shipper_lag: Callable[[], tuple[int, int]] | None = None,
         rejected: Callable[[], int] = lambda: 0,
+        hosts: Sequence[ModelHost] = (),
         watch_seconds: float = 0.5,
     ) -> None:
         self._rejected = rejected
@@ -64,6 +85,7 @@ class Metrics:
         self._lost_before = 0
         self._queued, self._refused = queued, refused
         self._refused_before = 0
+        self._hosts, self._hosts_before = hosts, {host.name: (0, 0) for host in hosts}
         self._watching: asyncio.Task[None] | None = None
         self._asked = asyncio.Lock()
         self._registry = registry = CollectorRegistry()
@@ -71,8 +93,10 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, namespace="orbit", registry=registry)
 
-        def gauge(name: str, text: str, mode: Any = "livesum") -> Gauge:
-            return Gauge(name, text, namespace="orbit", registry=registry, multiprocess_mode=mode)
+        def gauge(name: str, text: str, mode: Any = "livesum", labels: Sequence[str] = ()) -> Gauge:
+            return Gauge(
+                name, text, labels, namespace="orbit", registry=registry, multiprocess_mode=mode
+            )
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(
@@ -108,6 +132,12 @@ class Metrics:
         self._queue_refused = counter(
             "queue_refused", "Answers refused since the queue was full, or its wait too long."
         )
+        if hosts:
+            self._calls = counter("model_calls", "Calls that a host has answered.", "host")
+            self._calls_failed = counter("model_calls_failed", "Calls that failed there.", "host")
+            self._calls_running = gauge("model_calls_running", "Calls now.", labels=["host"])
+            up = "1 while the host gets work, 0 while it is out."
+            self._host_up = gauge("model_host_up", up, "livemin", ["host"])
         self._ratings = counter("ratings", "What readers thought of answers.", "rating")
         self._verdicts = counter("verdicts", "Safety verdicts.", "verdict", "reason")
         self._verdicts_cached = counter("verdicts_cached", "Those of them known from before.")
@@ -224,6 +254,13 @@ class Metrics:
         refused, before = self._refused(), self._refused_before
         self._refused_before = refused
         self._queue_refused.inc(refused - before)
+        for host in self._hosts:
+            succeeded, failed = self._hosts_before[host.name]
+            self._hosts_before[host.name] = host.succeeded, host.failed
+            self._calls.labels(host.name).inc(host.succeeded - succeeded)
+            self._calls_failed.labels(host.name).inc(host.failed - failed)
+            self._calls_running.labels(host.name).set(host.running)
+            self._host_up.labels(host.name).set(not host.is_out)
 
     async def _watch(self) -> None:
         now = asyncio.get_running_loop().time

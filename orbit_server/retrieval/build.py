@@ -36,9 +36,16 @@ def build(
 
 
 def build_embedder(
-    config: EmbeddingConfig, *, embed: Callable[..., Awaitable[list[list[float]]]], model: str
+    config: EmbeddingConfig,
+    *,
+    embed: Callable[..., Awaitable[list[list[float]]]],
+    model: str,
+    digest_of: Callable[[str], Awaitable[str | None]] | None = None,
 ) -> Embedder:
-    """Return what turns texts into vectors: ``embed`` with ``model``, or hashed words."""
+    """Return what turns texts into vectors: ``embed`` with ``model``, or hashed words.
+
+    ``digest_of`` tells the digest of a model, which collections remember.
+    """
     if config.provider == "lexical":
         return LexicalEmbedder()
     return OllamaEmbedder(
@@ -46,6 +53,7 @@ def build_embedder(
         model=model,
         batch_size=config.batch_size,
         concurrency=config.concurrency,
+        digest_of=digest_of,
     )
 
 

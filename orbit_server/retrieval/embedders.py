@@ -2,7 +2,8 @@
 
 Vectors of two models can be compared by arithmetic but not by meaning. A collection therefore
 remembers who embedded it (``embedder_metadata``), and a question embedded otherwise is refused
-(``check_embedder``).
+(``check_embedder``). Where several hosts embed, the files of their models may differ: a collection
+also remembers the digest of these, and its texts go to hosts that have the same (``embedder_of``).
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import math
 import re
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +23,9 @@ from .refused_texts import Embedded, embedded
 _SEARCH_TASK = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
 )
+
+
+DIGEST = "orbit_digest"
 
 
 class Embedder(Protocol):
@@ -70,8 +75,9 @@ def prefixes(model: str) -> Prefixes:
 class OllamaEmbedder:
     """Vectors from a model in Ollama.
 
-    ``embed(texts, model=...)`` is Ollama's embedding call. Texts to be stored go in batches of
-    ``batch_size``, at most ``concurrency`` of them at once. A question does not wait behind them.
+    ``embed(texts, model=...)`` is Ollama's embedding call, which gets ``digest`` too once that is
+    set. Texts to be stored go in batches of ``batch_size``, at most ``concurrency`` of them at
+    once. A question does not wait behind them. ``digest_of`` tells the digest of a model.
     """
 
     provider = "ollama"
@@ -83,8 +89,11 @@ class OllamaEmbedder:
         model: str,
         batch_size: int,
         concurrency: int,
+        digest_of: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self.model = model
+        self.digest: str | None = None
+        self._digest_of = digest_of
         self._embed = embed
         self._prefixes = prefixes(model)
         self._batch_size = batch_size
@@ -113,12 +122,28 @@ class OllamaEmbedder:
         [vector] = await self._vectors([self._prefixes.query + text])
         return vector
 
+    def with_digest(self, digest: str) -> "OllamaEmbedder":
+        """Return the same embedder, bound to the files of the model that have this digest."""
+        bound = copy(self)
+        bound.digest = digest
+        return bound
+
+    async def current_digest(self) -> str | None:
+        """Return the digest of the model's files, ``None`` where nobody tells."""
+        if self.digest is not None or self._digest_of is None:
+            return self.digest
+        try:
+            return await self._digest_of(self.model)
+        except ModelError:
+            return None
+
     async def _batch(self, texts: list[str]) -> list[list[float]]:
         async with self._free:
             return await self._vectors(texts)
 
     async def _vectors(self, texts: list[str]) -> list[list[float]]:
-        vectors = await self._embed(texts, model=self.model)
+        files = {} if self.digest is None else {"digest": self.digest}
+        vectors = await self._embed(texts, model=self.model, **files)
         if len(vectors) != len(texts):
             raise ModelError(f"{self.model} gave {len(vectors)} vectors for {len(texts)} texts")
         if not all(map(math.isfinite, chain.from_iterable(vectors))):
@@ -143,37 +168,63 @@ class QuestionVectors:
         self, embedder: Embedder, *, most_bytes: int = 4 * 1024 * 1024, longest: int = 500
     ) -> None:
         self._embedder, self._longest = embedder, longest
-        self._remembered: LRUCache[str, array[float]] = LRUCache(
+        self._remembered: LRUCache[tuple[str, str | None], array[float]] = LRUCache(
             most_bytes, getsizeof=lambda vector: vector.itemsize * len(vector)
         )
 
-    async def __call__(self, text: str) -> Embedded:
+    async def __call__(self, text: str, metadata: Mapping[str, Any] | None = None) -> Embedded:
         """Embed a question, or its beginning where the model refuses the whole of it.
 
-        Raises what the embedder raises when the model is at fault.
+        ``metadata`` is that of the collection. Raises what the embedder raises when the model is at
+        fault.
         """
-        if (known := self._remembered.get(text)) is not None:
+        key = text, (metadata or {}).get(DIGEST)
+        if (known := self._remembered.get(key)) is not None:
             return Embedded(known.tolist(), len(text))
-        [found] = await embedded([text], self._queries)
+        embedder = embedder_of(metadata, self._embedder)
+
+        async def queries(texts: Sequence[str]) -> list[list[float]]:
+            return [await embedder.query(text) for text in texts]
+
+        [found] = await embedded([text], queries)
         if found.vector is None:
             return found
         single = array("f", found.vector)
         fits = single.itemsize * len(single) <= self._remembered.maxsize
         if fits and found.chars == len(text) <= self._longest:
-            self._remembered[text] = single
+            self._remembered[key] = single
         return found._replace(vector=single.tolist())
 
-    async def _queries(self, texts: Sequence[str]) -> list[list[float]]:
-        return [await self._embedder.query(text) for text in texts]
 
+def embedder_metadata(
+    embedder: Embedder, dimension: int, digest: str | None = None
+) -> dict[str, str | int]:
+    """Return the collection metadata that names ``embedder`` and the length of its vectors.
 
-def embedder_metadata(embedder: Embedder, dimension: int) -> dict[str, str | int]:
-    """Return the collection metadata that names ``embedder`` and the length of its vectors."""
-    return {
+    ``digest`` is that of the model's files, where it is known.
+    """
+    metadata: dict[str, str | int] = {
         "orbit_embedder": embedder.provider,
         "orbit_model": embedder.model,
         "orbit_dimension": dimension,
     }
+    return metadata | ({} if digest is None else {DIGEST: digest})
+
+
+async def digest_of(embedder: Embedder) -> str | None:
+    """Return the digest of the files that ``embedder`` works with, ``None`` where it has none."""
+    return await embedder.current_digest() if isinstance(embedder, OllamaEmbedder) else None
+
+
+def embedder_of(metadata: Mapping[str, Any] | None, embedder: Embedder) -> Embedder:
+    """Return ``embedder`` for a collection with this ``metadata``: with the files it was made by.
+
+    A collection that remembers none, because it is older, takes those that are known first.
+    """
+    digest = (metadata or {}).get(DIGEST)
+    if isinstance(embedder, OllamaEmbedder) and isinstance(digest, str) and digest:
+        return embedder.with_digest(digest)
+    return embedder
 
 
 def check_embedder(metadata: Mapping[str, Any] | None, embedder: Embedder, collection: str) -> None:

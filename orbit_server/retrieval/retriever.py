@@ -182,7 +182,7 @@ class Retrieval:
         started = time.perf_counter()
         searching = self._begun(stored, text)
         try:
-            vector, _, reason = await self._question_vector(text)
+            vector, _, reason = await self._question_vector(text, stored.metadata)
         except BaseException:
             if searching is not None:
                 searching.cancel()

@@ -22,8 +22,8 @@ def exit_on_error() -> Iterator[None]:
         fail(f"the database of the keys (database.url) cannot be used: {error}", 1)
     except ModelUnreachable as error:
         remedy = (
-            "Start it (`ollama serve`), correct ollama.base_url, or work without it: "
-            "embedding.provider: lexical, answer.provider: extractive."
+            "Start it (`ollama serve`), correct ollama.base_url or ollama.hosts, or work without "
+            "it: embedding.provider: lexical, answer.provider: extractive."
         )
         fail(f"Ollama cannot be reached: {error}. {remedy}", 1)
     except OrbitError as error:

@@ -69,8 +69,8 @@ def run_workers(
             overrides = {**overrides, **chroma_overrides(chroma)}
         load_config: LoadConfig = partial(load, path, overrides=overrides)
         config = load_config()
-        if config.answer.provider == "ollama" and config.ollama.concurrency:
-            most = llm.share(config.ollama.concurrency, count)
+        most = llm.places(config.ollama, count)
+        if config.answer.provider == "ollama" and most:
             logger.info("each worker lets Ollama write at most %d answers at once", most)
 
         def ready() -> None:

@@ -28,6 +28,7 @@ class Parts:
         self.searched: list[Question] = []
         self.prompts: list[str] = []
         self.options: dict[str, Any] | None = None
+        self.conversations: list[str | None] = []
 
     async def search(self, question: Question, collection: str) -> Retrieved:
         self.searched.append(question)
@@ -41,9 +42,11 @@ class Parts:
         model: str,
         options: dict[str, Any] | None = None,
         request_id: str | None = None,
+        conversation: str | None = None,
     ) -> FixedText:
         self.prompts.append(messages[-1]["content"])
         self.options = options
+        self.conversations.append(conversation)
         return FixedText(["At nine."])
 
     async def backwards(self, question: str, passages: Sequence[Passage]) -> list[Passage]:

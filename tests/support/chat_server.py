@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from orbit_server.llm import Ollama
 from tests.support.ollama_standin import OllamaStandIn
 from tests.support.server import Running, configuration, events, running
 
@@ -134,6 +135,7 @@ class ChatServer:
         services = self.server.services
         async with OllamaStandIn() as ollama:
             self.ollama = ollama
+            assert isinstance(services.ollama, Ollama)
             services.ollama.base_url = ollama.url
             self._before = asyncio.all_tasks()
             yield self

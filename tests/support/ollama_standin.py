@@ -142,7 +142,10 @@ class OllamaStandIn:
     Delays are seconds, ``first_delay`` that of the first piece where it differs; ``slots`` is
     OLLAMA_NUM_PARALLEL, None for no limit. Without ``embed_cuts`` it refuses to embed what is
     longer than the context, as 0.13.5 to 0.24 did; ``unembeddable`` is a word that a batch with it
-    is refused for, as bge-m3 does with some texts.
+    is refused for, as bge-m3 does with some texts. ``digests`` replaces the digests of models,
+    ``prefix`` is a path before all routes and ``token`` a password that a proxy before it asks for;
+    while it is ``frozen`` it takes connections and answers nothing at all. ``busy_seconds`` adds up
+    how long each generation took that has ended.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -165,6 +168,9 @@ class OllamaStandIn:
         self.embed_fault: Script = None
         self.embed_cuts = True
         self.unembeddable = ""
+        self.digests: dict[str, str] = {}
+        self.prefix = self.token = ""
+        self.frozen = False
         self.slots: int | None = None
         self.dimension = 64
         self.context_length = 8192
@@ -180,6 +186,7 @@ class OllamaStandIn:
         self.disconnects: list[Disconnect] = []
         self.active = 0
         self.max_active = 0
+        self.busy_seconds = self._counted_at = 0.0
         self._loaded: dict[str, Body] = {}
         self._load_options: dict[str, Body] = {}
         self._semaphores: dict[tuple[str, int], asyncio.Semaphore] = {}
@@ -200,7 +207,7 @@ class OllamaStandIn:
     @property
     def url(self) -> str:
         """The address to put into ``ollama.base_url``."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self.host}:{self.port}{self.prefix}"
 
     async def start(self) -> None:
         """Listen; after ``kill`` on the same port as before."""
@@ -248,9 +255,14 @@ class OllamaStandIn:
     # -- dispatch --------------------------------------------------------------------------
 
     async def _answer(self, connection: "_Connection", incoming: "_Incoming") -> None:
+        incoming = incoming._replace(path=incoming.path.removeprefix(self.prefix))
         methods, handler = _ROUTES.get(incoming.path, ("", None))
         try:
-            if not _welcome(incoming.headers):
+            if self.frozen:
+                await asyncio.Event().wait()
+            elif self.token and incoming.headers.get("authorization") != f"Bearer {self.token}":
+                connection.send(401, b"<html>Who are you?</html>", "text/html")
+            elif not _welcome(incoming.headers):
                 connection.send(403, b"", "")
             elif incoming.path != "/" and incoming.path.rstrip("/") in _ROUTES and handler is None:
                 location = f"Location: {incoming.path.rstrip('/')}\r\n"
@@ -427,7 +439,7 @@ class OllamaStandIn:
             else _Whole(connection, body["model"], shape)
         )
         async with self._slot(connection, body):
-            self.active += 1
+            self._count(1)
             self.max_active = max(self.max_active, self.active)
             self.changed()
             try:
@@ -445,8 +457,13 @@ class OllamaStandIn:
                     await sink.flush()
                     await _break(connection, fault)
             finally:
-                self.active -= 1
+                self._count(-1)
                 self.changed()
+
+    def _count(self, more: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self.busy_seconds += self.active * (now - self._counted_at)
+        self.active, self._counted_at = self.active + more, now
 
     async def _say(
         self,
@@ -570,6 +587,11 @@ class OllamaStandIn:
 
     # -- what is installed -----------------------------------------------------------------
 
+    def _described(self, name: str) -> dict[str, Any]:
+        digests = {_tagged(model): digest for model, digest in self.digests.items()}
+        described = _described(name)
+        return {**described, "digest": digests.get(_tagged(name), described["digest"])}
+
     async def _root(self, connection: "_Connection", body: Body) -> None:
         connection.send(200, b"Ollama is running", "text/plain; charset=utf-8")
 
@@ -578,7 +600,11 @@ class OllamaStandIn:
 
     async def _tags(self, connection: "_Connection", body: Body) -> None:
         listed = [
-            {**_described(name), "modified_at": _now().decode(), "capabilities": list(capabilities)}
+            {
+                **self._described(name),
+                "modified_at": _now().decode(),
+                "capabilities": list(capabilities),
+            }
             for name, capabilities in self.models.items()
         ]
         connection.send_json({"models": listed})
@@ -586,7 +612,7 @@ class OllamaStandIn:
     async def _ps(self, connection: "_Connection", body: Body) -> None:
         listed = [
             {
-                **_described(name),
+                **self._described(name),
                 "expires_at": _now().decode(),
                 "size_vram": 0,
                 "context_length": wanted.get("num_ctx", self.context_length),

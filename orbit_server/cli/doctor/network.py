@@ -23,6 +23,7 @@ from ...server.sockets import addresses, listen
 from ..models import wanted_models
 from . import storage
 from .finding import Finding, fail, ok, warn
+from .hosts import hosts
 
 _ASK_SECONDS = 4.0
 _RELEASED = 2026
@@ -67,7 +68,11 @@ async def ollama(config: Config) -> AsyncIterator[Finding]:
     if not models:
         yield ok("ollama", "nothing that is configured uses it.")
         return
-    base_url = config.ollama.base_url
+    if len(config.ollama.servers) > 1:
+        async for finding in hosts(config):
+            yield finding
+        return
+    base_url = config.ollama.addresses
     try:
         async with asyncio.timeout(_ASK_SECONDS), llm.build(config.ollama) as client:
             version = await client.version()
@@ -206,7 +211,8 @@ def _servers_with_a_clock(config: Config) -> Iterator[str]:
         scheme = "https" if config.chroma.ssl else "http"
         yield f"{scheme}://{config.chroma.host}:{config.chroma.port}/api/v2/heartbeat"
     if wanted_models(config):
-        yield f"{config.ollama.base_url.rstrip('/')}/api/version"
+        for server in config.ollama.servers:
+            yield f"{server.url}/api/version"
 
 
 async def _off(url: str) -> float:

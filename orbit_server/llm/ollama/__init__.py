@@ -6,7 +6,7 @@ carry an error line, and may end without ``"done": true``, which is a failure. S
 ``docs/api.md`` and ``api/types.go``.
 """
 
-from .client import Ollama
+from .client import Model, Ollama
 from .stream import ChatStream
 
-__all__ = ["ChatStream", "Ollama"]
+__all__ = ["ChatStream", "Model", "Ollama"]

@@ -22,7 +22,8 @@ class ChatStream:
     write; a think block at the beginning is left out. Leaving it, at any moment and for any reason,
     closes the connection, which stops Ollama's work. After the last step ``usage`` holds the token
     counts and ``finish_reason`` is ``stop`` or ``length``. ``request`` opens the response;
-    ``read_timeout`` is the longest silence in seconds.
+    ``first_timeout`` is how many seconds it may take to begin, thoughts included, ``read_timeout``
+    the longest silence after that.
     """
 
     def __init__(
@@ -31,12 +32,15 @@ class ChatStream:
         *,
         model: str,
         base_url: str,
+        first_timeout: float,
         read_timeout: float,
     ) -> None:
         self.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         self.finish_reason = "stop"
         self._request, self._model, self._base_url = request, model, base_url
-        self._read_timeout = read_timeout
+        self._first_timeout, self._read_timeout = first_timeout, read_timeout
+        self._entered = math.inf
+        self._heard = False
         self._response: aiohttp.ClientResponse | None = None
         self._partial = b""
         self._begun = False
@@ -47,12 +51,15 @@ class ChatStream:
         self._watcher: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
+        if self._first_timeout < self._read_timeout:
+            self._entered = time.monotonic()
         response = await self._request()
         self._response = response
         # aiohttp sets a timer with every read, which costs a tenth of all the work for a token;
         # from the head on, one of our own checks now and then.
         if response.connection is not None and response.connection.protocol is not None:
             response.connection.protocol.read_timeout = None
+            response.connection.protocol.start_timeout()  # else the one of the head goes on
         self._watch(response.content)
         return self
 
@@ -63,8 +70,10 @@ class ChatStream:
             self._response.close()
 
     def _watch(self, reader: aiohttp.StreamReader) -> None:
-        limit = self._read_timeout
-        left = min(limit, self._silent_since + limit - time.monotonic())
+        since, limit = self._silent_since, self._read_timeout
+        if not self._heard:
+            since, limit = min(since, self._entered), self._first_timeout
+        left = min(limit, since + limit - time.monotonic())
         if left > 0:
             self._watcher = asyncio.get_running_loop().call_later(left, self._watch, reader)
         else:
@@ -86,7 +95,7 @@ class ChatStream:
                 data = await reader.readany()
             except FOREIGN as error:
                 raise translation(self._base_url, error, begun=self._begun) from error
-            self._silent_since = math.inf
+            self._silent_since, self._heard = math.inf, True
             if not data:
                 if not self._partial.rstrip().endswith(b"}"):
                     raise ModelInterrupted(f"{self._model}: the stream ended without done")

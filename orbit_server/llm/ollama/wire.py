@@ -47,7 +47,9 @@ def refusal(status: int, body: bytes, what: str) -> ModelError:
         reason = body[:200].decode(errors="replace")
     kind = {404: ModelNotFound, 429: ModelBusy, 503: ModelBusy, 504: ModelTimeout}
     remedy = f". Install it: ollama pull {what}" if status == 404 and what[:1] != "/" else ""
-    return kind.get(status, ModelError)(f"{what}: Ollama answered {status}: {reason}{remedy}")
+    error = kind.get(status, ModelError)(f"{what}: Ollama answered {status}: {reason}{remedy}")
+    error.answered = status
+    return error
 
 
 def content(event: Mapping[str, Any]) -> str:
