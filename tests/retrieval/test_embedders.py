@@ -12,7 +12,9 @@ from orbit_server.retrieval.embedders import (
     OllamaEmbedder,
     QuestionVectors,
     check_embedder,
+    digest_of,
     embedder_metadata,
+    embedder_of,
     prefixes,
 )
 from orbit_server.retrieval.hashed_embedder import DIMENSION, LexicalEmbedder
@@ -282,3 +284,28 @@ async def test_failures_and_shortened_questions_are_asked_again() -> None:
     for _ in range(2):
         found = await vectors(text)
         assert (found.vector, found.chars, found.reason) == ([0.0, 1.0], 40, "too long")
+
+
+async def test_a_collection_is_embedded_by_the_files_that_made_it() -> None:
+    """Its digest goes with every text; one that remembers none is embedded as before."""
+    sent: list[dict[str, str]] = []
+
+    async def embed(texts: Sequence[str], **wanted: str) -> list[list[float]]:
+        sent.append(wanted)
+        return [[1.0, 0.0] for _ in texts]
+
+    async def digest(model: str) -> str | None:
+        return "d1" if model == "bge-m3" else None
+
+    embedder = OllamaEmbedder(embed, model="bge-m3", batch_size=4, concurrency=2, digest_of=digest)
+    metadata = embedder_metadata(embedder, 2, await digest_of(embedder))
+    assert metadata["orbit_digest"] == "d1"
+    check_embedder(metadata, embedder, "faq")
+    await embedder_of(metadata, embedder).documents(["a"])
+    await embedder_of({}, embedder).query("a")
+    vectors = QuestionVectors(embedder)
+    await vectors("a", {"orbit_digest": "d2"})
+    await vectors("a", {"orbit_digest": "d3"})  # another model's vector is not remembered for it
+    await vectors("a", {"orbit_digest": "d2"})
+    assert [each.get("digest") for each in sent] == ["d1", None, "d2", "d3"]
+    assert await digest_of(LexicalEmbedder()) is None
