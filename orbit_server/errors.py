@@ -15,6 +15,7 @@
     │   ├── HeadersTooLarge          431  headers_too_large
     │   └── Unprocessable            422  unprocessable
     │       └── UnreadableDocument   422  unreadable_document
+    ├── KeyEnded                     401  key_ended
     ├── KeysUnavailable              503  keys_unavailable
     ├── ModelError                   502  model_failed
     │   ├── ModelNotFound            502  model_not_found
@@ -193,12 +194,21 @@ class UnreadableDocument(Unprocessable):
     sentence = "The document cannot be read."
 
 
+class KeyEnded(OrbitError):
+    """The key of an answer was withdrawn, replaced or has expired while it was made."""
+
+    status = 401
+    code = "key_ended"
+    sentence = "The answer ends here, because its API key is no longer valid."
+
+
 class KeysUnavailable(OrbitError):
     """The key database does not answer. Never reported as a wrong key."""
 
     status = 503
     code = "keys_unavailable"
     sentence = "The chat service cannot check API keys right now. Please try again later."
+    retry_after = 2
 
 
 class ModelError(OrbitError):

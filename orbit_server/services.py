@@ -14,6 +14,7 @@ from .auth import Policy
 from .auth.answer_ids import AnswerIds
 from .auth.database import database_file
 from .auth.guesses import Guesses
+from .auth.key_watch import KeyWatch
 from .auth.keys import Keys
 from .auth.limits import Admission, Limiter, is_limited, memory_limiter
 from .config import Config
@@ -75,6 +76,7 @@ class Services:
         self.queue = llm.build_queue(config.ollama, self.ollama, workers=workers)
         self.chroma = chroma.build(config.chroma, address=address)
         self.keys = Keys(config.database.url, prefix=config.api_keys.prefix)
+        self.key_watch = KeyWatch(self.keys.usable)
         self.answer_ids = AnswerIds(self.keys.database)
         self.shipper = (
             build_shipper(
@@ -174,6 +176,7 @@ class Services:
             config.limits,
             limiter=self.limiter,
             count=self.keys.count_use,
+            using=self.key_watch.using,
             refused=self.metrics.refused,
         )
         # Nothing is awaited in between, so no request sees one of them without the others.
@@ -184,6 +187,7 @@ class Services:
         parts: list[AbstractAsyncContextManager[Any]] = [
             self.chatlog,
             self.keys,
+            self.key_watch,
             self.answer_ids,
             self.ollama,
             self.lexical,

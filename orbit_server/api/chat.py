@@ -1,6 +1,7 @@
 """``POST /chat``: a question in, an answer out, streamed or whole."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -96,13 +97,17 @@ def answer_response(
         await log_answer(services, state, answer, result)
 
     shutdown: Shutdown = request.app.state.shutdown
+    key_ending = partial(services.key_watch.using, caller)
     if not stream:
-        return WholeAnswer(answer, finish=finish, shutdown=shutdown, body=body)
+        return WholeAnswer(
+            answer, finish=finish, shutdown=shutdown, key_ending=key_ending, body=body
+        )
     chat = services.config.chat
     return EventStream(
         answer,
         finish=finish,
         shutdown=shutdown,
+        key_ending=key_ending,
         format=format,
         cumulative=cumulative,
         head_timeout=chat.head_timeout,

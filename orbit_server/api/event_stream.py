@@ -18,10 +18,10 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from ..answering import Answer
-from ..errors import OrbitError, ShuttingDown
+from ..errors import KeyEnded, OrbitError, ShuttingDown
 from ..types import ExchangeResult, Outcome
 from .events import STREAM_HEADERS, AnswerFormat, ChatFormat
-from .shutdown import Shutdown
+from .shutdown import Calling, Shutdown, never
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ class EventStream(EventSourceResponse):
     the last event. ``finish`` is called once for every stream, before its last event goes out or
     after the client left. While nothing is said, a comment goes out every ``ping`` seconds; a
     client that does not take one for ``stalled`` seconds is treated as gone. ``shutdown`` says how
-    long a stream may go on once the server stops. With ``cumulative`` every event holds the text
+    long a stream may go on once the server stops, ``key_ending`` calls when its key has ended: both
+    end it with an error. With ``cumulative`` every event holds the text
     from its beginning, sent after ``cumulative_seconds`` at the latest. ``format`` writes the
     events.
     """
@@ -55,6 +56,7 @@ class EventStream(EventSourceResponse):
         *,
         finish: Callable[[ExchangeResult], Awaitable[None]],
         shutdown: Shutdown,
+        key_ending: Calling = never,
         format: AnswerFormat | None = None,
         cumulative: bool = False,
         cumulative_seconds: float = 0.25,
@@ -71,12 +73,14 @@ class EventStream(EventSourceResponse):
         self._cumulative_seconds = cumulative_seconds
         self._head_timeout = head_timeout
         self._shutdown = shutdown
+        self._key_ending = key_ending
         self._stalled = stalled
         self._pieces: list[str] = []
         self._opened = False
         self._refused = False
         self._ended = False
         self._stopping = anyio.CancelScope()
+        self._stopped_by: OrbitError = ShuttingDown()
         # Not the response's own, with which every send would cost a turn of the loop.
         self._sending = asyncio.Lock()
         self._send: Send
@@ -112,7 +116,7 @@ class EventStream(EventSourceResponse):
                 logger.exception("request %s: a stream failed unexpectedly", request_id)
                 error = OrbitError()
         if self._stopping.cancelled_caught:
-            error = ShuttingDown()
+            error = self._stopped_by
         if error is not None:
             # Decided under the lock: a ping may be opening the head at this very moment.
             async with self._sending:
@@ -225,7 +229,14 @@ class EventStream(EventSourceResponse):
                         await _send_body(send, _PING)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
-        await self._shutdown.wait()
+        over = asyncio.Event()
+
+        def key_ended() -> None:
+            self._stopped_by = KeyEnded()
+            over.set()
+
+        with self._shutdown.calling(over.set), self._key_ending(key_ended):
+            await over.wait()
         self._stopping.cancel()
         await anyio.sleep(_LAST_WORDS_SECONDS)
 

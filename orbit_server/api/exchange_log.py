@@ -17,8 +17,11 @@ logger = logging.getLogger(__name__)
 
 def report(services: Services, error: OrbitError, request_id: str | None) -> None:
     """Tell the operator why a request failed: in the server's log and in the chat log."""
-    # An outage of the key database is logged by itself, once: not for every request.
-    level = logging.DEBUG if isinstance(error, KeysUnavailable) else logging.ERROR
+    level = logging.ERROR
+    if isinstance(error, KeysUnavailable):
+        level = logging.DEBUG  # the outage is logged by itself, once: not for every request
+    elif error.status < 500:
+        level = logging.INFO  # nothing is broken
     logger.log(level, "request %s: %s: %s", request_id, error.code, error)
     services.chatlog.write_nowait("error", request_id=request_id, code=error.code, cause=str(error))
 

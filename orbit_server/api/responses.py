@@ -9,14 +9,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from ..answering import Answer
-from ..errors import OrbitError
+from ..errors import KeyEnded, OrbitError
 from ..safety import Verdict, refusal_text
 from ..services import Services
 from ..types import ExchangeResult, Outcome, Question
 from ._middleware._disconnect import ClientLeft, unless_client_leaves
 from .events import STREAM_HEADERS, done_event, event, to_json
 from .exchange_log import log_refusal
-from .shutdown import Shutdown
+from .shutdown import Calling, Shutdown, cancelled_by, never
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,9 @@ class WholeAnswer(Response):
     """Send ``answer`` as one JSON object; stop making it the moment the client is gone.
 
     ``finish`` is called once, before the reply goes out or after the client left. ``shutdown``
-    says how long the answer may take once the server stops; then it is ``ShuttingDown``. ``body``
-    makes the object from the text and the rest.
+    says how long the answer may take once the server stops; then it is ``ShuttingDown``.
+    ``key_ending`` calls when its key has ended: ``KeyEnded``. ``body`` makes the object from the
+    text and the rest.
     """
 
     def __init__(
@@ -40,13 +41,15 @@ class WholeAnswer(Response):
         *,
         finish: Callable[[ExchangeResult], Awaitable[None]],
         shutdown: Shutdown,
+        key_ending: Calling = never,
         body: Callable[[str, dict[str, Any]], dict[str, Any]] = chat_body,
     ) -> None:
         super().__init__()
         self._answer = answer
         self._finish = finish
         self._body = body
-        self._collect_in_time = shutdown.cancel_on_shutdown(self._collect)
+        collect = cancelled_by(key_ending, KeyEnded, self._collect)
+        self._collect_in_time = shutdown.cancel_on_shutdown(collect)
         self._pieces: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,19 +1,42 @@
-"""The end of the server, for the requests that are running when it comes."""
+"""The end of the server, or of a key, for the requests that are running when it comes."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from ..errors import ShuttingDown
+from ..errors import OrbitError, ShuttingDown
 from ._middleware._disconnect import Ended, Interruptible
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Calling = Callable[[Callable[[], object]], AbstractContextManager[None]]
+"""Calls a function when something has come to its end, unless the block is left before that."""
 
 _POLL_SECONDS = 0.2
+
+
+def never(over: Callable[[], object]) -> AbstractContextManager[None]:
+    """Call ``over`` never."""
+    return nullcontext()
+
+
+def cancelled_by(
+    calling: Calling, error: type[OrbitError], work: Callable[P, Awaitable[T]]
+) -> Callable[P, Awaitable[T]]:
+    """Return ``work`` as a function that ends with ``error`` as soon as ``calling`` calls."""
+
+    @wraps(work)
+    async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with Interruptible() as block, calling(block.interrupt):
+                return await work(*args, **kwargs)
+        except Ended as ended:
+            raise error from ended
+
+    return racing
 
 
 class Shutdown:
@@ -35,30 +58,15 @@ class Shutdown:
         """Leave no more time, once the server stops."""
         self._end = time.monotonic()
 
-    async def wait(self) -> None:
-        """Return when the server stops and there is no more time."""
-        over = asyncio.Event()
-        with self._calling(over.set):
-            await over.wait()
-
     def cancel_on_shutdown(self, work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         """Return ``work`` as a function that is cancelled when there is no more time.
 
         It raises ``ShuttingDown`` then.
         """
-
-        @wraps(work)
-        async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                with Interruptible() as block, self._calling(block.interrupt):
-                    return await work(*args, **kwargs)
-            except Ended as ended:
-                raise ShuttingDown from ended
-
-        return racing
+        return cancelled_by(self.calling, ShuttingDown, work)
 
     @contextmanager
-    def _calling(self, over: Callable[[], object]) -> Iterator[None]:
+    def calling(self, over: Callable[[], object]) -> Iterator[None]:
         """Call ``over`` when there is no more time and the block has not been left."""
         loop = asyncio.get_running_loop()
         running = self._running.get(loop)

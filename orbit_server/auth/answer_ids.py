@@ -9,17 +9,10 @@ from collections.abc import Callable
 from typing import Self
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable
 
-from ..errors import KeysUnavailable
 from .database import Database
+from .key_table import SECRETS
 
-_SECRETS = sa.Table(
-    "installation_secrets",
-    sa.MetaData(),
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("value", sa.String, nullable=False),
-)
 _NAME = "answer_ids"
 _KEEP = sa.text(
     "INSERT INTO installation_secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"
@@ -48,11 +41,7 @@ class AnswerIds:
         self._secret = b""
 
     async def __aenter__(self) -> Self:
-        try:
-            self._secret = await self._read()
-        except KeysUnavailable:
-            # As with the table of keys: another process may be making it this very moment.
-            self._secret = await self._read()
+        self._secret = await self._read()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -82,7 +71,6 @@ class AnswerIds:
 
     async def _read(self) -> bytes:
         async with self._database.transaction() as connection:
-            await connection.execute(CreateTable(_SECRETS, if_not_exists=True))
             await connection.execute(_KEEP, {"name": _NAME, "value": secrets.token_hex(32)})
-            kept = sa.select(_SECRETS.c.value).where(_SECRETS.c.name == _NAME)
+            kept = sa.select(SECRETS.c.value).where(SECRETS.c.name == _NAME)
             return bytes.fromhex((await connection.execute(kept)).scalar_one())

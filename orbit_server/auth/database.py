@@ -4,6 +4,7 @@ Whatever goes wrong with it is ``KeysUnavailable``. An outage is logged when it 
 ends, not once a request.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -69,16 +70,19 @@ class Database:
                 await engine.dispose()
 
     @asynccontextmanager
-    async def transaction(self, *, watched: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, *, watched: bool = False, seconds: float | None = None
+    ) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a transaction; raise ``NotStarted`` while it is not open.
 
-        Of ``watched`` ones the log says when they begin to fail, and when they work again.
+        Of ``watched`` ones the log says when they begin to fail, and when they work again. All of
+        it takes at most ``seconds``, where that is given.
         """
         if self._engine is None:
             raise NotStarted("Keys is used outside of its async with block")
         try:
             with keys_unavailable():
-                async with self._engine.begin() as connection:
+                async with asyncio.timeout(seconds), self._engine.begin() as connection:
                     yield connection
         except KeysUnavailable as error:
             if watched and not self._failing:
@@ -110,7 +114,8 @@ def keys_unavailable() -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "orig", None) or error
-        raise KeysUnavailable(f"{type(reason).__name__}: {reason}") from error
+        text = str(reason) or "no answer in time"
+        raise KeysUnavailable(f"{type(reason).__name__}: {text}") from error
 
 
 def _parse_url(text: str) -> sa.URL:

@@ -41,7 +41,7 @@ class Key:
     ``prefix`` is its visible beginning (the configured prefix and four more characters). Times are
     aware and in UTC. With ``origins``, only pages of these sites may use it. After a rotation the
     key before works until ``previous_until``. ``used`` counts its requests on the day ``used_on``
-    (ISO date in UTC).
+    (ISO date in UTC). ``digest`` is the hash of the secret that it was verified with.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Key:
     previous_until: datetime | None = None
     used_on: str | None = None
     used: int = 0
+    digest: str = field(default="", repr=False, compare=False)
 
     def usable(self, now: datetime) -> bool:
         """Tell whether the key opens anything at ``now`` (an aware time)."""

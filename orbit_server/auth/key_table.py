@@ -1,17 +1,16 @@
-"""The table of API keys, the same on SQLite and on PostgreSQL."""
+"""The tables of the API keys and of the secrets, the same on SQLite and on PostgreSQL."""
 
-from dataclasses import asdict, fields
+from collections.abc import Collection
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from .key import LIMITS, Key, Limits
 
 
-class _UtcDateTime(sa.TypeDecorator[datetime]):
+class UtcDateTime(sa.TypeDecorator[datetime]):
     """PostgreSQL keeps the time zone, SQLite drops it: stored as UTC, both give back the same."""
 
     impl = sa.DateTime(timezone=True)
@@ -37,12 +36,12 @@ class _Words(sa.TypeDecorator[tuple[str, ...]]):
         return tuple((value or "").split())
 
 
-# A column that is added later may be NULL: a program before it may share the table.
-_ADDED: tuple[sa.Column[Any], ...] = (
+# What the table of the first program lacks; it may be NULL, since that one may share the table.
+ADDED: tuple[sa.Column[Any], ...] = (
     sa.Column("origins", _Words),
     *(sa.Column(name, sa.Integer) for name in LIMITS),
     sa.Column("previous_hash", sa.String(64), index=True),
-    sa.Column("previous_until", _UtcDateTime),
+    sa.Column("previous_until", UtcDateTime),
     sa.Column("used_on", sa.String(10)),
     sa.Column("used", sa.Integer),
 )
@@ -55,16 +54,23 @@ API_KEYS = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("client_name", sa.String, nullable=False),
     sa.Column("notes", sa.String, nullable=False),
-    sa.Column("created_at", _UtcDateTime, nullable=False),
-    sa.Column("expires_at", _UtcDateTime),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
     sa.Column("active", sa.Boolean, nullable=False),
-    sa.Column("last_used_at", _UtcDateTime),
+    sa.Column("last_used_at", UtcDateTime),
     sa.Column("stream_format", sa.String),
-    *_ADDED,
+    *ADDED,
 )
-_SECRET = {"hash", "previous_hash"}
-KEYS = sa.select(*(column for column in API_KEYS.c if column.name not in _SECRET))
-_USED_BEFORE = sa.bindparam("used_before", type_=_UtcDateTime)
+SECRETS = sa.Table(
+    "installation_secrets",
+    sa.MetaData(),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+HASHES = ("hash", "previous_hash")
+KEYS = sa.select(*(column for column in API_KEYS.c if column.name not in HASHES))
+WITH_HASHES = KEYS.add_columns(API_KEYS.c.hash, API_KEYS.c.previous_hash)
+_USED_BEFORE = sa.bindparam("used_before", type_=UtcDateTime)
 NOTE_USE = (
     sa.update(API_KEYS)
     .where(API_KEYS.c.id == sa.bindparam("key_id"))
@@ -75,38 +81,31 @@ NOTE_USE = (
 
 def key_of(row: sa.RowMapping) -> Key:
     """Return the key that a row of ``KEYS`` holds."""
-    values = {each.name: row[each.name] for each in fields(Key) if each.name != "limits"}
+    values = {each.name: row[each.name] for each in fields(Key) if each.name in row}
     values["used"] = values["used"] or 0
     return Key(**values, limits=Limits(**{name: row[name] for name in LIMITS}))
+
+
+def verified_key(row: sa.RowMapping, digest: str) -> Key:
+    """Return the key of a row of ``WITH_HASHES`` as one of its secrets opens it.
+
+    The secret before a rotation ends earlier than the key.
+    """
+    key = replace(key_of(row), digest=digest)
+    if row["hash"] == digest:
+        return key
+    ends = [moment for moment in (key.expires_at, key.previous_until) if moment]
+    return replace(key, expires_at=min(ends)) if ends else key
+
+
+def has_hash(digests: Collection[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that one of the secrets of a key has one of these hashes."""
+    return sa.or_(API_KEYS.c.hash.in_(digests), API_KEYS.c.previous_hash.in_(digests))
 
 
 def row_of(key: Key) -> dict[str, Any]:
     """Return the columns of a key, without its hash."""
     row = asdict(key)
+    del row["digest"]
     limits: dict[str, int | None] = row.pop("limits")
     return row | limits
-
-
-async def create_table(connection: AsyncConnection) -> None:
-    """Make the table, or add to an older one what it lacks; others may do the same meanwhile."""
-    sqlite = connection.dialect.name == "sqlite"
-    if sqlite:
-        # A property of the file: readers no longer wait for a writer.
-        await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    await connection.execute(CreateTable(API_KEYS, if_not_exists=True))
-    if await missing_columns(connection):
-        if sqlite:  # it has no IF NOT EXISTS for a column, so nobody else may add one meanwhile
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
-        unless = "" if sqlite else "IF NOT EXISTS "
-        for column in await missing_columns(connection):
-            text = CreateColumn(column).compile(dialect=connection.dialect)
-            await connection.exec_driver_sql(f"ALTER TABLE api_keys ADD COLUMN {unless}{text}")
-    for index in API_KEYS.indexes:
-        await connection.execute(CreateIndex(index, if_not_exists=True))
-
-
-async def missing_columns(connection: AsyncConnection) -> list[sa.Column[Any]]:
-    """Return the columns that the table of an older version lacks."""
-    there = await connection.run_sync(lambda sync: sa.inspect(sync).get_columns("api_keys"))
-    names = {column["name"] for column in there}
-    return [column for column in _ADDED if column.name not in names]

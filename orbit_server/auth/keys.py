@@ -10,7 +10,7 @@ import builtins
 import secrets
 import string
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -22,12 +22,14 @@ from ..types import StreamFormat
 from .database import Database, database_file
 from .key import Key, Limits, could_be_key, hash_of
 from .key_cache import KeyCache
-from .key_table import API_KEYS, KEYS, create_table, key_of, missing_columns, row_of
+from .key_table import API_KEYS, HASHES, KEYS, WITH_HASHES, has_hash, key_of, row_of, verified_key
 from .key_uses import NOTED_EVERY, KeyUses
 from .known_keys import KnownKeys
+from .migrations import MIGRATIONS, migrate, version
 
 _ALPHABET = string.ascii_letters + string.digits
 _RANDOM = 32  # characters after the prefix
+_Reading = tuple[float, asyncio.Task[Key | None]]
 
 
 class Keys:
@@ -35,10 +37,11 @@ class Keys:
 
     ``url`` is an SQLAlchemy address with an async driver (``sqlite+aiosqlite:///data/orbit.db``,
     ``postgresql+asyncpg://…``), ``prefix`` the beginning of new keys, ``remember_seconds`` how long
-    a verified key is answered from memory (0: never). ``clock`` counts seconds for that memory,
-    ``now`` tells the time of day for everything stored. With ``create`` false nothing is created
-    that is not there. ``timeout`` in seconds is for everything that may have to be waited for. What
-    was used of a key is written every ``count_seconds``.
+    a verified key is answered from memory (0: never): less than a second, since a key that is ended
+    elsewhere must be ended here within one. ``clock`` counts seconds for that memory, ``now`` tells
+    the time of day for everything stored. With ``create`` false nothing is created that is not
+    there. ``timeout`` in seconds is for everything that may have to be waited for, and for all of
+    it together where a request waits. What was used of a key is written every ``count_seconds``.
     Every method raises ``KeysUnavailable`` when the database fails, and ``NotStarted`` while the
     object is not open.
     """
@@ -48,7 +51,7 @@ class Keys:
         url: str,
         *,
         prefix: str = "api_",
-        remember_seconds: float = 5.0,
+        remember_seconds: float = 0.8,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         create: bool = True,
@@ -65,11 +68,12 @@ class Keys:
         self._clock = clock
         self._now = now
         self._create = create
+        self._timeout = timeout
         self.database = Database(url, timeout=timeout)
         self._remembered = KeyCache(most=most_remembered, clock=clock)
-        self._reading: dict[tuple[str, int], asyncio.Task[Key | None]] = {}
+        self._reading: dict[tuple[str, int], _Reading] = {}
         self._uses = KeyUses(self.database, count_seconds=count_seconds)
-        self.known = KnownKeys(self.database, seconds=remember_seconds, clock=clock, now=now)
+        self.known = KnownKeys(self.database, clock=clock, now=now)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.database.open, create=self._create)
@@ -77,11 +81,11 @@ class Keys:
             return self
         try:
             try:
-                await self._create_table()
+                await self._migrate()
             except KeysUnavailable:
-                # Another process may be doing the same this very moment. By the second attempt it
-                # is done, or the attempt fails for the real reason.
-                await self._create_table()
+                # Others may be doing the same, longer than one waits for them. By the second
+                # attempt it is done, or the attempt fails for the real reason.
+                await self._migrate()
             await self.ping()
         except BaseException:
             await self.__aexit__()
@@ -187,7 +191,7 @@ class Keys:
         meant = sa.or_(table.id == ref, table.prefix == ref)
         if len(ref) >= _RANDOM:
             # Perhaps a whole key, which must not leave: drivers and servers log what they are sent.
-            meant = _has_hash(hash_of(ref))
+            meant = has_hash([hash_of(ref)])
         async with self.database.transaction() as connection:
             rows = await connection.execute(KEYS.where(meant))
             found = [key_of(row) for row in rows.mappings()]
@@ -199,7 +203,7 @@ class Keys:
         """End the key that ``ref`` means (see ``find``); None if there is none.
 
         A key that was inactive before is returned as well. In this process it ends at once, in
-        others when they have forgotten it.
+        others when they have forgotten it, which is within a second.
         """
         return await self._change(ref, {"active": False})
 
@@ -217,10 +221,11 @@ class Keys:
         # The database compares hashes, not keys. How long that takes can only tell how a hash
         # begins, and nobody can choose a key by the beginning of its hash: no timing leak.
         digest = hash_of(secret)
-        started, generation = self._clock(), self._remembered.generation
-        until, key = self._remembered.get(digest) or (started, None)
+        generation = self._remembered.generation
+        until, key = self._remembered.get(digest) or (0.0, None)
         if key is None:
-            until, key = started + self._remember_seconds, await self._read(digest)
+            started, key = await self._read(digest)
+            until = started + self._remember_seconds
         now = self._now()
         if key is None or not key.usable(now):
             return None
@@ -249,11 +254,14 @@ class Keys:
             return await connection.run_sync(lambda sync: sa.inspect(sync).has_table("api_keys"))
 
     async def outdated(self) -> bool:
-        """Tell whether an older version made the table; opening it with ``create`` updates it."""
+        """Tell whether an older program made the table; opening it with ``create`` migrates it.
+
+        Raises ``KeysUnavailable`` when a newer one did.
+        """
         if not await self.exists():
             return False
         async with self.database.transaction() as connection:
-            return bool(await missing_columns(connection))
+            return await version(connection) < len(MIGRATIONS)
 
     async def ping(self) -> None:
         """Return if the database answers, is undamaged, and the table is as expected.
@@ -273,9 +281,9 @@ class Keys:
                     raise KeysUnavailable(f"{file} is damaged: {found}")
                 self._inspected = self._clock()
 
-    async def _create_table(self) -> None:
+    async def _migrate(self) -> None:
         async with self.database.transaction() as connection:
-            await create_table(connection)
+            await migrate(connection)
 
     def _new_secret(self) -> str:
         return self._prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
@@ -283,33 +291,45 @@ class Keys:
     def _visible(self, secret: str) -> str:
         return secret[: len(self._prefix) + 4]
 
-    async def _read(self, digest: str) -> Key | None:
-        """Read a key once for all who ask for it at the same moment."""
-        # Whoever asks after a revocation must not be given what was read before it.
+    async def usable(self, digests: Collection[str]) -> builtins.list[str]:
+        """Return those of the hashes of verified keys that still are one, in one read.
+
+        If any is not, nothing is answered from memory any more.
+        """
+        async with self.database.transaction(seconds=self._timeout) as connection:
+            rows = (await connection.execute(WITH_HASHES.where(has_hash(digests)))).mappings().all()
+        now, asked = self._now(), set(digests)
+        found = [verified_key(row, row[name]) for row in rows for name in HASHES]
+        good = [key.digest for key in found if key.digest in asked and key.usable(now)]
+        if len(good) < len(asked):
+            self.forget()
+        return good
+
+    async def _read(self, digest: str) -> tuple[float, Key | None]:
+        """Read a key once for all who ask for it at the same moment; since when that is known."""
+        # Whoever asks after a revocation must not be given what was read before it, nor what the
+        # database has kept us waiting for since a time when the key may still have been good.
         asked = digest, self._remembered.generation
-        reading = self._reading.get(asked)
-        if reading is None:
-            reading = self._reading[asked] = asyncio.create_task(self._stored(digest))
+        started, reading = self._reading.get(asked) or (float("-inf"), None)
+        if reading is None or self._clock() - started > self._remember_seconds:
+            started, reading = self._clock(), asyncio.create_task(self._stored(digest))
+            self._reading[asked] = mine = started, reading
 
             def forget(task: asyncio.Task[Key | None]) -> None:
-                del self._reading[asked]
+                if self._reading.get(asked) is mine:
+                    del self._reading[asked]
                 if not task.cancelled():
                     task.exception()  # retrieve it, or asyncio warns
 
             reading.add_done_callback(forget)
-        return await asyncio.shield(reading)
+        return started, await asyncio.shield(reading)
 
     async def _stored(self, digest: str) -> Key | None:
-        stored = KEYS.add_columns(API_KEYS.c.hash).where(_has_hash(digest))
-        async with self.database.transaction(watched=True) as connection:
+        stored = WITH_HASHES.where(has_hash([digest]))
+        transaction = self.database.transaction(watched=True, seconds=self._timeout)
+        async with transaction as connection:
             row = (await connection.execute(stored)).mappings().first()
-            if row is None:
-                return None
-            key = key_of(row)
-        if row["hash"] == digest:
-            return key
-        ends = [moment for moment in (key.expires_at, key.previous_until) if moment]
-        return replace(key, expires_at=min(ends)) if ends else None
+        return None if row is None else verified_key(row, digest)
 
     async def _change(self, ref: str, changes: Mapping[str, Any]) -> Key | None:
         key = await self.find(ref)
@@ -329,10 +349,6 @@ class Keys:
         finally:
             # Also when the outcome is unknown. Changes are rare and forgetting is cheap.
             self.forget()
-
-
-def _has_hash(digest: str) -> Any:
-    return sa.or_(API_KEYS.c.hash == digest, API_KEYS.c.previous_hash == digest)
 
 
 def _storable(text: str) -> bool:

@@ -26,9 +26,9 @@ class KnownKeys:
         self,
         database: Database,
         *,
-        seconds: float,
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        seconds: float = 5.0,
     ) -> None:
         self._database = database
         self._now = now

@@ -3,6 +3,7 @@
 import ipaddress
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
@@ -66,8 +67,8 @@ class Admission:
     """Lets a request go on, or refuses it: by the sites of its key, then by the limits.
 
     ``defaults`` hold for what a key says nothing about. ``count`` is called with the key of each
-    request that is admitted, ``refused`` with the reason of each that is not: the name of a limit,
-    or ``origin``.
+    request that is admitted, which then goes on within ``using(key)``; ``refused`` with the reason
+    of each that is not: the name of a limit, or ``origin``.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Admission:
         *,
         limiter: Limiter,
         count: Callable[[Key], None],
+        using: Callable[[Key], AbstractContextManager[None]],
         refused: Callable[[str], None],
     ) -> None:
         self._defaults = limits_of(defaults)
         self._limiter = limiter
         self._count = count
+        self._using = using
         self._refused = refused
 
     async def admit(
@@ -99,16 +102,11 @@ class Admission:
         if verdict.refused is not None:
             self._refused(verdict.refused)
             raise too_many(verdict)
-        left = False
-
-        def leave() -> None:
-            nonlocal left
-            if not left:
-                left = True
-                self._limiter.give_back(key.id)
-
+        ending = ExitStack()
+        ending.callback(self._limiter.give_back, key.id)
+        ending.enter_context(self._using(key))
         self._count(key)
-        return rate_headers(verdict), leave
+        return rate_headers(verdict), ending.close
 
 
 def effective(limits: Limits, defaults: Limits) -> Limits:

@@ -4,7 +4,9 @@ import asyncio
 import gc
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -14,7 +16,7 @@ from orbit_server.answering.answer import Answer
 from orbit_server.api.event_stream import EventStream, server_stopping
 from orbit_server.api.events import done_event, event
 from orbit_server.api.shutdown import Shutdown
-from orbit_server.errors import ModelBusy, ModelInterrupted, OrbitError
+from orbit_server.errors import KeyEnded, ModelBusy, ModelInterrupted, OrbitError
 from orbit_server.types import ExchangeResult, Passage, Question, Retrieved
 from tests.support import asgi
 from tests.support.server import events
@@ -23,6 +25,19 @@ pytestmark = pytest.mark.anyio
 
 SLOWLY: dict[str, Any] = {"cumulative": True, "cumulative_seconds": 30.0}
 PASSAGE = Passage(id="1", text="At nine.", title="Hours", source="hours.md", score=0.9)
+
+
+@dataclass
+class Ending:
+    """A key that ends when told to."""
+
+    over: Callable[[], object] = lambda: None
+
+    @contextmanager
+    def __call__(self, over: Callable[[], object]) -> Iterator[None]:
+        self.over = over
+        yield
+        self.over = lambda: None
 
 
 def half_a_minute() -> Shutdown:
@@ -474,3 +489,37 @@ async def test_cumulative_costs_a_few_times_the_bytes_not_dozens() -> None:
 def left_over(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     """Return the tasks that are new, but for sse-starlette's one watcher of the loop."""
     return {task for task in asyncio.all_tasks() - before if "_shutdown_watcher" not in repr(task)}
+
+
+# -- a key that ends -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
+async def test_a_stream_ends_with_its_key(cumulative: bool) -> None:
+    """With a sentence and a code, whatever the model would still have said."""
+    key = Ending()
+    exchange = Exchange(["a"], 3600.0, ["b"], key_ending=key, cumulative=cumulative)
+    running = asyncio.create_task(exchange.run())
+    async with asyncio.timeout(5):
+        while not exchange.client.result.messages:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    key.over()
+    received = events((await running).body)
+    assert received[-1]["done"] is True
+    assert [each.get("error") for each in received[-2:]] == ["key_ended"] * 2
+    assert received[-2]["text"].endswith(KeyEnded.sentence)
+    assert (exchange.ending.outcome, str(exchange.ending.error)) == ("failed", KeyEnded.sentence)
+    assert exchange.script.exited
+
+
+async def test_a_key_that_ends_before_the_head_is_a_status() -> None:
+    """Nothing was sent."""
+    key = Ending()
+    exchange = Exchange(3600.0, key_ending=key, head_timeout=3600)
+    running = asyncio.create_task(exchange.run())
+    await asyncio.sleep(0.05)
+    key.over()
+    with pytest.raises(KeyEnded):
+        await running
+    assert exchange.client.result.messages == []
+    assert exchange.script.exited

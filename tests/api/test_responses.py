@@ -1,6 +1,8 @@
 """``responses``: whole answers, made until the client leaves or the server stops."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from starlette.requests import Request
@@ -9,7 +11,7 @@ from orbit_server.answering import Answer
 from orbit_server.answering.extractive import FixedText
 from orbit_server.api.responses import CompleteStream, WholeAnswer, wants_stream
 from orbit_server.api.shutdown import Shutdown
-from orbit_server.errors import ModelBusy, OrbitError, ShuttingDown
+from orbit_server.errors import KeyEnded, ModelBusy, OrbitError, ShuttingDown
 from orbit_server.types import ExchangeResult, Passage, Question, Retrieved
 from tests.support import asgi
 
@@ -43,7 +45,15 @@ class Exchange:
             nothing_found="Nothing.",
         )
         shutdown = Shutdown(0, stopping=now if stops else never)
-        self.response = WholeAnswer(answer, finish=self._finish, shutdown=shutdown)
+        self.end_key: Callable[[], object] = lambda: None
+        self.response = WholeAnswer(
+            answer, finish=self._finish, shutdown=shutdown, key_ending=self._key_ending
+        )
+
+    @contextmanager
+    def _key_ending(self, over: Callable[[], object]) -> Iterator[None]:
+        self.end_key = over
+        yield
 
     async def _retrieve(self, question: Question, collection: str) -> Retrieved:
         self.searching.set()
@@ -110,6 +120,18 @@ async def test_a_server_that_stops() -> None:
     exchange = Exchange(True, stops=True)
     with pytest.raises(ShuttingDown):
         await exchange.run()
+    assert exchange.cancelled
+    assert exchange.results[0].outcome == "failed"
+
+
+async def test_a_key_that_ends() -> None:
+    """Its answer is 401."""
+    exchange = Exchange(True)
+    running = asyncio.create_task(exchange.run())
+    await exchange.searching.wait()
+    exchange.end_key()
+    with pytest.raises(KeyEnded):
+        await running
     assert exchange.cancelled
     assert exchange.results[0].outcome == "failed"
 

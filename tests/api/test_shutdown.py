@@ -12,6 +12,12 @@ from orbit_server.errors import ShuttingDown
 pytestmark = pytest.mark.anyio
 
 
+async def no_more_time(shutdown: Shutdown) -> None:
+    over = asyncio.Event()
+    with shutdown.calling(over.set):
+        await over.wait()
+
+
 async def test_what_begins_during_a_shutdown_has_what_is_left() -> None:
     """The drain is one for all, and work that it cuts has cleaned up before its caller goes on."""
     stops = asyncio.Event()
@@ -34,7 +40,7 @@ async def test_what_begins_during_a_shutdown_has_what_is_left() -> None:
     stops.set()
     shutdown = Shutdown(1, stopping=stopping)
     async with asyncio.timeout(30):
-        await shutdown.wait()
+        await no_more_time(shutdown)
         with pytest.raises(ShuttingDown):
             await shutdown.cancel_on_shutdown(work)(3600)
     assert cleaned
@@ -47,12 +53,12 @@ async def test_a_shutdown_can_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     shutdown = Shutdown(3600, stopping=server_stopping)
     shutdown.expire()
-    waiting = asyncio.create_task(shutdown.wait())
+    waiting = asyncio.create_task(no_more_time(shutdown))
     await asyncio.sleep(0.05)
     assert not waiting.done(), "the server does not stop"
     patient = Shutdown(3600, stopping=server_stopping)
     monkeypatch.setattr(AppStatus, "should_exit", True)
-    later = asyncio.create_task(patient.wait())
+    later = asyncio.create_task(no_more_time(patient))
     async with asyncio.timeout(30):
         await waiting
         assert not later.done()

@@ -69,7 +69,9 @@ async def test_a_slow_database_does_not_end_the_counting(url: str) -> None:
             self.go_on = asyncio.Event()
 
         @asynccontextmanager
-        async def transaction(self, *, watched: bool = False) -> AsyncIterator[AsyncConnection]:
+        async def transaction(
+            self, *, watched: bool = False, seconds: float | None = None
+        ) -> AsyncIterator[AsyncConnection]:
             await self.go_on.wait()
             async with super().transaction(watched=watched) as connection:
                 yield connection

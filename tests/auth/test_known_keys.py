@@ -33,7 +33,7 @@ async def test_what_has_expired_is_known_no_more(tmp_path: Path) -> None:
     """Everybody has the key of a page that was replaced: trying it must not cost a look-up each."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     url = f"sqlite+aiosqlite:///{tmp_path}/orbit.db"
-    async with Keys(url, now=lambda: now, remember_seconds=0) as keys:
+    async with Keys(url, now=lambda: now) as keys:
         _, expired = await keys.create("town", "Ann", expires_at=now + timedelta(days=2))
         key, old = await keys.create("town", "Bob")
         _, new = await keys.rotate(key.id, until=now + timedelta(days=1)) or (None, "")
@@ -41,6 +41,7 @@ async def test_what_has_expired_is_known_no_more(tmp_path: Path) -> None:
         for _ in range(3):
             found.append([await keys.known.include(each) for each in (new, expired, old)])
             now += timedelta(days=1)
+            keys.forget()
     assert found == [[True, True, True], [True, True, False], [True, False, False]]
 
 

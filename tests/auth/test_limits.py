@@ -1,6 +1,8 @@
 """``Admission``: sites first, then limits; what is said to whoever is refused."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,12 +27,20 @@ class Door:
         self.limiter = MemoryLimiter(clock=lambda: NOON)
         self.counted: Counter[str] = Counter()
         self.refused: list[str] = []
+        self.used: Counter[str] = Counter()
         self.admission = Admission(
             LimitsConfig(**defaults),
             limiter=self.limiter,
             count=lambda key: self.counted.update([key.id]),
+            using=self.using,
             refused=self.refused.append,
         )
+
+    @contextmanager
+    def using(self, key: Key) -> Iterator[None]:
+        self.used[key.id] += 1
+        yield
+        self.used[key.id] -= 1
 
     async def __call__(self, key: Key, address: str = "192.0.2.1", **headers: str) -> Any:
         return await self.admission.admit(key, address, headers)

@@ -4,16 +4,19 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
 from orbit_server.auth.answer_ids import AnswerIds
+from orbit_server.auth.key import Key
+from orbit_server.auth.key_watch import KeyWatch
 from orbit_server.auth.keys import Keys
 from orbit_server.config.addresses import database_url
 from orbit_server.errors import KeysUnavailable
 
-from ..support.postgres import missing, pgbouncer, postgres
+from ..support.postgres import missing, pgbouncer, postgres, postgres_process
+from .test_keys import statements
 
 pytestmark = [
     pytest.mark.anyio,
@@ -137,3 +140,99 @@ async def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(KeysUnavailable, match=r"pip install 'orbit-server\[postgres\]'"):
         await Keys("postgresql+asyncpg://orbit@127.0.0.1:1/orbit").__aenter__()
+
+
+async def test_a_thousand_requests_are_one_read(url: str) -> None:
+    """Of a key that is not in memory, or no longer."""
+    now = 0.0
+    async with Keys(url, clock=lambda: now) as keys:
+        _, secret = await keys.create("town", "Ann")
+        with statements() as seen:
+            for now in (1.0, 1.7, 1.9):  # noqa: B007 - the clock's
+                found = await asyncio.gather(*(keys.verify(secret) for _ in range(1000)))
+                assert all(found)
+            reads = [each for each in seen if each.startswith("SELECT api_keys.id")]
+        assert len(reads) == 2
+
+
+@pytest.mark.parametrize("end", ["deactivate", "delete", "rotate"])
+async def test_a_key_ends_in_every_replica(url: str, end: str) -> None:
+    """Within a second: by then none answers it from memory; and its running answers are told."""
+    now = 0.0
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(Keys(url, clock=lambda: now)) for _ in range(3)]
+        _, secret = await replicas[0].create("town", "Ann")
+        told: list[int] = []
+        for number, keys in enumerate(replicas):
+            key = await keys.verify(secret)
+            assert key is not None
+            watch = await stack.enter_async_context(KeyWatch(keys.usable, seconds=0.05))
+            stack.enter_context(watch.using(key, lambda number=number: told.append(number)))  # type: ignore[misc]
+        now = 0.1
+        await getattr(replicas[0], end)(secret)
+        now = 1.1
+        assert await asyncio.gather(*(keys.verify(secret) for keys in replicas)) == [None] * 3
+        async with asyncio.timeout(30):
+            while len(told) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert sorted(told) == [0, 1, 2]
+
+
+async def test_a_slow_read_is_not_believed_for_longer(url: str) -> None:
+    """Whoever asks when a read has hung for a second does not get what it began with."""
+    now = 0.0
+
+    class Hanging(Keys):
+        async def _stored(self, digest: str) -> Key | None:
+            found = await super()._stored(digest)
+            if now < 1.0:
+                read.set()
+                await go_on.wait()
+            return found
+
+    read, go_on = asyncio.Event(), asyncio.Event()
+    async with Hanging(url, clock=lambda: now) as slow, Keys(url) as elsewhere:
+        key, secret = await slow.create("town", "Ann")
+        early = asyncio.create_task(slow.verify(secret))
+        await read.wait()
+        await elsewhere.deactivate(key.id)
+        now = 1.2
+        assert await slow.verify(secret) is None
+        go_on.set()
+        assert await early is not None  # it has asked before
+        assert await slow.verify(secret) is None
+
+
+@pytest.mark.slow
+async def test_a_server_that_hangs_and_one_that_restarts(caplog: pytest.LogCaptureFixture) -> None:
+    """Every request ends in time, with 503; then it works again by itself."""
+    caplog.set_level(logging.INFO, logger="orbit_server.auth")
+    with postgres_process() as server, pgbouncer(server.port) as bouncer:
+        for port in (server.port, bouncer):
+            url = f"postgresql+asyncpg://orbit:secret@127.0.0.1:{port}/orbit?ssl=disable"
+            async with Keys(url, remember_seconds=0.05, timeout=0.5) as keys:
+                _, secret = await keys.create("town", "Ann")
+                assert await keys.verify(secret)
+                server.pause()
+                await asyncio.sleep(0.1)
+                for _ in range(3):
+                    async with asyncio.timeout(20):
+                        asked = [keys.verify(each) for each in (secret, "api_" + "x" * 32) * 20]
+                        answers = await asyncio.gather(*asked, return_exceptions=True)
+                    assert {type(each) for each in answers} == {KeysUnavailable}
+                    assert answers[0].headers()["Retry-After"]  # type: ignore[union-attr]
+                server.go_on()
+                await until_verified(keys, secret)
+                server.restart()
+                await until_verified(keys, secret)
+    lines = [record.message for record in caplog.records if "key database" in record.message]
+    assert lines[:2] == [lines[0], "the key database works again"]
+
+
+async def until_verified(keys: Keys, secret: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(KeysUnavailable):
+                assert await keys.verify(secret)
+                return
+            await asyncio.sleep(0.05)

@@ -11,9 +11,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from .processes import descendants
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
@@ -26,9 +29,48 @@ def missing() -> str:
     return "" if shutil.which("pgbouncer") else "pgbouncer"
 
 
+@dataclass
+class Postgres:
+    """A running PostgreSQL, which can be made to hang and be started again."""
+
+    port: int
+    _start: Callable[[], AbstractContextManager["subprocess.Popen[bytes]"]]
+    _running: ExitStack
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        self._process = self._running.enter_context(self._start())
+
+    def restart(self) -> None:
+        """Stop it at once, and start it again with its data."""
+        self._running.pop_all().close()
+        self.start()
+
+    def pause(self) -> None:
+        """Let all of its processes hang: connections stay, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End ``pause``."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        for pid in (self._process.pid, *descendants(self._process.pid)):
+            os.kill(pid, number)
+
+
 @contextmanager
 def postgres() -> Iterator[int]:
     """Run PostgreSQL with a database ``orbit`` for ``orbit`` (password ``secret``); its port."""
+    with postgres_process() as running:
+        yield running.port
+
+
+@contextmanager
+def postgres_process() -> Iterator[Postgres]:
+    """The same, to be disturbed."""
     with _folder() as folder:
         data, port, tools = folder / "data", _free_port(), _binaries() or folder
         password = folder / "password"
@@ -40,9 +82,13 @@ def postgres() -> Iterator[int]:
             f"-clisten_addresses={HOST}",
             f"-cunix_socket_directories={folder}",
         ]
-        with _process([tools / "postgres", "-D", data, "-cfsync=off", *settings], folder, port):
+        command: list[Path | str] = [tools / "postgres", "-D", data, "-cfsync=off", *settings]
+        with ExitStack() as stack:
+            running = Postgres(port, lambda: _process(command, folder, port), ExitStack())
+            stack.callback(lambda: running._running.close())
+            running.start()
             _run([tools / "createdb", "-h", HOST, "-p", str(port), "-U", "orbit", "orbit"], folder)
-            yield port
+            yield running
 
 
 @contextmanager
@@ -89,7 +135,9 @@ def _run(command: list[Path | str], folder: Path) -> None:
 
 
 @contextmanager
-def _process(command: list[Path | str], folder: Path, port: int) -> Iterator[None]:
+def _process(
+    command: list[Path | str], folder: Path, port: int
+) -> Iterator["subprocess.Popen[bytes]"]:
     user = _user()
     group = pwd.getpwnam(user).pw_gid if user else None
     with (folder.parent / f"{folder.name}.log").open("wb") as log:
@@ -102,12 +150,13 @@ def _process(command: list[Path | str], folder: Path, port: int) -> Iterator[Non
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{command[0]} does not start, see {log.name}")
             time.sleep(0.05)
-        yield
+        yield process
     finally:
         # PostgreSQL takes a SIGTERM for a wish: it waits until all clients are gone.
         process.send_signal(
             signal.SIGINT if Path(command[0]).name == "postgres" else signal.SIGTERM
         )
+        process.send_signal(signal.SIGCONT)
         process.wait(START_SECONDS)
         Path(log.name).unlink()
 
