@@ -103,7 +103,9 @@ async def test_a_busy_key_is_not_written_all_the_time(url: str) -> None:
 
     class Watched(Database):
         @asynccontextmanager
-        async def transaction(self, *, watched: bool = False) -> AsyncIterator[AsyncConnection]:
+        async def transaction(
+            self, *, watched: bool = False, seconds: float | None = None
+        ) -> AsyncIterator[AsyncConnection]:
             nonlocal transactions
             transactions += 1
             began.set()
