@@ -24,6 +24,7 @@ from .api.cors import Cors
 from .api.error_handlers import EXPECTED, answer_unexpected, wrong_admin_token
 from .api.event_stream import server_stopping
 from .api.feedback import feedback
+from .api.files import upload_files
 from .api.health import ByVerbosity, health, live, ready
 from .api.metrics import metrics
 from .api.openai_request import completion_reader
@@ -177,6 +178,15 @@ def create_app(
             administer("/collections/{name}", admin.drop_collection, "DELETE"),
             administer("/collections/{name}/documents", admin.list_documents, "GET"),
             administer("/collections/{name}/documents", admin.put_documents, "POST"),
+            administer("/collections/{name}/files", admin.list_files, "GET"),
+            # It sees to its end itself, as answers do.
+            Route(
+                "/admin/collections/{name}/files",
+                upload_files,
+                methods=["POST"],
+                middleware=[with_admin_token],
+            ),
+            administer("/collections/{name}/files/{source:path}", admin.remove_file, "DELETE"),
             administer("/collections/{name}/search", admin.search_collection, "POST"),
             administer("/collections/{name}/candidates", admin.list_candidates, "POST"),
             administer("/collections/{name}/sample", admin.sample_collection, "GET"),

@@ -1,5 +1,6 @@
 """Services: everything that owns a socket, a file or a thread, opened and closed together."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -31,6 +32,8 @@ from .safety import SafetyRules, Verdict
 from .types import Question, Retrieved
 
 logger = logging.getLogger(__name__)
+
+_UPLOADS = 2  # whose files are read at once, each by processes of its own
 
 _NOT_STARTED = (
     "the lifespan of the chat server never ran: hosts do not run the lifespan of what they mount; "
@@ -126,7 +129,9 @@ class Services:
             lexical=self.lexical,
             embedder=self.embedder,
             retrieval=self.retrieval,
+            locks=Path(config.retrieval.path) / "loading",
         )
+        self.uploads = asyncio.Semaphore(_UPLOADS)
         self.answers_check = AnswersCheck()
         self.collections_check = CollectionsCheck(
             probe=partial(retrieval.probe, chroma=self.chroma),

@@ -31,6 +31,7 @@ OWNERS: dict[str, set[str]] = {
     "markdown_it": {"documents.readers"},
     "prometheus_client": {"observability.metrics"},
     "pypdfium2": {"documents.readers.pdf"},
+    "python_multipart": {"api.multipart"},
     "python_calamine": {"documents.readers.office.sheets"},
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
     "regex": {"safety.blocklist"},

@@ -175,6 +175,20 @@ async def put_documents(request: Request) -> Response:
     return JSONResponse({"stored": count, "removed": len(batch.remove), **refused})
 
 
+async def list_files(request: Request) -> Response:
+    """List the sources of a collection, and what is known of each."""
+    asked = validated(wire.FileList, dict(request.query_params))
+    store, name = _services(request).store, request.path_params["name"]
+    page = await store.files(name, after=asked.after, limit=asked.limit)
+    return JSONResponse(wire.files_to_json(page))
+
+
+async def remove_file(request: Request) -> Response:
+    """Remove what was loaded from one source."""
+    name, source = request.path_params["name"], request.path_params["source"]
+    return JSONResponse({"removed": await _services(request).store.remove(name, source)})
+
+
 async def search_collection(request: Request) -> Response:
     """Return the passages that the chat would answer a question from."""
     search = validated(wire.Search, await read_json(request, limit=_BODY_LIMIT))

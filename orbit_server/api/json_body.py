@@ -63,11 +63,7 @@ async def read_json(request: Request, *, limit: int, seconds: float = BODY_SECON
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType
-    declared = request.headers.get("content-length", "0")
-    if not (declared.isascii() and declared.isdecimal()):
-        raise InvalidRequest("Content-Length must be a number.")
-    if len(declared) > _DIGITS or int(declared) > limit:
-        raise BodyTooLarge
+    check_declared_length(request, limit)
     body = bytearray()
     try:
         async with asyncio.timeout(seconds * (1 + limit // 2**20)):
@@ -82,6 +78,15 @@ async def read_json(request: Request, *, limit: int, seconds: float = BODY_SECON
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"The body is not valid JSON ({place}).", cause=str(error)) from error
+
+
+def check_declared_length(request: Request, limit: int) -> None:
+    """Raise ``BodyTooLarge`` when ``Content-Length`` says so, ``InvalidRequest`` if it is odd."""
+    declared = request.headers.get("content-length", "0")
+    if not (declared.isascii() and declared.isdecimal()):
+        raise InvalidRequest("Content-Length must be a number.")
+    if len(declared) > _DIGITS or int(declared) > limit:
+        raise BodyTooLarge
 
 
 def validated(model: type[Model], value: Any) -> Model:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List, show, reindex, repair, clean up and delete collections.",
+    help="List, show, reindex, repair, clean up and delete collections, and what is in them.",
 )
 
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension", "languages")
@@ -67,6 +67,52 @@ def show_collection(context: typer.Context, name: str, server: Server = None) ->
         print_table(table)
 
     with_store(load(context.obj), server, run)
+
+
+@app.command("files")
+def list_files(context: typer.Context, name: str, server: Server = None) -> None:
+    """List what a collection was loaded from.
+
+    With passages, pages, time, language, and what was left out or could not be read.
+    """
+    from rich.table import Table
+
+    from ..config.loader import load
+    from .console import print_table
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> None:
+        table = Table("source", "passages", "pages", "loaded", "language", "warnings")
+        after: str | None = ""
+        while after is not None:
+            files, after = await store.files(name, after=after)
+            for file in files:
+                table.add_row(
+                    file.source,
+                    str(file.passages),
+                    _cell(file.pages),
+                    _cell(file.loaded),
+                    _cell(file.languages),
+                    "\n".join(file.warnings),
+                )
+        print_table(table)
+
+    with_store(load(context.obj), server, run)
+
+
+@app.command("remove")
+def remove_file(context: typer.Context, name: str, source: str, server: Server = None) -> None:
+    """Remove what was loaded from one source, as `files` names it, from a collection."""
+    from ..config.loader import load
+    from .console import say
+    from .store import with_store
+
+    async def run(store: "Store", services: "Services") -> int:
+        return await store.remove(name, source)
+
+    removed = with_store(load(context.obj), server, run)
+    passages = "passage is" if removed == 1 else "passages are"
+    say(f"{removed} {passages} removed from collection {name!r}.")
 
 
 @app.command("reindex")

@@ -10,7 +10,8 @@ from .options import Collection, Server
 
 if TYPE_CHECKING:
     from ..documents import Store
-    from ..documents.ingest import FileResult, Report
+    from ..documents.ingest import Report
+    from ..documents.loading import FileResult
     from ..services import Services
 
 _MOST_ROWS = 20
@@ -75,12 +76,12 @@ def ingest(
     from .models import require_models
     from .store import with_store
 
-    if ocr:
-        require_ocr(language or ("en",))
     config = load(context.obj)
 
     async def run(store: "Store", services: "Services") -> "Report":
         if store is services.store:
+            if ocr:
+                require_ocr(language or ("en",))
             await require_models(config, "ollama.embed_model")
         columns = (
             TextColumn("{task.description}"),

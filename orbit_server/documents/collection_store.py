@@ -1,11 +1,12 @@
 """Collections as the command line and the admin routes see them: what is in, put in, taken out."""
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..errors import CollectionNotFound
+from ..errors import CollectionNotFound, NotFound
 from ..retrieval.chroma.protocol import Chroma, Collection, Record
 from ..retrieval.chroma.replies import DamagedCollection
 from ..retrieval.embedders import (
@@ -27,8 +28,11 @@ from ..retrieval.words.collection_language import (
 from ..retrieval.words.mending import Reindexed, analyzer_of, words_of
 from ..retrieval.words.protocol import Words
 from ..types import Passage, Question
+from .finishing import finished
 from .model import Chunk
 from .repair import Repaired, repair
+from .source_list import SourcePage, list_sources
+from .turns import Turns, locked_collection
 
 
 class Stored(NamedTuple):
@@ -58,6 +62,18 @@ class Store(Protocol):
 
     async def ids(self, collection: str, source: str) -> set[str]:
         """Return the ids of the chunks of one source."""
+
+    async def files(self, collection: str, *, after: str = "", limit: int = 1000) -> SourcePage:
+        """Return the first ``limit`` sources behind ``after``, by name, with what is known of each.
+
+        Raises ``CollectionNotFound``.
+        """
+
+    async def remove(self, collection: str, source: str) -> int:
+        """Remove the chunks of ``source``, and return how many; ``NotFound`` if there are none."""
+
+    def loading(self, collection: str) -> Callable[[], AbstractAsyncContextManager[None]]:
+        """Return what makes the turns of one load, in which nobody else replaces anything."""
 
     async def put(
         self,
@@ -110,6 +126,8 @@ class CollectionStore:
 
     Every method raises the ``SearchError`` family, ``EmbedderMismatch`` where the collection was
     made with another embedder than ``embedder``, and ``put`` the ``ModelError`` family too.
+    ``locks`` is the folder in which those who load the same collection wait for each other; without
+    one nobody else does.
     """
 
     def __init__(
@@ -120,8 +138,12 @@ class CollectionStore:
         embedder: Embedder,
         retrieval: Retrieval,
         page: int = 2000,
+        locks: Path | None = None,
+        patience: float = 30.0,
     ) -> None:
         self.page = page
+        self._locks = locks
+        self._patience = patience
         self.chroma = chroma
         self.lexical = lexical
         self.embedder = embedder
@@ -139,14 +161,17 @@ class CollectionStore:
 
     async def drop(self, collection: str) -> None:
         stored = await self.chroma.collection(collection)
-        await self.chroma.drop(collection)
-        await self.lexical.drop(stored.id)
+        async with self._alone(collection):
+            await self.chroma.drop(collection)
+            await self.lexical.drop(stored.id)
 
     async def sources(self, collection: str) -> dict[str, int]:
         counts: Counter[str] = Counter()
         offset = 0
         try:
-            while page := await self.chroma.get(collection, limit=self.page, offset=offset):
+            while page := await self.chroma.get(
+                collection, limit=self.page, offset=offset, texts=False
+            ):
                 counts.update(str(record.metadata.get("source", "")) for record in page)
                 offset += len(page)
         except CollectionNotFound:
@@ -155,10 +180,27 @@ class CollectionStore:
 
     async def ids(self, collection: str, source: str) -> set[str]:
         try:
-            records = await self.chroma.get(collection, where={"source": source})
+            records = await self.chroma.get(collection, where={"source": source}, texts=False)
         except CollectionNotFound:
             return set()
         return {record.id for record in records}
+
+    async def files(self, collection: str, *, after: str = "", limit: int = 1000) -> SourcePage:
+        return await list_sources(self.chroma, collection, after=after, limit=limit, page=self.page)
+
+    async def remove(self, collection: str, source: str) -> int:
+        await self.chroma.collection(collection, fresh=True)
+        async with self._alone(collection):
+            ids = await self.ids(collection, source)
+            if not ids:
+                raise NotFound(f"Collection {collection!r} holds nothing of {source!r}.")
+            await finished(self.put(collection, [], sorted(ids)))
+        return len(ids)
+
+    def loading(self, collection: str) -> Callable[[], AbstractAsyncContextManager[None]]:
+        if self._locks is None:
+            return nullcontext
+        return Turns(self.chroma, collection, self._locks)
 
     async def put(
         self,
@@ -227,6 +269,11 @@ class CollectionStore:
         known = {collection.id for collection in await self.chroma.collections()}
         return freed + await self.lexical.drop_others(known)
 
+    def _alone(self, collection: str) -> AbstractAsyncContextManager[None]:
+        if self._locks is None:
+            return nullcontext()
+        return locked_collection(self._locks, collection, patience=self._patience)
+
     async def _complete_words(self, stored: Collection) -> None:
         if await self.retrieval.mender.shortfall(stored):
             indexed = await self.reindex(stored.name)
@@ -250,10 +297,11 @@ class CollectionStore:
         chunks = [chunk for chunk, text in each if text.vector is not None]
         if not chunks:
             return result
+        # What is cancelled half way would leave words without vectors.
         try:
-            await self._write(collection, chunks, vectors, languages)
+            await finished(self._write(collection, chunks, vectors, languages))
         except CollectionNotFound:  # deleted in this very moment, by another process perhaps
-            await self._write(collection, chunks, vectors, languages)
+            await finished(self._write(collection, chunks, vectors, languages))
         return result
 
     async def _write(

@@ -8,6 +8,7 @@ from typing import Self
 
 Scalar = str | int | float | bool
 MAX_HEADING_CHARS = 200
+OF_LOAD = "orbit_"  # what the metadata of a load begins with, and no author's own field does
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Chunk:
 
     ``metadata`` has ``source``, ``title`` and ``position`` (0-based, within the file), where known
     ``heading`` and ``page`` (1-based), and for pairs ``question``, ``answer`` and the author's own
-    fields.
+    fields. What a load adds about itself begins with ``orbit_``.
     """
 
     id: str
@@ -31,7 +32,8 @@ class Chunk:
         The id is 32 hexadecimal digits, the same on every run and machine. Source and position are
         content too, so two chunks of one load never share an id, however alike their texts are.
         """
-        content = json.dumps([embed, text, metadata], sort_keys=True, separators=(",", ":"))
+        own = {key: value for key, value in metadata.items() if not key.startswith(OF_LOAD)}
+        content = json.dumps([embed, text, own], sort_keys=True, separators=(",", ":"))
         return cls(hashlib.sha256(content.encode()).hexdigest()[:32], embed, text, metadata)
 
 

@@ -1,17 +1,18 @@
 """The store of a running server, spoken to over its admin routes.
 
-Chroma in process belongs to one process. While the server runs, the command line sends chunks to it
-instead of opening the folder a second time; the server embeds and stores them.
+Chroma in process belongs to one process. While the server runs, the command line sends files to it
+instead of opening the folder a second time; the server reads, embeds and stores them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from ssl import PEM_cert_to_DER_cert, SSLCertVerificationError
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -24,7 +25,9 @@ from ..errors import (
     Forbidden,
     ModelNotFound,
     ModelUnreachable,
+    NotFound,
     NotStarted,
+    OrbitError,
     SearchError,
     SearchUnavailable,
 )
@@ -35,6 +38,7 @@ from . import wire
 from .collection_store import Stored
 from .model import Chunk
 from .repair import Repaired
+from .source_list import SourcePage
 
 # The server looks at its files every second, and this may have been quicker.
 _RENEWAL_SECONDS = 2.0
@@ -95,6 +99,53 @@ class RemoteStore:
     async def ids(self, collection: str, source: str) -> set[str]:
         return set((await self._documents(collection, source=source))["ids"])
 
+    async def files(self, collection: str, *, after: str = "", limit: int = 1000) -> SourcePage:
+        query = {"after": after, "limit": str(limit)}
+        reply = await self._call("GET", f"/{_segment(collection)}/files", query=query)
+        return wire.files_from_json(reply)
+
+    async def remove(self, collection: str, source: str) -> int:
+        path = f"/{_segment(collection)}/files/{_segment(source)}"
+        return int((await self._call("DELETE", path, missing=NotFound))["removed"])
+
+    async def upload(
+        self, collection: str, files: Mapping[str, BinaryIO], fields: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Send ``files`` by the names of their sources, with ``fields``, and yield the events.
+
+        The last one has ``done``. Raises what the server says went wrong, before or in it.
+        """
+        self._believe()
+        form = aiohttp.MultipartWriter("form-data")
+        for name, value in fields:
+            form.append(value).set_content_disposition("form-data", name=name)
+        for source, file in files.items():
+            quoted = source.replace("\\", "\\\\").replace('"', '\\"')
+            # Not as aiohttp writes it: what is read here is the plain name.
+            form.append(file).headers["Content-Disposition"] = (
+                f'form-data; name="files"; filename="{quoted}"'
+            )
+        url = f"{self.url}/admin/collections/{_segment(collection)}/files"
+        headers = {"Accept": "text/event-stream", "Content-Type": form.content_type}
+        event: dict[str, Any] = {}
+        with self._translated():
+            async with self._opened().post(
+                url, data=form, headers=headers, ssl=self._believed
+            ) as response:
+                if response.content_type != "text/event-stream":
+                    self._reply(response.status, await response.read())
+                async for line in response.content:
+                    if line.startswith(b"data: "):
+                        event = orjson.loads(line[6:])
+                        yield event
+        if "error" in event:
+            raise _error(event["error"], str(event.get("cause") or event["detail"]))
+        if not event.get("done"):
+            raise SearchError(f"{self.url} ended before all of the files were loaded.")
+
+    def loading(self, collection: str) -> Callable[[], AbstractAsyncContextManager[None]]:
+        return nullcontext
+
     async def put(
         self,
         collection: str,
@@ -151,9 +202,13 @@ class RemoteStore:
         *,
         body: dict[str, Any] | None = None,
         query: dict[str, str] | None = None,
+        missing: type[OrbitError] = SearchError,
     ) -> Any:
         data = None if body is None else orjson.dumps(body)
         status, text = await self._ask(method, f"{self.url}/admin/collections{path}", data, query)
+        return self._reply(status, text, missing)
+
+    def _reply(self, status: int, text: bytes, missing: type[OrbitError] = SearchError) -> Any:
         try:
             reply = orjson.loads(text)
         except orjson.JSONDecodeError as error:
@@ -165,19 +220,23 @@ class RemoteStore:
         cause = str(reply.get("cause") or reply.get("detail") or f"status {status}")
         if status in (401, 403):
             raise Forbidden(cause=f"the server at {self.url} says: {cause}")
-        kind = _KINDS.get(str(reply.get("code")), SearchError)
-        raise kind(cause)
+        raise _error(str(reply.get("code")), cause, missing)
 
     async def _ask(
         self, method: str, url: str, data: bytes | None, query: dict[str, str] | None
     ) -> tuple[int, bytes]:
-        try:
+        with self._translated():
             try:
                 return await self._send(method, url, data, query)
             except aiohttp.ServerFingerprintMismatch:  # before anything was sent
                 await asyncio.sleep(_RENEWAL_SECONDS)
                 self._believe()
                 return await self._send(method, url, data, query)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except aiohttp.ServerFingerprintMismatch as error:
             raise SearchUnavailable(
                 f"{self.url} shows another certificate than the one in general.https.cert_file "
@@ -198,13 +257,16 @@ class RemoteStore:
     async def _send(
         self, method: str, url: str, data: bytes | None, query: dict[str, str] | None
     ) -> tuple[int, bytes]:
-        if self._session is None:
-            raise NotStarted("the remote store is used before it is opened")
         body = None if data is None else BytesIO(data)
-        async with self._session.request(
+        async with self._opened().request(
             method, url, data=body, params=query, ssl=self._believed
         ) as response:
             return response.status, await response.read()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise NotStarted("the remote store is used before it is opened")
+        return self._session
 
     def _believe(self) -> None:
         if self._cert_file is not None:
@@ -245,6 +307,10 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _error(code: str, cause: str, missing: type[OrbitError] = SearchError) -> OrbitError:
+    return missing(cause) if code == NotFound.code else _KINDS.get(code, SearchError)(cause)
 
 
 def _segment(name: str) -> str:

@@ -10,6 +10,7 @@ from ..retrieval.ranking import Candidate
 from ..retrieval.words.languages import LANGUAGES
 from ..types import Passage
 from .model import Chunk
+from .source_list import Source, SourcePage
 
 
 def _own_key(name: str) -> str:
@@ -69,6 +70,13 @@ class ChunkBatch(BaseModel):
         ]
 
 
+class FileList(BaseModel):
+    """The query of ``GET …/files``: sources behind ``after``, ``limit`` at most."""
+
+    after: str = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 1000
+
+
 class Search(BaseModel):
     """The body of ``POST …/search`` and ``POST …/candidates``."""
 
@@ -113,6 +121,16 @@ def passages_to_json(passages: Iterable[Passage]) -> dict[str, Any]:
 def passages_from_json(reply: dict[str, Any]) -> list[Passage]:
     """Return the passages of such a reply."""
     return [Passage(**passage) for passage in reply["passages"]]
+
+
+def files_to_json(page: SourcePage) -> dict[str, Any]:
+    """Return the reply of ``GET …/files``."""
+    return {"files": [asdict(source) for source in page.files], "next": page.next}
+
+
+def files_from_json(reply: dict[str, Any]) -> SourcePage:
+    """Return the sources of such a reply."""
+    return SourcePage([Source(**source) for source in reply["files"]], reply["next"])
 
 
 def candidates_to_json(candidates: Iterable[Candidate]) -> dict[str, Any]:

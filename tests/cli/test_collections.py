@@ -29,6 +29,27 @@ async def test_collections_are_listed_shown_and_deleted(folder: Path) -> None:
     assert left.err.startswith("There is no collection yet: orbit ingest")
 
 
+async def test_files_are_listed_and_removed(folder: Path, orbit: Server) -> None:
+    """With what is known of them, in this process and through a server."""
+    for place in (folder, orbit.folder):
+        (place / "deep").mkdir()
+        (place / "deep" / "pool.md").write_text("# The pool\n\nThe pool is open on Mondays.\n")
+        (place / "faq.csv").write_text("question,answer\nWhen is the pool open?,At nine.\nWho?,\n")
+        for path in ("deep", "faq.csv"):
+            await command(place, "ingest", path, "--collection", "files")
+        deep, faq = (await command(place, "collections", "files", "files")).cells[:2]
+        assert deep[:3] + deep[4:] == ["deep/pool.md", "1", "-", "en", ""]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+Z", deep[3])
+        assert (faq[0], faq[1], "line" in faq[5]) == ("faq.csv", "1", True)
+        remove = ("collections", "remove", "files", "deep/pool.md")
+        removed = await command(place, *remove)
+        assert (removed.code, "1 passage is removed" in removed.err) == (0, True)
+        again = await command(place, *remove)
+        assert (again.code, "deep/pool.md" in again.sentence) == (1, True)
+        assert (await command(place, "collections", "files", "nowhere")).code == 1
+        assert (await command(place, "collections", "delete", "files", "--yes")).code == 0
+
+
 async def test_the_language_of_documents(folder: Path) -> None:
     """It is detected; what is given wins, and stays; a wrong one is told the right ones."""
     (folder / "stadt.md").write_text(

@@ -402,6 +402,11 @@ class Recording:
     async def ids(self, collection: str, source: str) -> set[str]:
         return set()
 
+    def loading(
+        self, collection: str
+    ) -> Callable[[], contextlib.AbstractAsyncContextManager[None]]:
+        return contextlib.nullcontext
+
     async def put(
         self,
         collection: str,

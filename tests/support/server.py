@@ -12,6 +12,7 @@ import orjson
 import uvicorn
 from starlette.types import ASGIApp
 
+from orbit_server.api.shutdown import Shutdown
 from orbit_server.app import create_app
 from orbit_server.config.loader import Config, load
 from orbit_server.documents.model import Chunk
@@ -27,6 +28,7 @@ class Running:
     url: str
     services: Services
     logs: Path
+    shutdown: Shutdown | None = None
 
     async def key(self, collection: str, **more: Any) -> dict[str, str]:
         """Make a key for ``collection`` and return the header that carries it."""
@@ -119,8 +121,11 @@ async def serving(
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Running]:
     """Run the whole server with ``config``."""
-    async with Services(config) as services, serving(create_app(services=services)) as url:
-        yield Running(url, services, Path(config.logging.file.directory))
+    async with Services(config) as services:
+        app = create_app(services=services)
+        async with serving(app) as url:
+            logs = Path(config.logging.file.directory)
+            yield Running(url, services, logs, app.state.shutdown)
 
 
 def events(body: bytes) -> Sequence[dict[str, Any]]:

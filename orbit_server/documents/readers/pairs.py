@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import UnreadableDocument
 from ..cleaning import clean, one_line
-from ..model import Chunk, Scalar
+from ..model import OF_LOAD, Chunk, Scalar
 from .delimited import Table
 from .pair_text import plain
 
@@ -199,7 +199,7 @@ def chunks(pairs: Iterable[QuestionAnswer | str], source: str) -> tuple[list[Chu
         for key, value in pair.extras.items():
             if value is not None:
                 name = one_line(key)
-                reserved = name.startswith(("chroma:", "$"))
+                reserved = name.startswith(("chroma:", "$", OF_LOAD))
                 while name in metadata or name in ("", "heading") or reserved:
                     name, reserved = f"extra_{name}", False
                 metadata[name] = _scalar(value)

@@ -95,7 +95,7 @@ def read(
         columns = question_column, answer_column
         found, notes = _parsed(suffix, _bytes(path), columns, ocr_languages)
         if isinstance(found, Document):
-            found.title = found.title or one_line(re.sub("[_-]+", " ", path.stem)) or source
+            found.title = found.title or one_line(re.sub("[_-]+", " ", Path(source).stem)) or source
             divided = _divided(found, source, chunk_chars, chunk_overlap)
             return ReadFile(divided, [*notes, *found.notes], found.left_out)
         chunks, problems = pairs.chunks(found, source)

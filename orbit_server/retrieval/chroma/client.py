@@ -150,7 +150,8 @@ class Client(ABC):
                     if id not in distances:
                         distances[id] = distance(vector, each, space)
             found = [distances.get(id) for id in ids]
-            return records_of(ids, reply["documents"], reply["metadatas"], found)
+            documents = reply["documents"] or [None] * len(ids)
+            return records_of(ids, documents, reply["metadatas"], found)
 
     async def _query_and_get(
         self,
@@ -191,11 +192,13 @@ class Client(ABC):
         limit: int | None = None,
         offset: int = 0,
         vector: Vector | None = None,
+        texts: bool = True,
         request_id: str | None = None,
     ) -> list[Record]:
         if ids is not None and not ids:
             return []
-        include = ["documents", "metadatas"] + (["embeddings"] if vector is not None else [])
+        include = ["metadatas", *(["documents"] if texts else [])]
+        include += ["embeddings"] if vector is not None else []
         body: Body = {"ids": ids and list(ids), "where": where or None, "limit": limit}
         body |= {"offset": offset, "include": include}
         return await self._read(

@@ -135,11 +135,12 @@ class Chroma(Protocol):
         limit: int | None = None,
         offset: int = 0,
         vector: Vector | None = None,
+        texts: bool = True,
         request_id: str | None = None,
     ) -> list[Record]:
         """Return stored records; ids that are not there are left out. Without a limit: all.
 
-        They have their distance to ``vector``, if one is given.
+        They have their distance to ``vector``, if one is given, and no document without ``texts``.
         """
 
     async def upsert(
