@@ -1,9 +1,12 @@
 """The Ollama client against the stand-in: every reply, and every way in which one can end."""
 
 import asyncio
+import gc
 import random
 import socket
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import aiohttp
 import pytest
@@ -540,6 +543,42 @@ async def test_cancelled_embedding_closes_its_connection(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (await standin.wait_disconnect()).phase == "embed"
+
+
+@pytest.mark.parametrize("kind", ["chat", "complete", "embed", "models"])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "new"])
+async def test_cancelled_at_any_step_nothing_is_left_to_the_garbage_collector(
+    standin: OllamaStandIn, ollama: Ollama, kind: str, kept: bool
+) -> None:
+    """Whatever it waits for then: a connection, the head, a refusal, text, the next attempt."""
+    standin.reply = ["a", "b", "c"]
+    works: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "chat": lambda: told(ollama.chat(ASK, model=CHAT)),
+        "complete": lambda: ollama.complete(ASK, model=CHAT),
+        "embed": lambda: ollama.embed(["a"], model=EMBED),
+        "models": ollama.models,
+    }
+    ended = 0
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always")
+        for fault in (None, BUSY):
+            standin.fault = standin.embed_fault = fault
+            for steps in range(45):
+                if kept:
+                    await ollama.version()
+                task = asyncio.create_task(works[kind]())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                ended += task.done()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                del task
+                if not kept:
+                    await ollama.__aexit__()
+                    await ollama.__aenter__()
+            gc.collect()
+    assert [str(each.message) for each in left] == []
+    assert ended > 5
 
 
 async def test_used_outside_of_its_lifespan() -> None:
