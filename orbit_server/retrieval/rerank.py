@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import ConfigError, OrbitError
+from ..errors import ConfigError, ModelTimeout, OrbitError
 from ..llm.pause import Pause
 from ..llm.protocols import Complete
 from ..llm.replies import split_thought
@@ -73,8 +73,11 @@ class Reranker:
         line = delimiter()
         try:
             async with asyncio.timeout(self._timeout), asyncio.TaskGroup() as callers:
-                for _ in range(min(self.batch_size, len(passages))):
+                tasks = [
                     callers.create_task(self._rate(question, line, waiting, scores, problems))
+                    for _ in range(min(self.batch_size, len(passages)))
+                ]
+            timed_out = any(task.result() for task in tasks)
         except TimeoutError:
             problems.append(f"{self._timeout:g} s were not enough")
             timed_out = True
@@ -99,7 +102,8 @@ class Reranker:
         waiting: Iterator[tuple[int, Passage]],
         scores: list[float | None],
         problems: list[str],
-    ) -> None:
+    ) -> bool:
+        """Rate passages until none is left or a call fails; whether one took too long."""
         for at, passage in waiting:
             try:
                 reply = await self._complete(
@@ -111,10 +115,11 @@ class Reranker:
                 )
             except (OrbitError, TimeoutError) as error:
                 problems.append(f"{type(error).__name__}: {error}")
-                return
+                return isinstance(error, ModelTimeout | TimeoutError)
             scores[at] = read_score(reply)
             if scores[at] is None:
                 problems.append("unreadable reply")
+        return False
 
 
 def refuse_embedders(model: str) -> None:

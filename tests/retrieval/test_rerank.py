@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit_server.errors import ConfigError, ModelError, ModelInterrupted, ModelNotFound
+from orbit_server.errors import (
+    ConfigError,
+    ModelError,
+    ModelInterrupted,
+    ModelNotFound,
+    ModelTimeout,
+)
 from orbit_server.llm.pause import Pause
 from orbit_server.llm.untrusted import delimiter
 from orbit_server.retrieval.rerank import SCHEMA, Reranker, messages, read_score, refuse_embedders
@@ -355,6 +361,17 @@ async def test_a_model_that_keeps_timing_out_is_not_asked(caplog: pytest.LogCapt
     now, rater.replies["a"] = 61.0, "3"
     assert [each.title for each in await slow("When?", found)] == ["b", "a"]
     assert caplog.messages[-1] == "rerank works again"
+
+
+async def test_a_model_that_tells_of_its_timeouts_is_not_asked_either() -> None:
+    """A client that gives up sooner than the reranker counts like a reranker that gives up."""
+    rater = Rater(a=ModelTimeout("silent"), b="9")
+    pause = Pause("rerank", limit=2, seconds=60, clock=lambda: 0.0)
+    rank = reranker(rater, batch_size=1, pause=pause)
+    found = [passage("a"), passage("b")]
+    for _ in range(4):
+        assert [each.title for each in await rank("When?", found)] == ["a", "b"]
+    assert rater.asked == ["a", "a"]
 
 
 async def test_what_is_not_rated_in_time_follows(caplog: pytest.LogCaptureFixture) -> None:
