@@ -78,6 +78,19 @@ async def test_all_steps() -> None:
     assert pipeline.backend == ("ollama", Config().ollama.model)
 
 
+async def test_a_conversation_is_named_alike_in_all_of_its_answers() -> None:
+    """By the key and its first question; another key's, or another beginning, is another one."""
+    parts = Parts(passage("a"))
+    pipeline = Pipeline(Config(), search=parts.search, complete=Scripted("-"), chat=parts.chat)
+    first = Question(message=FOLLOW_UP.history[0].content)
+    for question, owner in ((first, "k1"), (FOLLOW_UP, "k1"), (first, "k2")):
+        async with pipeline.answer(question, "town", owner=owner) as answer:
+            assert [pieces async for pieces in answer]
+    begun, followed, other = parts.conversations
+    assert begun == followed
+    assert begun != other
+
+
 async def test_without_a_model() -> None:
     """The best passages are quoted, and no model is asked for anything."""
     parts, condense = Parts(passage("a")), Scripted("never")

@@ -63,3 +63,27 @@ async def test_through_a_running_server(tmp_path: Path) -> None:
     assert result.code == 1
     for part in (ollama.url, "ollama serve", "embedding.provider: lexical"):
         assert part in result.sentence
+
+
+async def test_several_hosts(tmp_path: Path) -> None:
+    """Commands use whichever has the model; that one does not answer holds them up shortly."""
+    write_town(tmp_path)
+    async with OllamaStandIn() as writer, OllamaStandIn() as embedder, OllamaStandIn() as frozen:
+        writer.models = {"gemma3:4b": ["completion"]}
+        embedder.models = {"bge-m3:latest": ["embedding"]}
+        frozen.frozen = True
+        hosts = [{"url": each.url} for each in (frozen, writer, embedder)]
+        configure(
+            tmp_path,
+            ollama={"hosts": hosts},
+            embedding={"provider": "ollama"},
+            answer={"provider": "ollama"},
+        )
+        result = await command(tmp_path, "ingest", "town.md", "--collection", "town")
+        assert result.code == 0, result.err
+        arguments = ("ask", "When does the library open?", "--collection", "town")
+        result = await command(tmp_path, *arguments)
+        assert (result.code, "The library opens at nine." in result.out) == (0, True), result.err
+        embedder.models = {}
+        result = await command(tmp_path, *arguments)
+        assert (result.code, "ollama pull bge-m3" in result.sentence) == (1, True)

@@ -963,3 +963,21 @@ async def test_runs_as_a_program(client: aiohttp.ClientSession) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_behind_a_proxy_that_asks_for_a_password() -> None:
+    """Below its path, with digests of one's own; frozen, it answers nothing."""
+    async with OllamaStandIn() as ollama, aiohttp.ClientSession() as client:
+        ollama.prefix, ollama.token = "/gpu", "t"
+        ollama.digests = {"bge-m3": "f" * 64}
+        async with client.get(f"{ollama.url}/api/tags") as response:
+            assert response.status == 401
+        headers = {"Authorization": "Bearer t"}
+        async with client.get(f"{ollama.url}/api/tags", headers=headers) as response:
+            listed = {each["name"]: each["digest"] for each in (await response.json())["models"]}
+        assert listed["bge-m3:latest"] == "f" * 64
+        assert listed["gemma3:4b"] != "f" * 64
+        ollama.frozen = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.get(f"{ollama.url}/api/version", headers=headers)

@@ -18,16 +18,29 @@ from .host import Host
 _TOLERANCE = 0.25
 
 
-def candidates(hosts: Sequence[Host], model: str, digest: str | None = None) -> list[Host]:
-    """Return those of ``hosts`` that may be asked for ``model``, in their order.
+def having(hosts: Sequence[Host], model: str, digest: str | None = None) -> list[Host]:
+    """Return those of ``hosts`` that have ``model``, with ``digest`` if one is given.
 
-    They are the healthy ones that have it (with ``digest``, if one is given). Where none of those
-    is healthy, all that have it are a last resort. As long as no host has said that it has it,
-    those that have said nothing are.
+    As long as none has said that it has it, those that have said nothing may.
     """
-    having = [host for host in hosts if host.has(model, digest)]
-    having = having or [host for host in hosts if host.models is None]
-    return [host for host in having if not host.is_out] or having
+    found = [host for host in hosts if host.has(model, digest)]
+    return found or [host for host in hosts if host.models is None]
+
+
+def candidates(
+    hosts: Sequence[Host],
+    model: str,
+    digest: str | None = None,
+    *,
+    tried: Sequence[Host] = (),
+) -> list[Host]:
+    """Return those of ``hosts`` that may be asked for ``model`` next, in their order.
+
+    They are the healthy ones that have it and were not ``tried``. Where there are none of those,
+    the others that have it are a last resort.
+    """
+    left = [host for host in having(hosts, model, digest) if host not in tried]
+    return [host for host in left if not host.is_out] or left
 
 
 def ranked(hosts: Sequence[Host], model: str, conversation: str | None = None) -> list[Host]:

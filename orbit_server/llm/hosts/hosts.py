@@ -12,7 +12,7 @@ from ...errors import ModelError, ModelNotFound, ModelUnreachable, NotStarted
 from ..installed import outdated, tagged
 from ..ollama import ChatStream
 from ..protocols import Message
-from .choice import candidates, ranked
+from .choice import candidates, having, ranked
 from .host import Host, is_hopeless, short
 from .places import Places
 from .same_files import SameFiles
@@ -177,8 +177,8 @@ class Hosts:
         """Return what ``attempt`` returns at the first host where it does not fail."""
         await self._first_look()
         tried: list[Host] = []
-        left = partial(self._untried, model, digest, tried)
-        alone = len(left()) == 1
+        left = partial(candidates, self.hosts, model, digest, tried=tried)
+        alone = len(having(self.hosts, model, digest)) == 1
         most = len(self.hosts) if retries is None else 1 + retries
         failure: ModelError | None = None
 
@@ -200,12 +200,7 @@ class Hosts:
                     raise
                 failure = error
                 logger.info("a call of %s failed at %s: %s", model, host.name, error)
-            if alone:
-                break
         raise failure or self._nowhere(model, digest)
-
-    def _untried(self, model: str, digest: str | None, tried: list[Host]) -> list[Host]:
-        return [host for host in candidates(self.hosts, model, digest) if host not in tried]
 
     def _nowhere(self, model: str, digest: str | None) -> ModelError:
         others = [host for host in self.hosts if host.has(model)]

@@ -34,8 +34,10 @@ def test_who_is_out_is_a_last_resort() -> None:
     a, b = host("a"), host("b")
     a.circuit.failed(silent=True)
     assert candidates([a, b], MODEL) == [b]
+    assert candidates([a, b], MODEL, tried=[b]) == [a]
     b.circuit.failed(silent=True)
     assert candidates([a, b], MODEL) == [a, b]
+    assert candidates([a, b], MODEL, tried=[a]) == [b]
 
 
 def test_before_anything_is_known_everybody_may_have_it() -> None:

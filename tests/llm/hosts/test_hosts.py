@@ -207,6 +207,18 @@ async def test_where_one_host_has_the_model_it_is_tried_again() -> None:
             assert chats(made[0]) == 6
 
 
+async def test_a_host_that_is_out_is_the_last_resort() -> None:
+    """Its next trial may be a minute away, and it may work by now."""
+    async with standins(2) as made, together(made) as hosts:
+        await hosts.models()
+        hosts.hosts[1].circuit.failed(silent=True)
+        for _ in range(3):
+            assert await told(hosts.chat(ASK, model=CHAT)) == "0"
+        made[0].fault = [RUNNER_STOPPED]
+        assert await told(hosts.chat(ASK, model=CHAT)) == "1"
+        assert not hosts.hosts[1].is_out
+
+
 async def test_what_no_host_would_take_is_asked_once() -> None:
     """400 is about the request: every host would say the same."""
     async with standins(2) as made, together(made) as hosts:
