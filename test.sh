@@ -24,6 +24,7 @@ esac
 declare -A packages=(
     [node]=nodejs [npm]=npm
     [chromium]=chromium [nginx]=nginx-light [pg_ctlcluster]=postgresql [pgbouncer]=pgbouncer
+    [redis-server]=redis-server
     [systemd-analyze]=systemd [tesseract]=tesseract-ocr
 )
 install_for_ci() {

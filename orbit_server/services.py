@@ -17,7 +17,7 @@ from .auth.database import database_file
 from .auth.guesses import Guesses
 from .auth.key_watch import KeyWatch
 from .auth.keys import Keys
-from .auth.limits import Admission, Limiter, is_limited, memory_limiter
+from .auth.limits import Admission, Limiter, is_limited, memory_limiter, redis_limiter
 from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted
@@ -60,7 +60,7 @@ class Services:
     reached; it is written into the lock of an in-process Chroma for the command line to find.
     ``certificate`` is what it shows to browsers, where it serves HTTPS itself. ``rules`` are those
     of the safety check, where they were read before. ``limiter`` counts what keys are used, where
-    other processes count too.
+    other processes of this server count too.
     """
 
     def __init__(
@@ -100,7 +100,9 @@ class Services:
             rejected=self.shipper.rejected if self.shipper else lambda: 0,
             hosts=self.ollama.hosts if isinstance(self.ollama, llm.Hosts) else (),
         )
-        self.limiter = limiter or memory_limiter()
+        local = limiter or memory_limiter()
+        self.redis_limiter = redis_limiter(config.limits, local)
+        self.limiter = self.redis_limiter or local
         self.embedder = retrieval.build_embedder(
             config.embedding,
             embed=self.ollama.embed,
@@ -208,6 +210,8 @@ class Services:
             parts.append(self.shipper)
         if self.certificate is not None:
             parts.append(self.certificate)
+        if self.redis_limiter is not None:
+            parts.append(self.redis_limiter)
         async with AsyncExitStack() as stack:
             for part in parts:
                 await stack.enter_async_context(part)
@@ -306,6 +310,8 @@ class Services:
         if database := database_file(config.database.url):
             folders.append(database.parent)
         checks["disk"] = disk_check(folders)
+        if self.redis_limiter is not None:
+            checks["limits"] = Check(self.redis_limiter.health)
         if self.guard is not None:
             checks["safety"] = model("ollama", config.safety.model)
         if self.uses_ollama:

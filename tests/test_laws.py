@@ -34,6 +34,7 @@ OWNERS: dict[str, set[str]] = {
     "python_multipart": {"api.multipart"},
     "python_calamine": {"documents.readers.office.sheets"},
     "pythonjsonlogger": {"observability.logging", "observability.chatlog"},
+    "redis": {"auth.redis.link"},
     "regex": {"safety.blocklist"},
     "rich": {"cli"},
     "sqlalchemy": {"auth"},
@@ -51,7 +52,7 @@ EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 # fmt: off
 HEAVY = {
     "chromadb", "chromadb_rust_bindings", "cryptography", "docutils", "elasticsearch", "limits",
-    "mammoth", "markdown_it", "pypdfium2", "python_calamine", "tantivy",
+    "mammoth", "markdown_it", "pypdfium2", "python_calamine", "redis", "tantivy",
 }
 # fmt: on
 

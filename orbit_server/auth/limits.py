@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..config.schema import LimitsConfig
-from ..errors import OriginNotAllowed, TooManyRequests
+from ..errors import ConfigError, OriginNotAllowed, TooManyRequests
 from .key import LIMITS, Key, Limits
 from .origins import is_one_of, is_own_page
+
+if TYPE_CHECKING:
+    from .redis import RedisLimiter
 
 
 class Verdict(NamedTuple):
@@ -61,6 +64,25 @@ def memory_limiter() -> Limiter:
     from .limiter import MemoryLimiter  # loads a large library
 
     return MemoryLimiter()
+
+
+def redis_limiter(config: LimitsConfig, local: Limiter) -> "RedisLimiter | None":
+    """Return one that counts in the Redis that is configured, and in ``local`` while it is gone.
+
+    Raises ``ConfigError`` when the package for it is not installed.
+    """
+    if config.storage == "memory":
+        return None
+    try:
+        from .redis import RedisLimiter
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            [
+                f"limits.storage: needs the package {error.name}, which is not installed:"
+                " pip install 'orbit-server[redis]'"
+            ]
+        ) from error
+    return RedisLimiter(config.storage, local=local)
 
 
 class Admission:

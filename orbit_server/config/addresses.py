@@ -150,6 +150,19 @@ def database_url(value: Any) -> str:
     return f"{scheme}://{rest}"
 
 
+def limits_storage(value: Any) -> str:
+    """Read where limits are counted: ``memory``, or the URL of a Redis or Valkey."""
+    text = plain_text(value).strip()
+    if text == "memory":
+        return text
+    url = re.sub(r"^valkey(s?)://", r"redis\1://", text)  # the same protocol
+    parts = urlsplit(url)
+    usable = parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0
+    if not usable or parts.fragment or re.search(r"\s", url):
+        raise ValueError
+    return url
+
+
 def sqlite_file(url: str) -> str | None:
     """Return the file of an SQLite database, ``None`` for other databases and for one in memory."""
     found = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", url)

@@ -19,6 +19,7 @@ from .addresses import (
     header_map,
     host_name,
     http_url_without_user,
+    limits_storage,
     link_map,
     network,
     ollama_host_url,
@@ -454,6 +455,16 @@ class LimitsConfig(Section):
     wrong_keys_per_minute: Limit = setting(
         30,
         "Wrong keys in a minute from one address, which then is refused unless its key is right.",
+    )
+    storage: Annotated[
+        str,
+        Allowed(
+            '"memory", or the URL of a Redis such as redis://:password@host:6379/0',
+            limits_storage,
+            secret=True,
+        ),
+    ] = setting(
+        "memory", 'Where limits are counted: "memory", or a Redis URL that several servers share.'
     )
 
 

@@ -58,7 +58,8 @@ def run_workers(
         rules = read_rules(config.safety)
         limits = stack.enter_context(shared_by_workers()) / "limits"
         stack.enter_context(limiter_at(limits, memory_limiter))
-        logger.info("this process counts the limits of keys, for all workers together")
+        if config.limits.storage == "memory":
+            logger.info("this process counts the limits of keys, for all workers together")
         sockets = stack.enter_context(listening(config))
         chroma = None
         if config.chroma.host is None:

@@ -23,7 +23,7 @@ NOON = 1_780_056_000.0
 class Door:
     """An admission, and what it has told others."""
 
-    def __init__(self, **defaults: int) -> None:
+    def __init__(self, **defaults: Any) -> None:
         self.limiter = MemoryLimiter(clock=lambda: NOON)
         self.counted: Counter[str] = Counter()
         self.refused: list[str] = []

@@ -2,7 +2,14 @@
 
 import pytest
 
-from orbit_server.config.addresses import database_url, host_name, masked, origin, sqlite_file
+from orbit_server.config.addresses import (
+    database_url,
+    host_name,
+    limits_storage,
+    masked,
+    origin,
+    sqlite_file,
+)
 
 from ..support.configuration import mistake, read
 
@@ -20,6 +27,28 @@ from ..support.configuration import mistake, read
 def test_database(written: str, meant: str) -> None:
     """As other programs write it, or as SQLAlchemy does; the driver is the one that is tested."""
     assert database_url(written) == meant == database_url(meant)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("memory", "memory"),
+        (" redis://h ", "redis://h"),
+        ("rediss://user:p%40ss@h:6380/2", "rediss://user:p%40ss@h:6380/2"),
+        ("valkey://:p@h", "redis://:p@h"),
+        ("valkeys://h/1", "rediss://h/1"),
+    ],
+)
+def test_where_limits_are_counted(written: str, meant: str) -> None:
+    """In memory, or in a Redis or Valkey, which speaks the same language."""
+    assert limits_storage(written) == meant == limits_storage(meant)
+
+
+@pytest.mark.parametrize("written", ["redis", "redis://", "http://h", "redis://h:0", "redis://h x"])
+def test_where_limits_cannot_be_counted(written: str) -> None:
+    """Everything else."""
+    with pytest.raises(ValueError):
+        limits_storage(written)
 
 
 @pytest.mark.parametrize(

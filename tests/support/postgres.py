@@ -72,7 +72,7 @@ def postgres() -> Iterator[int]:
 def postgres_process() -> Iterator[Postgres]:
     """The same, to be disturbed."""
     with _folder() as folder:
-        data, port, tools = folder / "data", _free_port(), _binaries() or folder
+        data, port, tools = folder / "data", free_port(), _binaries() or folder
         password = folder / "password"
         password.write_text("secret\n")
         options = ["-U", "orbit", "-A", "scram-sha-256", "--pwfile", str(password), "-N"]
@@ -95,7 +95,7 @@ def postgres_process() -> Iterator[Postgres]:
 def pgbouncer(server: int) -> Iterator[int]:
     """Run PgBouncer in transaction mode before the PostgreSQL at port ``server``; its port."""
     with _folder() as folder:
-        port = _free_port()
+        port = free_port()
         users = folder / "users"
         users.write_text('"orbit" "secret"\n')
         configuration = folder / "pgbouncer.ini"
@@ -145,11 +145,7 @@ def _process(
             command, cwd=folder, user=user, group=group, stdout=log, stderr=log
         )
     try:
-        until = time.monotonic() + START_SECONDS
-        while not _listens(port):
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"{command[0]} does not start, see {log.name}")
-            time.sleep(0.05)
+        wait_for(port, process, f"{command[0]} (see {log.name})")
         yield process
     finally:
         # PostgreSQL takes a SIGTERM for a wish: it waits until all clients are gone.
@@ -161,11 +157,21 @@ def _process(
         Path(log.name).unlink()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_for(port: int, process: "subprocess.Popen[bytes]", name: str) -> None:
+    """Return when ``process`` listens; RuntimeError when it has ended, or takes too long."""
+    until = time.monotonic() + START_SECONDS
+    while not _listens(port):
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"{name} does not start")
+        time.sleep(0.05)
 
 
 def _listens(port: int) -> bool:
