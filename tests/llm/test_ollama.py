@@ -6,6 +6,7 @@ import random
 import socket
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -513,6 +514,51 @@ def test_everything_that_aiohttp_raises_is_translated() -> None:
             assert isinstance(translation("http://ollama", error, begun=begun), ModelError)
 
 
+async def test_through_a_proxy() -> None:
+    """It gets the whole address, and its password, which no error repeats."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"version":"1.2"}')
+        await writer.drain()
+        writer.close()
+
+    proxy = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    address = f"http://u:hidden@127.0.0.1:{port}"
+    async with Ollama("http://models.invalid:11434/gpu", proxy=address) as ollama:
+        assert await ollama.version() == "1.2"
+        proxy.close()
+        await proxy.wait_closed()
+        with pytest.raises(ModelUnreachable) as raised:
+            await ollama.version()
+    assert seen[0].startswith(b"GET http://models.invalid:11434/gpu/api/version HTTP/1.1")
+    assert b"Proxy-Authorization: Basic " in seen[0]
+    assert "hidden" not in f"{raised.value} {raised.value!r}"
+
+
+async def test_headers_go_with_every_request_and_with_no_redirect(standin: OllamaStandIn) -> None:
+    """A redirect could carry a secret to anybody."""
+    standin.token, standin.reply = "right", ["a"]
+    async with Ollama(standin.url, headers={"Authorization": "Bearer right"}) as ollama:
+        assert await told(ollama.chat(ASK, model=CHAT)) == "a"
+        assert await ollama.complete(ASK, model=CHAT) == "a"
+        assert await ollama.embed(["a"], model=EMBED)
+        assert await ollama.digest(EMBED)
+        assert await ollama.digest("none") is None
+        assert [each.name for each in await ollama.loaded()] == [CHAT, f"{EMBED}:latest"]
+    async with (
+        redirecting(standin.url) as url,
+        Ollama(url, headers={"Authorization": "Bearer right"}) as ollama,
+    ):
+        standin.requests.clear()
+        for call in (ollama.version(), ollama.complete(ASK, model=CHAT)):
+            with pytest.raises(ModelError, match="307"):
+                await call
+        assert standin.requests == []
+
+
 # -- leaving ---------------------------------------------------------------------------
 
 
@@ -591,6 +637,23 @@ async def test_used_outside_of_its_lifespan() -> None:
             await anext(ollama.chat(ASK, model=CHAT))
     with pytest.raises(NotStarted):
         await ollama.embed(["a"], model=EMBED)
+
+
+@asynccontextmanager
+async def redirecting(target: str) -> AsyncIterator[str]:
+    """Run a server that sends everybody to ``target``; its address."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
+        head = b"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\nConnection: close\r\n"
+        writer.write(head + b"Location: " + target.encode() + path + b"\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    await server.wait_closed()
 
 
 def _made(kind: type[Exception]) -> Exception:

@@ -17,7 +17,7 @@ from .host import Host, is_hopeless, short
 from .places import Places
 from .same_files import SameFiles
 from .stream import HostStream, Opened
-from .watch import watch
+from .watch import refresh, watch
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +151,10 @@ class Hosts:
         """
 
         async def at(host: Host, alone: bool) -> list[list[float]]:
+            if host.models is None:  # nobody knows yet which files it has
+                await refresh(host)
+                if not host.has(model, digest or self._digest(model)):
+                    raise self._nowhere(model, digest)
             limited = len(texts) == 1 and not alone  # many may take as long as they take
             with host.call(model, "embed"):
                 return await host.client.embed(
@@ -191,8 +195,9 @@ class Hosts:
             if host is None:
                 break
             tried.append(host)
+            was_out = host.is_out
             try:
-                return await attempt(host, alone)
+                found = await attempt(host, alone)
             except BaseException as error:
                 if place:
                     self._places.leave(host)
@@ -200,6 +205,10 @@ class Hosts:
                     raise
                 failure = error
                 logger.info("a call of %s failed at %s: %s", model, host.name, error)
+            else:
+                if was_out:  # its places count again
+                    self._places_changed()
+                return found
         raise failure or self._nowhere(model, digest)
 
     def _nowhere(self, model: str, digest: str | None) -> ModelError:

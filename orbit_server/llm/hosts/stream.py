@@ -62,4 +62,5 @@ class HostStream:
             raise
         except ModelError:
             host.failed += 1
+            host.circuit.doubt()  # the next answers go elsewhere for a moment
             raise

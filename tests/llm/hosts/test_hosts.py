@@ -247,6 +247,7 @@ async def test_after_the_first_text_the_answer_breaks(fault: Fault) -> None:
         assert said == ["a", "b"]
         assert sum(map(chats, made)) == 1
         assert sum(host.failed for host in hosts.hosts) == 1
+        assert sum(host.circuit.is_doubtful for host in hosts.hosts) == 1
         assert [host.answers for host in hosts.hosts] == [0, 0]
 
 
@@ -402,6 +403,20 @@ async def test_embeddings_come_from_the_same_files() -> None:
             with pytest.raises(ModelUnreachable):  # and not the vectors of other files
                 await hosts.embed(["a"], model=EMBED)
             assert len(made[1].bodies("/api/embed")) == 1
+
+
+async def test_files_are_asked_for_before_anything_is_embedded() -> None:
+    """Also by the first call, where no list has come in time."""
+    async with standins(2) as made:
+        made[0].digests, made[1].digests = {EMBED: "a" * 64}, {EMBED: "b" * 64}
+        for digest, index in (("a" * 64, 0), ("b" * 64, 1)):
+            hosts = together(made)
+            hosts._first_look_seconds = 0
+            async with hosts:
+                assert await hosts.embed(["a"], model=EMBED, digest=digest)
+            assert len(made[index].bodies("/api/embed")) == 1
+            assert not made[1 - index].bodies("/api/embed")
+            made[index].requests.clear()
 
 
 async def test_a_text_that_every_host_refuses_takes_none_out() -> None:
