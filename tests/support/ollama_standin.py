@@ -144,8 +144,7 @@ class OllamaStandIn:
     longer than the context, as 0.13.5 to 0.24 did; ``unembeddable`` is a word that a batch with it
     is refused for, as bge-m3 does with some texts. ``digests`` replaces the digests of models,
     ``prefix`` is a path before all routes and ``token`` a password that a proxy before it asks for;
-    while it is ``frozen`` it takes connections and answers nothing at all. ``busy_seconds`` adds up
-    how long each generation took that has ended.
+    while it is ``frozen`` it takes connections and answers nothing at all.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -186,7 +185,6 @@ class OllamaStandIn:
         self.disconnects: list[Disconnect] = []
         self.active = 0
         self.max_active = 0
-        self.busy_seconds = self._counted_at = 0.0
         self._loaded: dict[str, Body] = {}
         self._load_options: dict[str, Body] = {}
         self._semaphores: dict[tuple[str, int], asyncio.Semaphore] = {}
@@ -439,7 +437,7 @@ class OllamaStandIn:
             else _Whole(connection, body["model"], shape)
         )
         async with self._slot(connection, body):
-            self._count(1)
+            self.active += 1
             self.max_active = max(self.max_active, self.active)
             self.changed()
             try:
@@ -457,13 +455,8 @@ class OllamaStandIn:
                     await sink.flush()
                     await _break(connection, fault)
             finally:
-                self._count(-1)
+                self.active -= 1
                 self.changed()
-
-    def _count(self, more: int) -> None:
-        now = asyncio.get_running_loop().time()
-        self.busy_seconds += self.active * (now - self._counted_at)
-        self.active, self._counted_at = self.active + more, now
 
     async def _say(
         self,

@@ -1,7 +1,6 @@
 """More questions than six hosts can take, of which three fail in different ways."""
 
 import asyncio
-import time
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -23,8 +22,9 @@ SECONDS = {"fast": 0.4, "medium": 0.8, "slow": 1.6, "dying": 0.8}
 async def test_no_question_is_lost_before_its_first_text() -> None:
     """Three speeds, one that dies, one that hangs, one without the model.
 
-    Answers of the dying one may break after their first text, and say so. The three that work are
-    busy for 90 % of the time in which anybody waits: no order of hosts would answer more.
+    Answers of the dying one may break after their first text, and say so. Of the places of the
+    three that work, 90 % are taken whenever anybody waits: each answers as many as its speed
+    allows, and no order of hosts would answer more.
     """
     async with AsyncExitStack() as stack:
         names = [*SECONDS, "hanging", "empty"]
@@ -39,16 +39,19 @@ async def test_no_question_is_lost_before_its_first_text() -> None:
         queue = FairQueue(lambda: hosts.capacity(CHAT), length=QUESTIONS, timeout=600)
         hosts.watch_places(queue.admit)
         ends: Counter[str] = Counter()
-        began = time.monotonic()
+        dead = False
         asked = [asyncio.create_task(ask(hosts, queue, ends, n)) for n in range(QUESTIONS)]
-        while sum(ends.values()) < QUESTIONS // 4:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        await made["dying"].kill()
-        while queue.waiting:  # noqa: ASYNC110
+        taken: Counter[str] = Counter()
+        looks = 0
+        await asyncio.sleep(0.1)
+        while queue.waiting:
+            # Places, not seconds: those of a machine that does other things as well say nothing.
+            taken.update({name: host.answers for name, host in zip(made, hosts.hosts, strict=True)})
+            looks += 1
+            if sum(ends.values()) > QUESTIONS // 4 and not dead:
+                await made["dying"].kill()
+                dead = True
             await asyncio.sleep(0.01)
-        saturated = time.monotonic() - began
-        busy = {name: standin.busy_seconds for name, standin in made.items()}
-        running = {name: standin.active for name, standin in made.items()}
         await asyncio.gather(*asked)
     assert sum(ends.values()) == QUESTIONS
     assert ends["lost"] == 0
@@ -56,10 +59,9 @@ async def test_no_question_is_lost_before_its_first_text() -> None:
     assert ends["broken"] <= PLACES
     assert len(made["empty"].bodies("/api/chat")) == 0
     assert len(made["hanging"].bodies("/api/chat")) <= 4 * PLACES
+    assert dead
     for name in ("fast", "medium", "slow"):
-        # What runs at the end of the count has run for half of its time, on average.
-        seconds = busy[name] + running[name] * SECONDS[name] / 2
-        assert seconds > 0.9 * PLACES * saturated, (name, seconds, saturated)
+        assert taken[name] > 0.9 * PLACES * looks, (name, taken[name], looks)
         assert made[name].max_active <= PLACES
     assert ends["fast"] > ends["medium"] > ends["slow"]
     assert all((host.answers, host.running) == (0, 0) for host in hosts.hosts)
