@@ -24,9 +24,9 @@ from .errors import NotStarted
 from .llm.installed import InstalledModels, model_check, version_check
 from .observability import Check, CollectionsCheck, Health, build_chatlog, build_shipper
 from .observability.answers_check import AnswersCheck
-from .observability.health import chatlog_check, disk_check, elasticsearch_check, works
+from .observability.health import chatlog_check, disk_check, elasticsearch_check, words_check, works
 from .observability.metrics import Metrics
-from .retrieval import IndexUpkeep, WordIndex, chroma
+from .retrieval import IndexUpkeep, chroma
 from .retrieval.chroma.lock import holder_token
 from .safety import SafetyRules, Verdict
 from .types import Question, Retrieved
@@ -109,7 +109,7 @@ class Services:
             model=config.ollama.embed_model,
             digest_of=self.ollama.digest,
         )
-        self.lexical = WordIndex(Path(config.retrieval.path))
+        self.lexical = retrieval.build_words(config.retrieval, config.elasticsearch)
         self.retrieval = retrieval.build(
             config.retrieval,
             config.chroma,
@@ -121,7 +121,7 @@ class Services:
             self.chroma,
             self.lexical,
             self.retrieval.mender,
-            others=config.chroma.host is not None,
+            others=config.chroma.host is not None and not self.lexical.remote,
         )
         self.reranker = retrieval.build_reranker(
             config.reranker, complete=self.ollama.complete, options=config.ollama.options
@@ -304,7 +304,8 @@ class Services:
             "llm": llm_check._replace(test=self.answers_check.after(llm_check.test)),
             "embedding": model(embedder.provider, embedder.model),
         }
-        folders = [Path(config.retrieval.path)]
+        checks["words"] = words_check(self.lexical.ping)
+        folders = [] if self.lexical.remote else [Path(config.retrieval.path)]
         if config.chroma.host is None:
             folders.append(Path(config.chroma.path))
         if database := database_file(config.database.url):

@@ -27,6 +27,7 @@ _OWN_FOLDER = {
     "retrieval.path": str(FOLDER / "lexical"),
     "database.url": f"sqlite+aiosqlite:///{FOLDER / 'orbit.db'}",
     "logging.file.directory": str(FOLDER / "logs"),
+    "retrieval.words": "local",
     "elasticsearch.enabled": False,
     "web.title": "Quillbrook",
     "web.examples": [

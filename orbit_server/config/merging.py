@@ -208,6 +208,9 @@ class Merging:
         section = next((name for name in _SWITCHED_SECTIONS if path.startswith(name)), None)
         if section is None or path == f"{section}enabled":
             return False
+        shared = str(self._value("retrieval.words")).lower() == "elasticsearch"
+        if section == "elasticsearch." and shared:  # the words are there, if not the log
+            return False
         is_safety = section == "safety."
         if is_safety and str(self._value("safety.mode")).lower() == "disabled":
             return True

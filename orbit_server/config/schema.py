@@ -366,6 +366,9 @@ class RetrievalConfig(Section):
     dense_weight: Annotated[float | None, optional(number(0, 1))] = setting(
         None, "Share of meaning (1) against words (0) in the order; null is half and half."
     )
+    words: OneOf[Literal["local", "elasticsearch"]] = setting(
+        "local", '"local" keeps word indexes in files, "elasticsearch" shares them with replicas.'
+    )
     path: Folder = setting("data/lexical", "Folder of the word indexes, one folder a collection.")
 
 
@@ -577,7 +580,7 @@ class ElasticsearchAuthConfig(Section):
 
 
 class ElasticsearchConfig(Section):
-    """A searchable copy of the chat log."""
+    """Elasticsearch: a searchable copy of the chat log, and the words of retrieval.words."""
 
     enabled: Switch = setting(False, "Copy the chat log to Elasticsearch; the files are kept too.")
     node: Annotated[
@@ -602,6 +605,12 @@ class ElasticsearchConfig(Section):
     )
     ca_certs: OptionalFile = setting(None, "File with the certificate authority of Elasticsearch.")
     verify_certs: Switch = setting(True, "false accepts any certificate; for trials only.")
+    words_index: Annotated[
+        str, matching("[a-z0-9][a-z0-9._-]{0,100}", "a name of small letters, digits, ., _ and -")
+    ] = setting("orbit-words", "How the names of the word indexes begin (retrieval.words).")
+    words_timeout: Seconds = rare(
+        0.3, "Seconds a question waits for words; then it is answered by meaning alone."
+    )
     retention_days: Annotated[int | None, optional(whole(1, 36_500))] = setting(
         None, "Days after which Elasticsearch removes old indices; null keeps them."
     )

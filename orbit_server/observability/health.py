@@ -66,6 +66,22 @@ def elasticsearch_check(
     return Check(test)
 
 
+def words_check(ping: Callable[[], Awaitable[None]]) -> Check:
+    """Return the check of what holds the word indexes; left out while that answers.
+
+    It is never an error: without words, questions are answered by meaning alone.
+    """
+
+    async def test() -> dict[str, Any]:
+        try:
+            await ping()
+        except OrbitError:
+            return {"status": "unavailable", "warning": "questions are answered by meaning alone"}
+        return {}
+
+    return Check(test, optional=True)
+
+
 def disk_check(folders: Iterable[Path], *, least: int = _LEAST_FREE) -> Check:
     """Return the check that there is room in ``folders``: at least ``least`` bytes, and one file.
 

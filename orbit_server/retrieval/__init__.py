@@ -1,11 +1,10 @@
 """Retrieval: a question and a collection become passages, best first."""
 
-from .build import build, build_embedder, build_reranker
+from .build import build, build_embedder, build_reranker, build_words
 from .chroma.probe import probe
 from .embedders import Embedder
 from .rerank import Reranker
 from .retriever import Retrieval
-from .words.index import WordIndex
 from .words.upkeep import IndexUpkeep
 
 __all__ = [
@@ -13,9 +12,9 @@ __all__ = [
     "IndexUpkeep",
     "Reranker",
     "Retrieval",
-    "WordIndex",
     "build",
     "build_embedder",
     "build_reranker",
+    "build_words",
     "probe",
 ]

@@ -2,15 +2,24 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ..config.schema import ChromaConfig, EmbeddingConfig, RerankerConfig, RetrievalConfig
+from ..config.schema import (
+    ChromaConfig,
+    ElasticsearchConfig,
+    EmbeddingConfig,
+    RerankerConfig,
+    RetrievalConfig,
+)
 from ..llm.protocols import Complete
 from .chroma.protocol import Chroma
 from .embedders import Embedder, OllamaEmbedder
 from .hashed_embedder import LexicalEmbedder
 from .rerank import Reranker, refuse_embedders
 from .retriever import Retrieval
+from .words import elasticsearch
+from .words.index import WordIndex
 from .words.protocol import Words
 
 
@@ -33,6 +42,13 @@ def build(
         confidence=thresholds.confidence_threshold,
         relevance=thresholds.relevance_threshold,
     )
+
+
+def build_words(config: RetrievalConfig, shared: ElasticsearchConfig) -> Words:
+    """Return the word indexes: in files of this host, or in the Elasticsearch of all replicas."""
+    if config.words == "elasticsearch":
+        return elasticsearch.build(shared)
+    return WordIndex(Path(config.path))
 
 
 def build_embedder(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..errors import ModelError, SearchError
+from ..errors import ModelError, SearchError, SearchUnavailable
 from ..types import MOST_CONSIDERED, Passage, Question, Retrieved
 from .chroma.protocol import Chroma, Collection, Record
 from .duplicates import Distinct
@@ -163,14 +163,20 @@ class Retrieval:
         ``COMPARED_WEIGHTS``, by one half alone, or at the weight in force.
         """
         asked = await self._asked(text, collection, request_id)
+        return await self._candidates(asked), asked.collection
+
+    async def _candidates(self, asked: _Asked) -> list[Candidate]:
         weights, depth = {1.0, 0.0, *COMPARED_WEIGHTS, self.dense_weight}, max(_DEPTH, self.top_k)
         chosen, read = await self._search(asked, lambda scored: best_of_any(scored, weights, depth))
         found = self._judged(asked, chosen, read)
-        return sorted(found, key=lambda each: -each.dense), asked.collection
+        return sorted(found, key=lambda each: -each.dense)
 
     def _finding(self, collection: str) -> Search:
         async def search(question: str) -> list[Candidate]:
-            found, _ = await self.find(question, collection)
+            asked = await self._asked(question, collection, None)
+            found = await self._candidates(asked)
+            if asked.hits is None:
+                raise SearchUnavailable("words cannot be searched now")
             return found
 
         return search

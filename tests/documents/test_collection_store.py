@@ -29,7 +29,7 @@ from orbit_server.retrieval.words.writing import Writing
 
 from ..support.program import free_port
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
-from ..support.words import indexed_ids
+from ..support.words import indexed_ids, local
 
 pytestmark = pytest.mark.anyio
 
@@ -308,7 +308,7 @@ async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, 
 
     await services.store.put(name, [chunk("pool prices")], [])
     before = await services.chroma.collection(name)
-    async with Replacing(services.lexical.directory) as replacing:
+    async with Replacing(local(services.lexical).directory) as replacing:
         store = CollectionStore(
             chroma=services.chroma,
             lexical=replacing,

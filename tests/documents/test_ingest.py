@@ -25,7 +25,7 @@ from orbit_server.services import Services
 from ..support.ollama_standin import NotPulled, OllamaStandIn, Status
 from ..support.program import Server, command, configure, environment, free_port, server
 from ..support.server import configuration, events, lexical, text
-from ..support.words import forget, indexed_ids
+from ..support.words import forget, indexed_ids, local
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -351,12 +351,12 @@ async def test_lost_words_are_written_by_a_run_that_finds_nothing_new(
     documents(tmp_path)
     await load()
     collection = await services.chroma.collection("town")
-    whole, embedded = services.lexical.count(collection.id), ollama.embedded
+    whole, embedded = local(services.lexical).count(collection.id), ollama.embedded
     for lost in (1, whole):
         ids = await indexed_ids(services.lexical, collection.id)
         await forget(services.lexical, collection.id, ids[:lost])
         await load()
-        assert services.lexical.count(collection.id) == whole
+        assert local(services.lexical).count(collection.id) == whole
     assert ollama.embedded == embedded
 
 

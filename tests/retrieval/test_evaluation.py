@@ -28,7 +28,7 @@ from orbit_server.types import Passage
 from ..support.ollama_standin import OllamaStandIn
 from ..support.program import ROOT, command, configure
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
-from ..support.words import indexed_ids
+from ..support.words import indexed_ids, local
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -185,7 +185,7 @@ async def load(store: Store, collection: str) -> None:
 
 async def indexed(server: Running, id: str) -> dict[str, list[str]]:
     """Return all terms of the word index, by id."""
-    index = server.services.lexical
+    index = local(server.services.lexical)
     return index.terms_of(id, await indexed_ids(index, id))
 
 
@@ -264,7 +264,7 @@ async def test_reindexing_in_pages(
     assert {"text", "ask", "told"} <= {*rows["id 0"]}
     assert {*rows["id 3"]} == {*analyzer(["en"]).terms("text of number3")}
     five = dict.fromkeys(analyzer(["en"]).terms("number5"), 1.0)
-    assert index.search(stored.id, five, n=3)[0].id == "id 5"
+    assert local(index).search(stored.id, five, n=3)[0].id == "id 5"
 
 
 async def test_a_broken_index_is_written_anew(store: Store, server: Running) -> None:
@@ -272,7 +272,7 @@ async def test_a_broken_index_is_written_anew(store: Store, server: Running) -> 
     name = f"town-{next(NUMBERS)}"
     await store.put(name, [Chunk.of("a question", "an answer", {"source": "a"})], [])
     id = (await store.show(name))["id"]
-    path = server.services.lexical.directory / f"{id}.words" / "meta.json"
+    path = local(server.services.lexical).directory / f"{id}.words" / "meta.json"
     path.unlink()
     path.write_bytes(b"no index " * 500)
     [found] = await store.candidates(name, "answer")

@@ -19,6 +19,7 @@ from orbit_server.services import Services
 from orbit_server.types import Question
 
 from ..support.server import lexical
+from ..support.words import local
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +114,7 @@ async def test_one_process_at_a_time(services: Services) -> None:
     """While another measures the collection, or loads it, nobody else does."""
     await load(services, TOWN, finish=False)
     id = (await services.chroma.collection("town")).id
-    meter, path = services.retrieval.meter, services.lexical.directory / f"{id}.measuring"
+    meter, path = services.retrieval.meter, local(services.lexical).directory / f"{id}.measuring"
     lock = await locked(path, patience=0)
     assert lock is not None
     await meter.measure("town")
@@ -160,9 +161,9 @@ async def test_a_damaged_word_index_spoils_no_question(tmp_path: Path) -> None:
     async with Services(lexical(tmp_path)) as services:
         await load(services, TOWN, finish=False)
         id = (await services.chroma.collection("town")).id
-    (services.lexical.directory / f"{id}.words" / "orbit.json").write_text("{")
+    (local(services.lexical).directory / f"{id}.words" / "orbit.json").write_text("{")
     async with Services(lexical(tmp_path)) as services:
-        lock = await locked(services.lexical.directory / f"{id}.lock", patience=0)
+        lock = await locked(local(services.lexical).directory / f"{id}.lock", patience=0)
         assert lock is not None  # so that nobody mends it meanwhile
         found = await services.retrieval(Question(message="Wann öffnet die Bücherei?"), "town")
         os.close(lock)

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Self
 from aiohttp import ClientError, web
 
 from .elasticsearch_mapping import Malformed, check_mappings, check_source
+from .elasticsearch_words import WordEngine
 
 Body = dict[str, Any]
 
@@ -119,7 +120,8 @@ class ElasticsearchStandIn:
     maps names to passwords and ``api_keys`` holds encoded keys; with neither, security is off.
     ``denied`` names what nobody is allowed to do: ``info``, ``bulk``, ``write`` (refused for each
     document), ``template``, ``lifecycle``. ``watch(stage)`` is called at each bulk request when it
-    has ``arrived``, when ``half`` of it is stored, and when it is ``stored``.
+    has ``arrived``, when ``half`` of it is stored, and when it is ``stored``. ``words`` has
+    the indexes of words, and ``outage`` holds for every request to them.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, version: str = "9.2.0") -> None:
@@ -139,6 +141,8 @@ class ElasticsearchStandIn:
         self.requests: list[Request] = []
         self.conflicts = 0
         self.misuse: list[str] = []
+        self.outage: Fault | None = None
+        self.words = WordEngine(self.misuse)
         self._change = asyncio.Event()
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
@@ -176,7 +180,8 @@ class ElasticsearchStandIn:
 
     def take_misuse(self) -> list[str]:
         """Return what was noted and forget it, so that the test may end well."""
-        taken, self.misuse = self.misuse, []
+        taken = list(self.misuse)
+        self.misuse.clear()
         return taken
 
     async def start(self) -> None:
@@ -220,6 +225,8 @@ class ElasticsearchStandIn:
             self._check_media_types(incoming)
             if len(body) > self.limit:
                 return self._reply(incoming, 413, b"")
+            if self.words.owns(incoming.path, body):
+                return await self._words(request, incoming)
             if incoming.path.endswith("/_bulk"):
                 return await self._bulk(request, incoming)
             return self._reply(incoming, *self._route(incoming, request.query))
@@ -230,6 +237,22 @@ class ElasticsearchStandIn:
             raise
         finally:
             self._changed()
+
+    async def _words(self, request: web.BaseRequest, incoming: Request) -> web.StreamResponse:
+        match self.outage:
+            case Refuse(page=str(page), status=status):
+                return web.Response(status=status, text=page, content_type="text/html")
+            case Refuse(status, kind, reason):
+                raise Refusal(status, kind, reason)
+            case Reset():
+                _reset(request)
+            case Hang():
+                self._changed()
+                await asyncio.Event().wait()
+            case Garbage():
+                return self._reply(incoming, 200, b'{"took":3,"responses":[{"hi')
+        found = self.words.answer(incoming.method, incoming.path, request.query, incoming.body)
+        return self._reply(incoming, *found)
 
     def _changed(self) -> None:
         change, self._change = self._change, asyncio.Event()
@@ -293,7 +316,7 @@ class ElasticsearchStandIn:
         if bool(_compatible_with(accept)) != bool(_compatible_with(content)):
             reason = "A compatible version is required on both Content-Type and Accept headers"
             raise Refusal(400, "media_type_header_exception", reason)
-        kinds = ("json", "x-ndjson") if request.path.endswith("/_bulk") else ("json",)
+        kinds = ("json", "x-ndjson") if request.path.endswith(("/_bulk", "search")) else ("json",)
         known = re.fullmatch(r"application/(?:vnd\.elasticsearch\+)?([a-z-]+)(?:;.*)?", content)
         if request.body and (known is None or known[1] not in kinds):
             reason = f"Content-Type header [{content}] is not supported"

@@ -77,6 +77,7 @@ def _with_configuration(config: Config, context: CheckContext) -> dict[str, Asyn
         "ollama": network.ollama(config),
         "safety": _in_thread(lambda: _judges(config)),
         "elasticsearch": network.elasticsearch(config),
+        "words": network.words(config),
         "chroma": storage.documents(config, context),
         "keys": storage.keys(config, context),
     }

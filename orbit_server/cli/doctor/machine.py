@@ -42,9 +42,10 @@ class Place(NamedTuple):
 def places(config: Config) -> list[Place]:
     """Return where the server keeps what it writes."""
     found = [
-        Place("retrieval.path", Path(config.retrieval.path), "*.sqlite3*"),
         Place("logging.file.directory", Path(config.logging.file.directory), "*.log*"),
     ]
+    if config.retrieval.words == "local":
+        found.insert(0, Place("retrieval.path", Path(config.retrieval.path), "*.sqlite3*"))
     if config.chroma.host is None:
         found.insert(0, Place("chroma.path", Path(config.chroma.path), "*"))
     if database := database_file(config.database.url):
@@ -146,7 +147,7 @@ def secrets(config: Config | None, file: Path) -> Iterator[Finding]:
 def _exposed_folders(config: Config) -> dict[str, list[str]]:
     """Return the folders in which other users can read something, by what that is."""
     logs = Path(config.logging.file.directory)
-    documents = [Path(config.retrieval.path)]
+    documents = [Path(config.retrieval.path)] if config.retrieval.words == "local" else []
     if config.chroma.host is None:
         documents.append(Path(config.chroma.path))
     private = {

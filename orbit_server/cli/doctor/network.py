@@ -14,11 +14,13 @@ import orjson
 
 from ... import llm
 from ...config.loader import Config
-from ...errors import ModelError
+from ...errors import ModelError, SearchError
 from ...llm.installed import outdated, present
 from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
 from ...observability.rejected import RejectedLog
+from ...retrieval.words.elasticsearch import build as build_words
+from ...retrieval.words.errors import WordsUnavailable
 from ...server.sockets import addresses, listen
 from ..models import wanted_models
 from . import storage
@@ -139,6 +141,35 @@ async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
             yield fail("elasticsearch", message, f"Grant create_doc on {target} to our user.")
     finally:
         await client.close()
+
+
+async def words(config: Config) -> AsyncIterator[Finding]:
+    """Check whether words can be searched, where they are in Elasticsearch."""
+    if config.retrieval.words != "elasticsearch":
+        return
+    node, indexes = config.elasticsearch.node, f"{config.elasticsearch.words_index}*"
+    try:
+        async with (
+            asyncio.timeout(_ASK_SECONDS),
+            build_words(config.elasticsearch) as shared,
+        ):
+            await shared.ping()
+            allowed = await shared.may_write()
+    except TimeoutError:
+        message = f"{node} does not answer in time; questions are answered by meaning alone."
+        yield warn("words", message, "Start it, or correct elasticsearch.node.")
+    except SearchError as error:
+        said = str(error)
+        if "status 40" in said or not isinstance(error, WordsUnavailable):
+            yield fail("words", said, "Correct the section elasticsearch.")
+        else:
+            yield warn("words", said, "Start it, or correct elasticsearch.node.")
+    else:
+        if allowed:
+            yield ok("words", f"{node} answers and takes words.")
+        else:
+            message = f"{node}: we may not manage, read and write {indexes}."
+            yield fail("words", message, f"Grant manage, read and write on {indexes} to our user.")
 
 
 async def clock(config: Config | None) -> AsyncIterator[Finding]:

@@ -5,6 +5,7 @@ What one check finds and another needs is kept in ``CheckContext``.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from ...retrieval.chroma.lock import holder
 from ...retrieval.chroma.protocol import Chroma
 from ...retrieval.chroma.replies import DamagedCollection
 from ...retrieval.embedders import check_embedder
-from ...retrieval.words.index import WordIndex
+from ...retrieval.words.errors import WordsUnavailable
 from ..store import remote_store
 from . import machine
 from .finding import Finding, fail, ok, warn
@@ -200,7 +201,7 @@ async def _collections_as_configured(
         model=config.ollama.embed_model,
     )
     problems: list[Finding] = []
-    async with WordIndex(Path(config.retrieval.path)) as index:
+    async with retrieval.build_words(config.retrieval, config.elasticsearch) as index:
         for each in stored:
             try:
                 if each.chunks is None:
@@ -209,19 +210,22 @@ async def _collections_as_configured(
                     problems.append(fail("collections", message, repair))
                     continue
                 check_embedder(each.metadata, embedder, each.name)
-                indexed = index.count(each.id)
+                indexed = (await index.state(each.id)).passages
             except EmbedderMismatch as error:
                 message, _, remedy = str(error).partition(". ")
                 problems.append(fail("collections", f"{message}.", remedy))
+            except WordsUnavailable:
+                break  # which is said by the check of Elasticsearch
             except SearchError as error:
                 problems.append(fail("collections", str(error), _reindex(each.name)))
             else:
                 if indexed < each.chunks:
                     message = f"{each.name}: {indexed} of {each.chunks} chunks are found by words."
                     problems.append(warn("collections", message, _reindex(each.name)))
-        if others := await index.leftovers([each.id for each in stored]):
-            message = f"{len(others)} word indexes are left of collections that are gone."
-            problems.append(warn("collections", message, f"{_PROGRAM} collections clean"))
+        with suppress(WordsUnavailable):
+            if others := await index.leftovers([each.id for each in stored]):
+                message = f"{len(others)} word indexes are left of collections that are gone."
+                problems.append(warn("collections", message, f"{_PROGRAM} collections clean"))
     for problem in problems:
         yield problem
     if not problems:

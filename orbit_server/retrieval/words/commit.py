@@ -17,8 +17,8 @@ import tantivy
 from ...config import make_private_folder
 from . import record
 from .analyzer import Analyzer
-from .record import META, Record, Unfit
-from .snapshot import Snapshot, Stored, digest, schema
+from .record import META, Record, Unfit, digest
+from .snapshot import Snapshot, Stored, schema
 
 _HEAP_BYTES = 15_000_000  # the least that tantivy takes, and what a writer uses at most
 _MOST_DELETED = 0.1

@@ -101,6 +101,9 @@ class WordIndex:
         terms = question_terms(text, self, collection_id, analyzer)
         return FoundWords(terms, self.search(collection_id, terms.weights(), n=n))
 
+    async def ping(self) -> None:
+        """Return: files answer, or the disk is full or broken, which is looked at elsewhere."""
+
     def limited(self) -> nullcontext[None]:
         """Bound nothing: what is asked of files takes less than a millisecond."""
         return nullcontext()

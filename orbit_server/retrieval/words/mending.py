@@ -184,17 +184,16 @@ class IndexMender:
         async with self.lexical.writing(stored.id) as words:
             if start == 0:
                 self._begun[stored.id] = writes_of(stored)
-                if not await words.sound():
-                    await words.drop()
+                await words.begin(analyzer_of(stored))
             page = await self.chroma.get(name, limit=self.page, offset=start)
             rows = [(record.id, words_of(record.document, record.metadata)) for record in page]
             await words.add(rows, analyzer_of(stored))
             done = start + len(page)
             if len(page) == self.page:
                 return Reindexed(done, max(await self.chroma.count(name), done + 1))
+            await words.finish()
             removed = await self._forget_gone(stored, words, done)
             await self._take_in(name, words)
-            await words.drop_outdated()
             self._known.pop(stored.id, None)
             self.incomplete.pop(name, None)
             return Reindexed(done, done, removed)
@@ -229,8 +228,12 @@ class IndexMender:
             await asyncio.wait([task])
 
     async def _mend(self, collection: Collection) -> None:
-        async with self._turn:
-            await self._mend_now(collection)
+        try:
+            async with self._turn, self.lexical.alone(collection.id, "mending") as alone:
+                if alone:  # else another process that has the same indexes is at it
+                    await self._mend_now(collection)
+        except OrbitError as error:
+            logger.warning("collection %s: word index not mended: %s", collection.name, error)
 
     async def _mend_now(self, collection: Collection) -> None:
         started = self._clock()

@@ -47,17 +47,17 @@ class WordsWriting(Protocol):
     async def remove(self, ids: Collection[str]) -> None:
         """Forget these passages; unknown ids, and collections without an index, are no error."""
 
-    async def sound(self) -> bool:
-        """Return whether what is there is what was written."""
+    async def begin(self, analyzer: Analyzer) -> None:
+        """Prepare to write all passages: to the index that is there, if it can be used."""
+
+    async def finish(self) -> None:
+        """Search from now on what has been written since ``begin``."""
 
     async def note(self, seen: Mapping[str, int]) -> None:
         """Write down which writes of whom the index has taken in, instead of what it says now."""
 
     async def drop(self) -> int:
         """Delete the index, also a broken one; the number of bytes freed."""
-
-    async def drop_outdated(self) -> int:
-        """Delete the word index of the kind before this one; the number of bytes freed."""
 
 
 class Words(Protocol):
@@ -81,6 +81,9 @@ class Words(Protocol):
         The 32 rarest terms are looked for; those of more than half of the passages only when there
         are no others. Without an index nothing is found.
         """
+
+    async def ping(self) -> None:
+        """Return when what holds the indexes answers; raise ``WordsUnavailable``."""
 
     def limited(self) -> AbstractAsyncContextManager[None]:
         """Bound what a question waits for; ``WordsUnavailable`` when that takes too long."""
@@ -112,13 +115,8 @@ class Words(Protocol):
     async def drop(self, collection_id: str) -> int:
         """Delete the index of a collection, if there is any; the bytes freed on this machine."""
 
-    async def drop_others(
-        self, collection_ids: Collection[str], *, unused_seconds: float = 0.0
-    ) -> int:
-        """Delete the indexes of all but these collections; the bytes freed on this machine.
-
-        Those stay that were written to, or made, in the last ``unused_seconds``.
-        """
+    async def drop_others(self, collection_ids: Collection[str]) -> int:
+        """Delete the indexes of all but these collections; the bytes freed on this machine."""
 
     async def compact(self, collection_id: str, *, quiet_seconds: float) -> None:
         """Write an index anew where deleted passages still count, so that scores are right.

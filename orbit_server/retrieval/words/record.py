@@ -1,5 +1,6 @@
 """What a word index was made of, in a small file beside it, replaced in one step."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,12 @@ class Record:
 
     analyzer: str
     seen: Mapping[str, int] = field(default_factory=dict)
+
+
+def digest(text: str) -> int:
+    """Return 64 bits that stand for a text."""
+    hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(hashed.digest(), signed=True)
 
 
 def read(folder: Path) -> Record | None:

@@ -5,7 +5,6 @@ what has not changed is not written again. The terms are stored too: which of th
 then one short look, and an index is compacted without asking Chroma.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,10 @@ import tantivy
 from cachetools import LRUCache
 from tantivy import Occur, Query
 
-from .edit_distance import within
 from .protocol import Hit
 from .question import MOST_LOOKED_UP, telling
+from .record import digest
+from .spelling import within
 
 _IDS_A_QUERY = 500
 _PAGE = 5000
@@ -34,12 +34,6 @@ class Stored(NamedTuple):
     id: str
     words: str
     digest: int
-
-
-def digest(text: str) -> int:
-    """Return 64 bits that stand for a text."""
-    hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
-    return int.from_bytes(hashed.digest(), signed=True)
 
 
 def schema() -> tantivy.Schema:

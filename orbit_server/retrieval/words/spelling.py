@@ -56,6 +56,11 @@ def correctable(word: str) -> bool:
     return _SHORTEST <= len(word) <= _LONGEST and word.isalpha() and not is_cjk(word)
 
 
+def spellings(word: str, analyzer: Analyzer) -> tuple[str, str]:
+    """Return what is compared with indexed terms: the word without accents, and its stem."""
+    return unaccented(word), analyzer.stem(word)
+
+
 def corrections(
     word: str, index: Dictionary, collection_id: str, analyzer: Analyzer
 ) -> Corrections | None:
@@ -63,12 +68,12 @@ def corrections(
 
     Cheapest first: most words are found by their stem, one edit away.
     """
-    plain, stem = unaccented(word), analyzer.stem(word)
+    plain, stem = both = spellings(word, analyzer)
 
     def similar(distance: int, *, shortest: int) -> list[str]:
         return [
             term
-            for each in {plain, stem}
+            for each in set(both)
             if len(each) >= shortest
             for term in index.similar(collection_id, each, distance=distance)
             if _meant(each, term)
@@ -122,3 +127,28 @@ def _other_endings(word: str, letters: str) -> Iterator[str]:
                 yield before + other + after
     for other in letters:
         yield word + other
+
+
+def within(one: str, other: str, distance: int) -> bool:
+    """Return whether ``one`` becomes ``other`` by at most ``distance`` edits.
+
+    Two neighbours that changed places count as one edit (optimal string alignment).
+    """
+    if abs(len(one) - len(other)) > distance:
+        return False
+    same = 0
+    for mine, its in zip(one, other, strict=False):
+        if mine != its:
+            break
+        same += 1
+    one, other = one[same:], other[same:]
+    if not one or not other:
+        return True  # the lengths differ by no more than what is allowed
+    if distance == 0:
+        return False
+    return (
+        within(one[1:], other[1:], distance - 1)
+        or within(one, other[1:], distance - 1)
+        or within(one[1:], other, distance - 1)
+        or (one[:2] == other[1::-1] and within(one[2:], other[2:], distance - 1))
+    )

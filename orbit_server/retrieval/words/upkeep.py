@@ -13,6 +13,7 @@ from typing import Self
 
 from ...errors import OrbitError
 from ..chroma.protocol import Chroma, Collection
+from .errors import WordsUnavailable
 from .mending import IndexMender, writes_of
 from .protocol import Words
 
@@ -68,6 +69,8 @@ class IndexUpkeep:
         while True:
             try:
                 await self.look()
+            except WordsUnavailable:
+                pass  # which is said once, where it is noticed
             except OrbitError as error:
                 logger.warning("the word indexes were not looked after: %s", error)
             except Exception:
@@ -87,9 +90,11 @@ class IndexUpkeep:
                 if await self._is_whole(collection):
                     if id in outdated:
                         async with self.lexical.writing(id) as words:
-                            await words.drop_outdated()
+                            await words.finish()
                     if self._others:
                         await self._compact(collection)
+            except WordsUnavailable:
+                return
             except OrbitError as error:
                 logger.warning("collection %s: words not looked after: %s", collection.name, error)
 

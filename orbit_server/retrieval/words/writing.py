@@ -58,6 +58,15 @@ class Writing:
 
         return await self._run(commit.sound, self.folder)
 
+    async def begin(self, analyzer: Analyzer) -> None:
+        """Delete the index if what is in its files is not what was written."""
+        if not await self.sound():
+            await self.drop()
+
+    async def finish(self) -> None:
+        """Delete what the index stands in for."""
+        await self.drop_outdated()
+
     async def note(self, seen: Mapping[str, int]) -> None:
         """Write down which writes of whom the index has taken in, instead of what it says now."""
 
