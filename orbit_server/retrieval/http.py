@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import httptools
 
+NoHttp = httptools.HttpParserError  # what a reply is that is no HTTP
+
 _IDLE_SECONDS = 15.0  # after that a firewall may have forgotten the connection
 _MOST_IDLE = 32
 
@@ -66,8 +68,8 @@ class HttpConnections:
     ) -> Reply:
         """Return the reply. ``target`` is quoted; ``seconds`` are for all of the exchange.
 
-        Raises ``ConnectTimeout``, ``TimeoutError``, ``OSError`` when the connection fails, and what
-        ``httptools`` raises for a reply that is no HTTP. Nothing goes on after a cancellation.
+        Raises ``ConnectTimeout``, ``TimeoutError``, ``OSError`` when the connection fails, and
+        ``NoHttp``. Nothing goes on after a cancellation.
         """
         head = f"{method} {target} HTTP/1.1\r\n{self._head}{_lines(headers or {})}"
         data = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

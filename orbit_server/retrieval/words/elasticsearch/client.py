@@ -12,11 +12,10 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import httptools
 import orjson
 
 from ....errors import NotStarted, SearchError
-from ...http import HttpConnections, Reply
+from ...http import HttpConnections, NoHttp, Reply
 from ..errors import WordsUnavailable
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class ElasticsearchClient:
             )
         except TimeoutError:
             raise self._failed("it does not answer in time") from None
-        except (OSError, httptools.HttpParserError) as error:
+        except (OSError, NoHttp) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise self._failed(f"it cannot be reached: {reason}") from None
         return self._answer(reply, expected)

@@ -193,12 +193,12 @@ class ElasticsearchWords:
 
     async def note(self, collection_id: str, index: str, seen: Mapping[str, int]) -> None:
         """Write down which writes of whom ``index`` has taken in."""
-        path = f"/{self.names.state}/_doc/record.{collection_id}"
+        path = self.names.record(collection_id)
         await self.client.call("PUT", path, {"index": index, "seen": dict(seen)})
 
     async def forget(self, collection_id: str) -> None:
         """Delete what was written down of the index of a collection."""
-        path = f"/{self.names.state}/_doc/record.{collection_id}"
+        path = self.names.record(collection_id)
         await self.client.call("DELETE", path, expected=(404,))
 
     @asynccontextmanager
@@ -220,7 +220,7 @@ class ElasticsearchWords:
         self._ready = True
 
     async def _seen(self, collection_id: str) -> tuple[str, dict[str, int]]:
-        path = f"/{self.names.state}/_doc/record.{collection_id}"
+        path = self.names.record(collection_id)
         found = await self.client.call("GET", path, expected=(404,))
         if found.status == 404:
             return "", {}

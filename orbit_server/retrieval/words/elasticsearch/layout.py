@@ -41,6 +41,10 @@ class Names:
             raise SearchError(f"{collection_id!r} is not the id of a collection")
         return f"{self.prefix}-{collection_id}"
 
+    def record(self, collection_id: str) -> str:
+        """Return the path of what was written down of the index of a collection."""
+        return f"/{self.state}/_doc/record{self.alias(collection_id).removeprefix(self.prefix)}"
+
     def new(self, collection_id: str) -> str:
         """Return a name for an index, which no other has."""
         return f"{self.alias(collection_id)}.{secrets.token_hex(4)}"
