@@ -97,7 +97,9 @@ class Client:
         services = self.server.services
         records = await services.chroma.get(collection, where={"source": source})
         stored = await services.chroma.collection(collection, fresh=True)
-        assert services.lexical.count(stored.id) == await services.chroma.count(collection)
+        assert (await services.lexical.state(stored.id)).passages == await services.chroma.count(
+            collection
+        )
         return {str(record.document) for record in records}
 
     async def settled(self) -> None:

@@ -194,4 +194,4 @@ def _ranked(
             )
         if score > 0:
             hits.append(Hit(each.id, score, " ".join(each.terms)))
-    return hits if known_right else sorted(hits, key=lambda hit: -hit.score)
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))  # ties are the same everywhere
