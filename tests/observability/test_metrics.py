@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,20 @@ async def test_the_shipper_is_asked_when_there_is_one() -> None:
         assert figures["orbit_shipper_rejected_lines"] == 7
 
 
+async def test_each_host_of_the_models_is_counted() -> None:
+    """What it has answered and failed is new each time; without several there are none."""
+    host = ModelHost("gpu1:11434", succeeded=2, failed=1, running=1, is_out=False)
+    metrics = Metrics(hosts=[host, ModelHost("gpu2:11434")])
+    await figures_of(metrics)
+    host.succeeded, host.failed, host.running, host.is_out = 5, 1, 0, True
+    figures = await figures_of(metrics)
+    assert figures.of("orbit_model_calls_total") == {"host=gpu1:11434": 5, "host=gpu2:11434": 0}
+    assert figures.of("orbit_model_calls_failed_total")["host=gpu1:11434"] == 1
+    assert figures.of("orbit_model_calls_running")["host=gpu1:11434"] == 0
+    assert figures.of("orbit_model_host_up") == {"host=gpu1:11434": 0, "host=gpu2:11434": 1}
+    assert "orbit_model" not in (await Metrics().text()).decode()
+
+
 async def test_reasons_are_bounded() -> None:
     """A guard model may name any set of categories; they are one label."""
     metrics = Metrics()
@@ -339,13 +354,27 @@ async def test_results() -> None:
     }
 
 
+@dataclass
+class ModelHost:
+    """One of several hosts, as far as metrics look at it."""
+
+    name: str
+    succeeded: int = 0
+    failed: int = 0
+    running: int = 0
+    is_out: bool = False
+
+
 # -- several processes -----------------------------------------------------------------
 
 WORKER = """
 import asyncio, sys
 from orbit_server.observability.metrics import Metrics
 
-metrics = Metrics(shipper_lag=lambda: (5, 500))
+from types import SimpleNamespace
+
+host = SimpleNamespace(name="gpu", succeeded=2, failed=1, running=3, is_out="out" in sys.argv)
+metrics = Metrics(shipper_lag=lambda: (5, 500), hosts=[host])
 for line in sys.stdin:
     if line == "text\\n":
         print(asyncio.run(metrics.text()).decode() + "# end", flush=True)
@@ -384,10 +413,10 @@ class Worker:
 
 
 @contextmanager
-def worker() -> Iterator[Worker]:
+def worker(*arguments: str) -> Iterator[Worker]:
     """Run a worker in this environment."""
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER],
+        [sys.executable, "-c", WORKER, *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -405,7 +434,7 @@ def test_workers_add_up() -> None:
     with shared_by_workers():
         directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         assert list(directory.iterdir()) == []
-        with worker() as one, worker() as other:
+        with worker() as one, worker("out") as other:
             one.count()
             other.count()
             other.count()
@@ -413,6 +442,9 @@ def test_workers_add_up() -> None:
                 assert list(figures.of("orbit_requests_total").values()) == [3]
                 assert figures["orbit_streams_open"] == 3
                 assert figures["orbit_shipper_lag_lines"] == 5
+            assert other.figures().of("orbit_model_calls_total") == {"host=gpu": 4}
+            assert other.figures().of("orbit_model_calls_running") == {"host=gpu": 6}
+            assert other.figures().of("orbit_model_host_up") == {"host=gpu": 0}
             other.process.send_signal(signal.SIGKILL)
             other.process.wait()
             figures = one.figures()
