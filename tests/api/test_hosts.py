@@ -131,8 +131,12 @@ async def test_questions_are_embedded_by_the_files_of_their_collection(tmp_path:
             assert host.models is not None
             host.models["bge-m3:latest"] = "f" * 64
         status, body = await there.ask("When is it open?")
-        assert (status, body["code"]) == (502, "model_not_found")
+        assert (status, body["code"]) == (503, "embedder_mismatch")
         assert "ffff" not in str(body)
+        there.server.services.health.forget()
+        told = await there.get("/health?verbose")
+        for host in there.models.hosts[1:]:
+            assert f"{host.name} has ffffffffffff" in told
 
 
 async def test_a_hanging_writer_costs_its_limit_once(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from ...errors import ModelError, ModelNotFound, ModelUnreachable, NotStarted
+from ...errors import (
+    EmbedderMismatch,
+    ModelError,
+    ModelNotFound,
+    ModelUnreachable,
+    NotStarted,
+)
 from ..installed import outdated, tagged
 from ..ollama import ChatStream
 from ..protocols import Message
@@ -147,14 +153,15 @@ class Hosts:
     ) -> list[list[float]]:
         """Return one vector a text, from a host whose model has this ``digest``.
 
-        Without one it is the digest that is known first. Raises the ``ModelError`` family.
+        Without one it is the digest that is known first. Raises the ``ModelError`` family, and
+        ``EmbedderMismatch`` where hosts have the model, but none with this digest.
         """
 
         async def at(host: Host, alone: bool) -> list[list[float]]:
             if host.models is None:  # nobody knows yet which files it has
                 await refresh(host)
                 if not host.has(model, digest or self._digest(model)):
-                    raise self._nowhere(model, digest)
+                    raise self._nowhere(model)
             limited = len(texts) == 1 and not alone  # many may take as long as they take
             with host.call(model, "embed"):
                 return await host.client.embed(
@@ -166,7 +173,19 @@ class Hosts:
                 )
 
         await self._first_look()
-        return await self._anywhere(model, at, digest=digest or self._digest(model))
+        digest = digest or self._digest(model)
+        try:
+            return await self._anywhere(model, at, digest=digest)
+        except ModelNotFound as error:
+            others = [host for host in self.hosts if host.has(model)]
+            if digest is None or not others or any(host.has(model, digest) for host in others):
+                raise
+            there = ", ".join(f"{each.name} has {short(each.digest(model))}" for each in others)
+            raise EmbedderMismatch(
+                f"the documents were embedded by {model} with the digest {short(digest)}, which is"
+                f" on none of the hosts: {there}. Pull the same model there, or load the documents"
+                " again"
+            ) from error
 
     async def _anywhere(
         self,
@@ -209,17 +228,9 @@ class Hosts:
                 if was_out:  # its places count again
                     self._places_changed()
                 return found
-        raise failure or self._nowhere(model, digest)
+        raise failure or self._nowhere(model)
 
-    def _nowhere(self, model: str, digest: str | None) -> ModelError:
-        others = [host for host in self.hosts if host.has(model)]
-        if digest is not None and others:
-            there = ", ".join(f"{each.name} has {short(each.digest(model))}" for each in others)
-            return ModelNotFound(
-                f"{model} with the digest {short(digest)}, which the documents were embedded by, is"
-                f" on none of the hosts: {there}. Install the same files there, or load the"
-                " documents again"
-            )
+    def _nowhere(self, model: str) -> ModelError:
         names = ", ".join(host.name for host in self.hosts)
         return ModelNotFound(f"{model} is on none of the hosts {names}: ollama pull {model}")
 
