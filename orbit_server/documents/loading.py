@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import UnreadableDocument
+from ..errors import CollectionNotFound, UnreadableDocument
 from ..retrieval.words.languages import detected
 from .collection_store import Store, Stored
 from .discovery import File
@@ -257,8 +257,10 @@ class _Batches:
         return await self._store.put(self._collection, chunks, [], languages=self._languages)
 
     async def _take_back(self, files: Iterable[_Waiting]) -> None:
-        if new := [id for file in files if not file.whole for id in file.new]:
-            await self._store.put(self._collection, [], new)
+        new = [id for file in files if not file.whole for id in file.new]
+        with suppress(CollectionNotFound):  # nothing was stored: why is said by what goes on
+            if new:
+                await self._store.put(self._collection, [], new)
 
     def _dated(self, chunk: Chunk, file: _Waiting, *, first: bool) -> Chunk:
         """Return ``chunk`` with the time, and the ``first`` of a load with what is said of it."""

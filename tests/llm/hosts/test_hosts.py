@@ -397,9 +397,7 @@ async def test_embeddings_come_from_the_same_files() -> None:
             assert "a" * 13 not in sentence
             await hosts.embed(["a"], model=EMBED, digest="b" * 64)
             assert len(made[1].bodies("/api/embed")) == 1
-            with pytest.raises(
-                EmbedderMismatch, match=r"cccccccccccc.* has aaaa.* has bbbb"
-            ):
+            with pytest.raises(EmbedderMismatch, match=r"cccccccccccc.* has aaaa.* has bbbb"):
                 await hosts.embed(["a"], model=EMBED, digest="c" * 64)
             await made[0].kill()
             await made[2].kill()
