@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List, show, reindex, repair, clean up and delete collections, and what is in them.",
+    help="List, show, repair and delete collections, and what is in them.",
 )
 
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension", "languages")
@@ -102,7 +102,7 @@ def list_files(context: typer.Context, name: str, server: Server = None) -> None
 
 @app.command("remove")
 def remove_file(context: typer.Context, name: str, source: str, server: Server = None) -> None:
-    """Remove what was loaded from one source, as `files` names it, from a collection."""
+    """Remove what was loaded from one source, as `files` names it."""
     from ..config.loader import load
     from .console import say
     from .store import with_store
