@@ -121,6 +121,27 @@ async def test_a_single_collection_that_cannot_be_searched(
         assert (await get(server, "/health"))[1]["status"] == "ok"
 
 
+async def test_words_in_elasticsearch(tmp_path: Path) -> None:
+    """While it is away questions are answered, and health says so without being an error."""
+    async with ElasticsearchStandIn() as elastic:
+        config = lexical(
+            tmp_path, retrieval__words="elasticsearch", elasticsearch__node=elastic.url
+        )
+        async with running(config) as server:
+            await server.pairs("town", {"When is the pool open?": "In summer."})
+            assert "words" not in (await get(server, "/health"))[1]["components"]
+            await elastic.kill()
+            said = (await get(server, "/health"))[1]
+            warning = "questions are answered by meaning alone"
+            assert said["components"]["words"] == {"status": "unavailable", "warning": warning}
+            assert said["status"] == "ok"
+            assert (await get(server, "/health/ready"))[0] == 200
+            found = await server.services.store.search("town", "When is the pool open?")
+            assert [passage.answer for passage in found] == ["In summer."]
+            await elastic.start()
+            assert "words" not in (await get(server, "/health"))[1]["components"]
+
+
 async def test_a_word_index_that_is_damaged(tmp_path: Path) -> None:
     """It is a warning until it is mended: questions are answered, in a worse order."""
     async with running(lexical(tmp_path)) as server:

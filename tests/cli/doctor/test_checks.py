@@ -585,6 +585,36 @@ async def test_elasticsearch_that_is_away_or_shut(tmp_path: Path) -> None:
     assert (await found(f"http://127.0.0.1:{free_port()}"))["status"] == "warn"
 
 
+async def test_words_in_elasticsearch(tmp_path: Path) -> None:
+    """Checked where they are used, whether or not the log goes there; and nothing is written."""
+
+    async def found(node: str, words: str = "elasticsearch") -> list[dict[str, str]]:
+        account = {"username": USER, "password": PASSWORD}
+        elasticsearch = {"node": node, "auth": account}
+        configure(tmp_path, **free(elasticsearch=elasticsearch, retrieval={"words": words}))
+        return (await doctor(tmp_path))[1].get("words", [])
+
+    async with ElasticsearchStandIn() as elastic:
+        elastic.users[USER] = PASSWORD
+        [finding] = await found(elastic.url)
+        assert (finding["status"], finding["message"]) == (
+            "ok",
+            f"{elastic.url} answers and takes words.",
+        )
+        assert elastic.words.indices == {}
+        elastic.denied = {"write"}
+        [finding] = await found(elastic.url)
+        assert finding["status"] == "fail"
+        assert "orbit-words*" in finding["remedy"]
+        elastic.users[USER] = "another"
+        [finding] = await found(elastic.url)
+        assert finding["status"] == "fail"
+        assert PASSWORD not in str(finding)
+        assert await found(elastic.url, words="local") == []
+    [finding] = await found(f"http://127.0.0.1:{free_port()}")
+    assert finding["status"] == "warn"
+
+
 async def test_records_that_elasticsearch_rejected(tmp_path: Path) -> None:
     """They are counted for as long as they are put aside."""
     async with ElasticsearchStandIn() as elastic:
