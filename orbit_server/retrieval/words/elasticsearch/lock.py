@@ -56,12 +56,12 @@ class Locks:
         hold = _Hold(self._path(name), secrets.token_hex(8))
         until, pause = self._clock() + patience, _FIRST_PAUSE
         try:
-            while not (taken := await self._take(hold)):
+            while not (taken := await self._taking(hold)):
                 if self._clock() + pause > until:
                     break
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-        except BaseException:  # who knows whether it was taken
+        except BaseException:  # it may have been taken all the same
             self._freeing(hold)
             raise
         if not taken:
@@ -74,6 +74,11 @@ class Locks:
             renewing.cancel()
             await asyncio.wait([renewing])
             await asyncio.shield(self._freeing(hold))
+
+    async def _taking(self, hold: "_Hold") -> bool:
+        # Not cancelled with the caller: what was sent may arrive after we have looked for it.
+        hold.attempt = asyncio.create_task(self._take(hold))
+        return await asyncio.shield(hold.attempt)
 
     async def _take(self, hold: "_Hold") -> bool:
         if await self._write(hold, "?op_type=create"):
@@ -102,6 +107,8 @@ class Locks:
                 logger.info("the lock %s was not renewed: %s", hold.path, error)
 
     async def _free(self, hold: "_Hold") -> None:
+        if hold.attempt is not None:
+            await asyncio.gather(hold.attempt, return_exceptions=True)
         try:
             found = await self._client.call("GET", hold.path, expected=(404,))
             if found.status == 404 or (state := self._state(found.body)).holder != hold.holder:
@@ -144,11 +151,12 @@ class Locks:
 
 @dataclass
 class _Hold:
-    """An attempt to hold a lock; ``version`` is that of its document as we wrote it last."""
+    """Who wants to hold a lock; ``version`` is that of its document as we wrote it last."""
 
     path: str
     holder: str
     version: tuple[int, int] | None = None
+    attempt: asyncio.Task[bool] | None = None
 
 
 class _State(NamedTuple):
