@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List, show, repair and delete collections, and what is in them.",
+    help="List, repair and delete collections, and what is in them.",
 )
 
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension", "languages")
