@@ -65,7 +65,7 @@ def create_app(
         return await services.guesses.verify(key, address)
 
     async def verify_admin(token: str | None, address: str) -> str | None:
-        caller = await services.policy.verify_admin(token)
+        caller = await services.guesses.verify_admin(token, address)
         services.require_open()
         return caller
 

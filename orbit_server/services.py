@@ -173,6 +173,7 @@ class Services:
         )
         guesses = Guesses(
             policy.verify,
+            policy.verify_admin,
             remembered=self.keys.remembers,
             known=self.keys.known.include,
             limiter=self.limiter,
