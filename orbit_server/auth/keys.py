@@ -25,7 +25,7 @@ from .key_cache import KeyCache
 from .key_table import API_KEYS, HASHES, KEYS, WITH_HASHES, has_hash, key_of, row_of, verified_key
 from .key_uses import NOTED_EVERY, KeyUses
 from .known_keys import KnownKeys
-from .migrations import MIGRATIONS, migrate, version
+from .migrations import is_newest, migrate
 
 _ALPHABET = string.ascii_letters + string.digits
 _RANDOM = 32  # characters after the prefix
@@ -261,7 +261,7 @@ class Keys:
         if not await self.exists():
             return False
         async with self.database.transaction() as connection:
-            return await version(connection) < len(MIGRATIONS)
+            return not await is_newest(connection)
 
     async def ping(self) -> None:
         """Return if the database answers, is undamaged, and the table is as expected.

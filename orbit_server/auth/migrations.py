@@ -63,7 +63,7 @@ async def migrate(
     All of it is in the transaction of ``connection``, which nothing may have begun before. Raises
     ``KeysUnavailable`` when the database is of a newer program.
     """
-    if await _is_newest(connection, migrations):
+    if await is_newest(connection, migrations):
         return
     if connection.dialect.name == "sqlite":
         # A property of the file: readers no longer wait for a writer. Not possible later on.
@@ -72,7 +72,7 @@ async def migrate(
     else:
         # It ends with the transaction: PgBouncer gives the next one another connection.
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    if await _is_newest(connection, migrations):
+    if await is_newest(connection, migrations):
         return
     await connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
     done = await version(connection)
@@ -82,7 +82,10 @@ async def migrate(
         await connection.execute(sa.insert(_VERSIONS).values(row))
 
 
-async def _is_newest(connection: AsyncConnection, migrations: Sequence[Migration]) -> bool:
+async def is_newest(
+    connection: AsyncConnection, migrations: Sequence[Migration] = MIGRATIONS
+) -> bool:
+    """Tell whether nothing is missing; raises ``KeysUnavailable`` for that of a newer program."""
     found = await version(connection)
     if found > len(migrations):
         raise KeysUnavailable(
@@ -90,3 +93,22 @@ async def _is_newest(connection: AsyncConnection, migrations: Sequence[Migration
             f" knows schemas up to {len(migrations)}: install that version, or restore a backup"
         )
     return found == len(migrations)
+
+
+async def describe(connection: AsyncConnection) -> tuple[str, list[str]]:
+    """Return name and version of a PostgreSQL, and which rights its user lacks.
+
+    https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-ACCESS
+    """
+    missing = []
+    if not await is_newest(connection):
+        may = sa.select(sa.func.has_schema_privilege(sa.func.current_schema(), "CREATE"))
+        if not await connection.scalar(may):  # also NULL: there is no schema for it
+            missing.append("CREATE in its schema")
+    for table in (API_KEYS.name, SECRETS.name):
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+            # NULL where there is no such table.
+            may = sa.select(sa.func.has_table_privilege(sa.func.to_regclass(table), right))
+            if await connection.scalar(may) is False:
+                missing.append(f"{right} on {table}")
+    return f"PostgreSQL {await connection.scalar(sa.text('SHOW server_version'))}", missing

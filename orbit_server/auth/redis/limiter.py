@@ -46,7 +46,7 @@ class RedisLimiter:
         self._lease = round(lease_seconds * 1e6)
         self._beat_seconds = beat_seconds
         self._clock = clock
-        self._where = urlsplit(url).netloc.rpartition("@")[2]
+        self.where = urlsplit(url).netloc.rpartition("@")[2]
         self._counted = False
         probe = ("SET", f"{_PREFIX}probe", 1, "PX", 10_000)
         self._link = RedisLink(
@@ -167,13 +167,13 @@ class RedisLimiter:
     def _say(self) -> None:
         if self._link.down is not None:
             logger.error(
-                "this process counts limits alone: Redis at %s: %s", self._where, self._link.down
+                "this process counts limits alone: Redis at %s: %s", self.where, self._link.down
             )
         elif self._counted:
             logger.warning("limits are counted in Redis again")
         else:
             self._counted = True
-            logger.info("limits are counted in Redis at %s", self._where)
+            logger.info("limits are counted in Redis at %s", self.where)
 
 
 def _verdict(reply: list[Any]) -> Verdict:

@@ -80,6 +80,7 @@ def _with_configuration(config: Config, context: CheckContext) -> dict[str, Asyn
         "words": network.words(config),
         "chroma": storage.documents(config, context),
         "keys": storage.keys(config, context),
+        "limits": network.limits(config),
     }
 
 

@@ -13,8 +13,9 @@ import aiohttp
 import orjson
 
 from ... import llm
+from ...auth.limits import memory_limiter, redis_limiter
 from ...config.loader import Config
-from ...errors import ModelError, SearchError
+from ...errors import ConfigError, ModelError, SearchError
 from ...llm.installed import outdated, present
 from ...observability import build_elasticsearch
 from ...observability.elasticsearch import Failure
@@ -96,6 +97,24 @@ async def ollama(config: Config) -> AsyncIterator[Finding]:
     if not missing:
         named = ", ".join(dict.fromkeys(models.values()))
         yield ok("ollama", f"Ollama {version} answers at {base_url} and has {named}.")
+
+
+async def limits(config: Config) -> AsyncIterator[Finding]:
+    """Check whether the Redis of the limits can be reached, written to, and run scripts."""
+    try:
+        shared = redis_limiter(config.limits, memory_limiter())
+    except ConfigError as error:
+        for each in error.mistakes:
+            yield fail("limits", each, "Install it, or set limits.storage: memory.")
+        return
+    if shared is None:
+        return
+    async with shared:
+        if shared.down is None:
+            yield ok("limits", f"are counted in Redis at {shared.where}, which can be written to.")
+        else:
+            message = f"Redis at {shared.where}: {shared.down}. Each server counts for itself."
+            yield fail("limits", message, "Start or mend it, or correct limits.storage.")
 
 
 async def elasticsearch(config: Config) -> AsyncIterator[Finding]:

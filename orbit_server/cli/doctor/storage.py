@@ -16,6 +16,7 @@ from ...auth import Key
 from ...auth.database import database_file
 from ...auth.keys import Keys
 from ...auth.limits import is_limited
+from ...auth.migrations import describe
 from ...config.loader import Config
 from ...errors import EmbedderMismatch, Forbidden, KeysUnavailable, OrbitError, SearchError
 from ...retrieval import chroma
@@ -88,6 +89,14 @@ async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
                 asyncio.timeout(_ASK_SECONDS),
                 Keys(config.database.url, create=False) as table,
             ):
+                if file is None:
+                    async with table.database.transaction() as connection:
+                        name, missing = await describe(connection)
+                    if missing:
+                        message = f"the user of {name} lacks: {', '.join(missing)}."
+                        yield fail("keys", message, "GRANT them to the user of database.url.")
+                        return
+                    yield ok("keys", f"are kept in {name}.")
                 if await table.outdated():
                     message = "the key table is from an older version; `orbit serve` updates it."
                     yield ok("keys", message)
