@@ -190,3 +190,10 @@ def test_any_dotenv_is_read_or_refused(text: str) -> None:
         assert error.mistakes
     finally:
         Path(".env").unlink()
+
+
+def test_elasticsearch_is_on_where_words_are_in_it() -> None:
+    """Also while the chat log does not go there: a variable of its section has to be set."""
+    section = "elasticsearch: {api_key: '${NOT_SET_ANYWHERE}'}\n"
+    assert read(section).elasticsearch.api_key is None
+    assert "NOT_SET_ANYWHERE" in mistake(f"retrieval: {{words: elasticsearch}}\n{section}")

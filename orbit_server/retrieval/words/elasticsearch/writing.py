@@ -6,8 +6,10 @@ which is searched until the other takes its place.
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ....errors import SearchError
 from ..analyzer import Analyzer
 from ..record import digest
 from . import layout
@@ -42,8 +44,15 @@ class ElasticsearchWriting:
         new = {id: digest(text) for id, text in texts.items()}
         if not fitting and new:
             name = await self._made(analyzer)
-            await self._store(name, texts, new, analyzer)
-            await self._switch(name, known)
+            try:
+                await self._store(name, texts, new, analyzer)
+                await self._switch(name, known)
+            except SearchError:
+                # It would be taken for one that somebody writes anew, and never be searched. What
+                # is left when this fails too, or we are killed, goes when the index is mended.
+                with suppress(SearchError):
+                    await self._client.call("DELETE", f"/{name}", expected=(404,))
+                raise
         for index in fitting:
             there = await digests(self._client, index.name, list(new))
             changed = {id: each for id, each in new.items() if there.get(id) != each}
