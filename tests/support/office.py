@@ -170,6 +170,60 @@ def odt(body: str, *, title: str = "") -> bytes:
     )
 
 
+def odp(slides: Sequence[str]) -> bytes:
+    """Return an OpenDocument presentation of one text a slide."""
+    pages = "".join(
+        f"<draw:page><draw:frame><draw:text-box><text:p>{slide}</text:p></draw:text-box>"
+        "</draw:frame></draw:page>"
+        for slide in slides
+    )
+    return archive({"content.xml": _opendocument("presentation", pages)})
+
+
+def ods(name: str, rows: Sequence[Sequence[str]]) -> bytes:
+    """Return an OpenDocument spreadsheet of one sheet."""
+
+    def cell(value: str) -> str:
+        return (
+            '<table:table-cell office:value-type="string">'
+            f"<text:p>{value}</text:p></table:table-cell>"
+        )
+
+    written = "".join(
+        f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in rows
+    )
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    manifest = "urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"
+    return archive(
+        {
+            "mimetype": kind,
+            "META-INF/manifest.xml": (
+                f'<manifest:manifest xmlns:manifest="{manifest}"><manifest:file-entry'
+                f' manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>'
+            ),
+            "content.xml": _opendocument(
+                "spreadsheet", f'<table:table table:name="{name}">{written}</table:table>'
+            ),
+        }
+    )
+
+
+def _opendocument(kind: str, body: str) -> str:
+    namespaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{space}:1.0"'
+        for name, space in (
+            ("office", "office"),
+            ("text", "text"),
+            ("table", "table"),
+            ("draw", "drawing"),
+        )
+    )
+    return (
+        f"<office:document-content {namespaces}><office:body><office:{kind}>{body}"
+        f"</office:{kind}></office:body></office:document-content>"
+    )
+
+
 def epub(chapters: Sequence[str], *, title: str = "", folder: str = "text") -> bytes:
     """Return a book of these pages, after its navigation; ``folder`` is how it refers to theirs."""
     opf = "http://www.idpf.org/2007/opf"
