@@ -314,12 +314,13 @@ def test_own_documents(town: Seen) -> None:
     assert re.fullmatch(r"api_\w{32}", town.terminal.key)
     assert town.terminal.key not in town.said
     assert "Installing" not in town.said, "what the demo has installed is installed"
-    collections, show, ask, keys = (
+    collections, show, files, ask, keys = (
         town.terminal.run(ACTIVATE, command).stdout
         for command in commands(blocks("Your own documents", "bash")[1])
     )
     assert "town" in collections
     assert "examples/town-qa.json" in show
+    assert "examples/town-qa.json" in files
     assert SATURDAYS in ask
     assert "website" in keys
 
@@ -379,13 +380,15 @@ def test_administration(town: Seen) -> None:
     another = id_in(running.run(ACTIVATE, create).stderr)
     terminal = Terminal(running.folder, running.port, running.key, another)
     lines = commands(blocks("Administration", "bash")[1])
-    listed, made, status, off, deleted, collections = json_values(terminal.run(*lines).stdout)
+    found = json_values(terminal.run(*lines).stdout)
+    listed, made, status, off, deleted, collections, uploaded = found
     assert {running.key_id, another} <= {key["id"] for key in listed}
     assert made["api_key"].startswith("api_") and made["expires_at"]
     assert status["exists"] and status["active"] and status["id"] == another
     assert off == {"status": "success", "message": "API key deactivated"}
     assert deleted == {"status": "success", "message": "API key deleted"}
     assert [collection["name"] for collection in collections] == ["town"]
+    assert [file["source"] for file in uploaded["files"]] == ["swimming-pool.md"]
     health = terminal.run(*commands(blocks("Administration", "bash")[2])).stdout
     assert json.loads(health)["status"] == "ok"
 
