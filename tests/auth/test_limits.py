@@ -1,5 +1,6 @@
 """``Admission``: sites first, then limits; what is said to whoever is refused."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ import pytest
 
 from orbit_server.auth.key import Key, Limits
 from orbit_server.auth.limiter import MemoryLimiter
-from orbit_server.auth.limits import Admission, visitor
+from orbit_server.auth.limits import Admission, redis_limiter, visitor
 from orbit_server.config.schema import LimitsConfig
-from orbit_server.errors import OriginNotAllowed, TooManyRequests
+from orbit_server.errors import ConfigError, OriginNotAllowed, TooManyRequests
 
 pytestmark = pytest.mark.anyio
 
@@ -164,3 +165,13 @@ async def test_a_key_of_a_site(headers: dict[str, str], admitted: bool) -> None:
 def test_who_is_one_visitor(one: str, other: str, same: bool) -> None:
     """An IPv4 address, or the /64 that one household has of IPv6."""
     assert (visitor(one) == visitor(other)) is same
+
+
+def test_redis_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its package one sentence says how to get it; in memory nothing needs it."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    for name in [name for name in sys.modules if name.startswith("orbit_server.auth.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert redis_limiter(LimitsConfig(), MemoryLimiter()) is None
+    with pytest.raises(ConfigError, match=r"pip install 'orbit-server\[redis\]'"):
+        redis_limiter(LimitsConfig(storage="redis://h"), MemoryLimiter())
