@@ -66,16 +66,18 @@ def elasticsearch_check(
     return Check(test)
 
 
-def words_check(ping: Callable[[], Awaitable[None]]) -> Check:
+def words_check(ping: Callable[[], Awaitable[None]], *, seconds: float = 1.0) -> Check:
     """Return the check of what holds the word indexes; left out while that answers.
 
-    It is never an error: without words, questions are answered by meaning alone.
+    It is never an error: without words, questions are answered by meaning alone. An answer that
+    takes longer than ``seconds`` is none.
     """
 
     async def test() -> dict[str, Any]:
         try:
-            await ping()
-        except OrbitError:
+            async with asyncio.timeout(seconds):
+                await ping()
+        except (OrbitError, TimeoutError):
             return {"status": "unavailable", "warning": "questions are answered by meaning alone"}
         return {}
 

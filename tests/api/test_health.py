@@ -18,7 +18,7 @@ from orbit_server.observability.health import Check, Health, chatlog_check, disk
 from orbit_server.services import Services
 from tests.support import asgi, ollama_standin
 from tests.support.chat_server import town
-from tests.support.elasticsearch_standin import ElasticsearchStandIn, Refuse
+from tests.support.elasticsearch_standin import ElasticsearchStandIn, Hang, Refuse
 from tests.support.ollama_standin import BUSY, RUNNER_STOPPED, OllamaStandIn
 from tests.support.server import ADMIN_TOKEN, Running, configuration, lexical, running
 
@@ -130,6 +130,10 @@ async def test_words_in_elasticsearch(tmp_path: Path) -> None:
         async with running(config) as server:
             await server.pairs("town", {"When is the pool open?": "In summer."})
             assert "words" not in (await get(server, "/health"))[1]["components"]
+            elastic.outage = Hang()
+            said = (await get(server, "/health"))[1]
+            assert said["components"]["words"]["status"] == "unavailable"
+            elastic.outage = None
             await elastic.kill()
             said = (await get(server, "/health"))[1]
             warning = "questions are answered by meaning alone"
