@@ -29,6 +29,7 @@ OWNERS: dict[str, set[str]] = {
     "limits": {"auth.counters", "auth.limiter"},
     "mammoth": {"documents.readers.office.word"},
     "markdown_it": {"documents.readers"},
+    "numpy": {"observability.questions.grouping"},
     "prometheus_client": {"observability.metrics"},
     "pypdfium2": {"documents.readers.pdf"},
     "python_multipart": {"api.multipart"},
@@ -52,7 +53,7 @@ EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 # fmt: off
 HEAVY = {
     "chromadb", "chromadb_rust_bindings", "cryptography", "docutils", "elasticsearch", "limits",
-    "mammoth", "markdown_it", "pypdfium2", "python_calamine", "redis", "tantivy",
+    "mammoth", "markdown_it", "numpy", "pypdfium2", "python_calamine", "redis", "tantivy",
 }
 # fmt: on
 

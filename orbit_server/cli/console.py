@@ -1,5 +1,6 @@
 """What the commands print on: results to standard output, everything else to standard error."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,11 +19,20 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 notes = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 _ONE_LINE = 10_000
+_MOST_SHOWN = 160
+# What a terminal would obey: controls, and those that turn the direction of writing around.
+_ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def say(sentence: str) -> None:
     """Print a status line to standard error."""
     notes.print(sentence)
+
+
+def on_one_line(value: object, most: int | None = _MOST_SHOWN) -> str:
+    """Return what strangers wrote as one line that no terminal obeys, ``most`` characters of it."""
+    text = _ORDERS.sub("\ufffd", " ".join(str(value).split()))
+    return text if most is None or len(text) <= most else text[: most - 1] + "…"
 
 
 def print_table(table: Table) -> None:

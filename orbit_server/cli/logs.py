@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import re
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,8 +23,7 @@ app = typer.Typer(
 )
 _COLOURS = {"completed": "green", "disconnected": "yellow", "failed": "red"}
 _LOOK_EVERY = 0.5
-# What a terminal would obey: controls, and those that turn the direction of writing around.
-_ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_MOST_ASKED = 10_000  # questions that a rating may still come for
 
 
 @app.command()
@@ -44,13 +42,14 @@ def tail(
 
     directory = Path(load(context.obj).logging.file.directory)
     seen: dict[Path, int] = {}
+    asked: OrderedDict[str, str] = OrderedDict()
     with _readable():
-        for record in deque(_new_records(directory, seen), maxlen=lines):
-            out.print(_shown(record))
+        for record in deque(_noted(_new_records(directory, seen), asked), maxlen=lines):
+            out.print(_shown(record, asked))
         while follow:
             time.sleep(_LOOK_EVERY)
-            for record in _new_records(directory, seen):
-                out.print(_shown(record))
+            for record in _noted(_new_records(directory, seen), asked):
+                out.print(_shown(record, asked))
 
 
 @app.command()
@@ -130,6 +129,20 @@ def _new_records(directory: Path, seen: dict[Path, int]) -> Iterator[dict[str, A
                     yield record
 
 
+def _noted(
+    records: Iterator[dict[str, Any]], asked: OrderedDict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield ``records``, and note the latest questions by the ids of their answers in ``asked``."""
+    from .console import on_one_line
+
+    for record in records:
+        if isinstance(id := record.get("answer_id"), str) and record.get("kind") == "exchange":
+            asked[id] = on_one_line(record.get("query"))
+            if len(asked) > _MOST_ASKED:
+                asked.popitem(last=False)
+        yield record
+
+
 def _files(directory: Path) -> list[Path]:
     """Return the files of the chat log, that which was written last at the end."""
     from ..observability.chatlog_files import log_files
@@ -153,34 +166,33 @@ def _record(line: bytes) -> Any:
     return None
 
 
-def _shown(record: dict[str, Any]) -> "Text":
+def _shown(record: dict[str, Any], asked: Mapping[str, str]) -> "Text":
     from rich.text import Text
 
+    from .console import on_one_line
+
     text = Text()
-    text.append(f"{_line(record.get('timestamp', ''))[:19].replace('T', ' ')}  ", style="dim")
+    text.append(f"{on_one_line(record.get('timestamp', ''))[:19].replace('T', ' ')}  ", style="dim")
     match record.get("kind"):
         case "exchange":
-            outcome = "blocked" if record.get("blocked") else _line(record.get("outcome"))
+            outcome = "blocked" if record.get("blocked") else on_one_line(record.get("outcome"))
             colour = _COLOURS.get(outcome, "magenta")
             text.append(f"{outcome:<12} ", style=colour)
-            text.append(f"{_line(record.get('collection'))}  ", style="cyan")
-            text.append(f"{_line(record.get('query'))}  ", style="bold")
-            text.append(_line(record.get("response")))
+            text.append(f"{on_one_line(record.get('collection'))}  ", style="cyan")
+            text.append(f"{on_one_line(record.get('query'))}  ", style="bold")
+            text.append(on_one_line(record.get("response")))
         case "feedback":
             up = record.get("rating") == 1
             text.append(f"{'rated':<12} ", style="green" if up else "yellow")
-            text.append(f"{_line(record.get('collection'))}  ", style="cyan")
-            text.append(f"{'+1' if up else '-1'}  {_line(record.get('comment') or '')}")
+            text.append(f"{on_one_line(record.get('collection'))}  ", style="cyan")
+            text.append(f"{'+1' if up else '-1'}  ")
+            text.append(f"{asked.get(str(record.get('answer_id')), '')}  ", style="bold")
+            text.append(on_one_line(record.get("comment") or ""))
         case "error":
-            text.append(f"{'error':<12} {_line(record.get('code'))}  ", style="red")
-            text.append(_line(record.get("cause")))
+            text.append(f"{'error':<12} {on_one_line(record.get('code'))}  ", style="red")
+            text.append(on_one_line(record.get("cause")))
         case kind:
             rest = {k: v for k, v in record.items() if k not in ("timestamp", "id", "kind")}
-            text.append(f"{_line(kind):<12} ", style="blue")
-            text.append(_line(" ".join(f"{k}={v}" for k, v in rest.items())))
+            text.append(f"{on_one_line(kind):<12} ", style="blue")
+            text.append(on_one_line(" ".join(f"{k}={v}" for k, v in rest.items())))
     return text
-
-
-def _line(value: Any) -> str:
-    text = _ORDERS.sub("\ufffd", " ".join(str(value).split()))
-    return text if len(text) <= 160 else text[:159] + "…"

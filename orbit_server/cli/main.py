@@ -16,6 +16,7 @@ from .doctor.command import doctor
 from .ingest import ingest
 from .moderate import moderate
 from .options import ConfigFile
+from .questions.command import questions
 from .serve import serve
 
 # Plain help: to lay it out in boxes, typer would load rich.
@@ -27,6 +28,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(collections.app, name="collections")
 app.command()(doctor)
 app.add_typer(logs.app, name="logs")
+app.command()(questions)
 app.command()(moderate)
 app.command("evaluate")(evaluation.evaluate_search)
 app.command("calibrate")(evaluation.calibrate_threshold)

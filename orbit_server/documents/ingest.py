@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import NotFound
+from .answers import ANSWERS
 from .collection_store import Store
 from .discovery import File, discover, source_name
 from .loading import FileResult, LoadOptions, load, size_of
@@ -94,7 +95,10 @@ async def _prune(
     gone = [
         source
         for source in await store.sources(collection)
-        if source not in present and _below(source, roots) and not _below(source, closed)
+        if source not in present
+        and source != ANSWERS
+        and _below(source, roots)
+        and not _below(source, closed)
     ]
     for source in gone:
         with suppress(NotFound):

@@ -120,6 +120,28 @@ def document(record: Mapping[str, Any], origin: Mapping[str, str] = _NOWHERE) ->
     return _nested(flat)
 
 
+def record(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of the chat log that ``document`` was made of.
+
+    Its time is the same moment, not the same text. Of other documents as much as is there.
+    """
+    kind = str(_at(document, "event.action"))
+    message = {"exchange": "query", "feedback": "comment"}.get(kind, "message")
+    details = _at(document, "orbit.details")
+    found = dict(details) if isinstance(details, dict) else {}
+    for name, (expected, place) in _PLACES.items():
+        value = _at(document, place)
+        if isinstance(value, expected) and (place != "message" or name == message):
+            found[name] = value
+    return found | {"timestamp": _at(document, "@timestamp")}
+
+
+def _at(document: Any, path: str) -> Any:
+    for step in path.split("."):
+        document = document.get(step) if isinstance(document, dict) else None
+    return document
+
+
 def _derived(record: Mapping[str, Any]) -> dict[str, Any]:
     kind, outcome = record.get("kind"), record.get("outcome")
     derived: dict[str, Any] = {"event.category": ["web"], "event.type": ["access"]}

@@ -7,7 +7,7 @@ Failure         a request failed
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -86,6 +86,40 @@ class ElasticsearchClient:
             return [item["create"] for item in reply["items"]]
         except (KeyError, TypeError):
             raise Failure("it answers with something else than a bulk result") from None
+
+    async def pages(
+        self, target: str, filters: Sequence[Mapping[str, Any]], *, size: int = 500
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the documents in ``target`` that pass all ``filters``, oldest first, in pages.
+
+        One page is held at a time, and each begins behind the last document of the one before.
+        ``target`` is an index or a pattern of names; one that matches none has no documents.
+        """
+        query: Any = {"bool": {"filter": list(filters)}}
+        order: Any = [{"@timestamp": "asc"}, {"event.id": "asc"}]
+        behind: Any = None
+        while True:
+            after = behind
+            reply: Any = await self._call(
+                lambda client: client.search(
+                    index=target,
+                    query=query,
+                    sort=order,
+                    size=size,
+                    search_after=after,  # noqa: B023 - called at once
+                    track_total_hits=False,
+                )
+            )
+            try:
+                hits = reply.body["hits"]["hits"]
+                page = [hit["_source"] for hit in hits]
+                behind = hits[-1]["sort"] if len(hits) == size else None
+            except (KeyError, TypeError):
+                raise Failure("it answers with something else than documents") from None
+            if page:
+                yield page
+            if behind is None:
+                return
 
     async def ping(self) -> None:
         """Ask for a sign of life."""

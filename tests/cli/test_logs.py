@@ -73,8 +73,27 @@ async def test_tail_shows_the_latest(tmp_path: Path) -> None:
     assert "two lines [bold]?" in lines[1] and lines[1].endswith("…")
     assert "model_unavailable" in lines[4] and "it is gone" in lines[4]
     assert "event=started" in lines[5]
-    assert lines[6].endswith("town  -1  It closes at one.")
+    assert lines[6].endswith("town  -1    It closes at one.")
     assert (await command(tmp_path, "logs", "tail", "--no-follow", "-n", "0")).out == ""
+
+
+async def test_tail_shows_what_was_rated(tmp_path: Path) -> None:
+    """The question, wherever in the files it is; a rating whose answer is gone is shown alone."""
+    configure(tmp_path)
+    write(
+        tmp_path, record(1, answer_id="a", query="Is it\x1b[2J open?"), name="chat-2026-02-28.log"
+    )
+    os.utime(tmp_path / "logs" / "chat-2026-02-28.log", (1, 1))
+    write(
+        tmp_path,
+        record(2, answer_id="b"),
+        record(3, kind="feedback", answer_id="a", rating=-1, comment="No."),
+        record(4, kind="feedback", answer_id="gone", rating=1, comment=None),
+    )
+    result = await command(tmp_path, "logs", "tail", "--no-follow", "-n", "2")
+    down, up = result.out.splitlines()
+    assert down.endswith("town  -1  Is it\ufffd[2J open?  No.")
+    assert up.rstrip().endswith("town  +1")
 
 
 async def test_tail_of_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
+from orbit_server.documents.answers import ANSWERS, answer_pairs
 from orbit_server.documents.collection_store import Store, Stored
 from orbit_server.documents.ingest import Report, ingest
 from orbit_server.errors import ModelError
@@ -230,6 +231,20 @@ async def test_gone_files_go_with_prune_only(
     assert {"other.txt", "townhall.txt"} <= set(left)
     assert not set(report.pruned) & set(left)
     assert (await load(prune=True)).pruned == []
+
+
+async def test_written_answers_are_not_pruned(
+    tmp_path: Path, services: Services, load: Load
+) -> None:
+    """They have no file: whoever loads the whole working directory again keeps them."""
+    documents(tmp_path)
+    await load(".")
+    pairs = answer_pairs(["Where do I moor my boat?"], "At the lower weir.")
+    await services.store.put("town", pairs, [])
+    assert (await load(".", prune=True)).pruned == []
+    assert (await services.store.sources("town"))[ANSWERS] == 1
+    found = await services.store.search("town", "Where do I moor my boat?")
+    assert found[0].answer == "At the lower weir."
 
 
 @pytest.mark.parametrize("named", ["town", "."])

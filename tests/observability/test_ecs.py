@@ -78,6 +78,27 @@ def test_an_exchange_in_ecs() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"kind": "feedback", "comment": "Wrong.", "rating": -1}, {"kind": "status", "event": "x"}],
+)
+def test_a_record_is_read_back(more: dict[str, Any]) -> None:
+    """What was empty is missing, and what has no place of its own is there again."""
+    line = {"timestamp": "2026-03-01T12:00:00.000Z", "id": "e-1", "kind": "exchange"}
+    line |= EXCHANGE | more
+    if line["kind"] != "exchange":
+        line.pop("query")
+    document = ecs.document(line, {"host.name": "town-hall"})
+    kept = {name: value for name, value in line.items() if value is not None}
+    assert ecs.record(document).items() >= kept.items()
+
+
+@pytest.mark.parametrize("document", [{}, {"event": 1}, {"orbit": {"details": [], "sources": 1}}])
+def test_a_document_of_others(document: dict[str, Any]) -> None:
+    """Of a document that is none of ours no field is made up."""
+    assert ecs.record(document) == {"timestamp": None}
+
+
 def test_an_index_of_before_takes_what_is_new() -> None:
     """Fields that it has no types for are kept in its documents, and refuse none."""
     identity = {"timestamp": "2026-03-01T12:00:00.000Z", "id": "e-1", "kind": "exchange"}

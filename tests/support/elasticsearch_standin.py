@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Self
 from aiohttp import ClientError, web
 
 from .elasticsearch_mapping import Malformed, check_mappings, check_source
+from .elasticsearch_search import Refusal, search
 from .elasticsearch_words import WordEngine
 
 Body = dict[str, Any]
@@ -100,28 +101,15 @@ class Index:
     documents: dict[str, Body] = field(default_factory=dict)
 
 
-class Refusal(Exception):
-    """A refusal in the form Elasticsearch gives it."""
-
-    def __init__(self, status: int, kind: str, reason: str | None) -> None:
-        super().__init__(reason)
-        self.status, self.kind, self.reason = status, kind, reason
-
-    def body(self) -> Body:
-        """Return the JSON body."""
-        cause = {"type": self.kind, "reason": self.reason}
-        return {"error": {"root_cause": [cause], **cause}, "status": self.status}
-
-
 class ElasticsearchStandIn:
     """The server. Enter it to start it; assign its attributes at any time, also while it runs.
 
     ``fault`` holds for every bulk request, or, as a list, for the next ones one by one. ``users``
     maps names to passwords and ``api_keys`` holds encoded keys; with neither, security is off.
     ``denied`` names what nobody is allowed to do: ``info``, ``bulk``, ``write`` (refused for each
-    document), ``template``, ``lifecycle``. ``watch(stage)`` is called at each bulk request when it
-    has ``arrived``, when ``half`` of it is stored, and when it is ``stored``. ``words`` has
-    the indexes of words, and ``outage`` holds for every request to them.
+    document), ``read``, ``template``, ``lifecycle``. ``watch(stage)`` is called at each bulk
+    request when it has ``arrived``, when ``half`` of it is stored, and when it is ``stored``.
+    ``words`` has the indexes of words, and ``outage`` holds for every request to them.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, version: str = "9.2.0") -> None:
@@ -355,15 +343,11 @@ class ElasticsearchStandIn:
             case "GET" | "POST", [pattern, "_count"]:
                 return 200, {"count": len(self._matching(pattern)), "_shards": _SHARDS}
             case "GET" | "POST", [pattern, "_search"]:
-                hits = self._matching(pattern)
-                size = int(query.get("size", 10))
-                total = {"value": len(hits), "relation": "eq"}
-                return 200, {
-                    "took": 1,
-                    "timed_out": False,
-                    "_shards": _SHARDS,
-                    "hits": {"total": total, "max_score": 1.0, "hits": hits[:size]},
-                }
+                self._allow("read")
+                body = _json(request.body) if request.body else {}
+                body = {"size": int(query.get("size", 10)), **body}
+                hits = search(body, self._matching(pattern), self._mappings(pattern))
+                return 200, {"took": 1, "timed_out": False, "_shards": _SHARDS, "hits": hits}
             case "GET" | "POST", [_, "_refresh"]:
                 return 200, {"_shards": _SHARDS}
             case "DELETE", [pattern]:
@@ -386,6 +370,14 @@ class ElasticsearchStandIn:
         if "*" not in pattern and pattern not in known:
             raise Refusal(404, "index_not_found_exception", f"no such index [{pattern}]")
         return found
+
+    def _mappings(self, pattern: str) -> list[Body]:
+        behind = {name: stream for stream, names in self.streams.items() for name in names}
+        return [
+            index.mappings
+            for name, index in self.indices.items()
+            if fnmatchcase(name, pattern) or fnmatchcase(behind.get(name, ""), pattern)
+        ]
 
     # -- indices, templates, data streams --------------------------------------------------
 

@@ -60,8 +60,12 @@ def configure(folder: Path, **sections: Mapping[str, Any]) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump({**usual, **sections}))
 
 
-async def command(folder: Path, *arguments: str | Path, token: str | None = ADMIN_TOKEN) -> Result:
+async def command(
+    folder: Path, *arguments: str | Path, token: str | None = ADMIN_TOKEN, typed: str = ""
+) -> Result:
     """Run ``orbit`` with ``arguments`` in ``folder``, in a thread of this process.
+
+    ``typed`` is its standard input.
 
     A process of its own would spend a second on imports each time.
     """
@@ -75,7 +79,7 @@ async def command(folder: Path, *arguments: str | Path, token: str | None = ADMI
             contextlib.chdir(folder),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            patch.object(sys, "stdin", io.StringIO()),
+            patch.object(sys, "stdin", io.StringIO(typed)),
         ):
             try:
                 cli.main()

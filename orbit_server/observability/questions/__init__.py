@@ -1,0 +1,1 @@
+"""What people asked: the chat log read back, counted, and grouped by meaning."""
