@@ -139,6 +139,7 @@ class Keys:
             await connection.execute(
                 sa.insert(API_KEYS).values(hash=hash_of(secret), **row_of(key))
             )
+        self.known.clear()  # or an address that has guessed too much could not use it yet
         return key, secret
 
     async def limit(

@@ -109,3 +109,11 @@ async def test_who_leaves_takes_nobody_along() -> None:
     await asyncio.sleep(0)
     first.cancel()
     assert await second == 1
+
+
+async def test_a_new_key_is_known_at_once(tmp_path: Path) -> None:
+    """Where it was made: whoever has guessed too much before can use it."""
+    async with Keys(f"sqlite+aiosqlite:///{tmp_path}/orbit.db") as keys:
+        assert not await keys.known.include("api_" + "x" * 32)
+        _, secret = await keys.create("town", "Ann")
+        assert await keys.known.include(secret)
