@@ -14,13 +14,18 @@ PACKAGE = "orbit_server"
 # Who may import a foreign package: modules, or rooms with all that is in them.
 OWNERS: dict[str, set[str]] = {
     "Stemmer": {"retrieval.hashed_embedder", "retrieval.words.analyzer"},
-    "aiohttp": {"llm.ollama", "documents.remote_store", "cli.doctor.network"},
+    "aiohttp": {
+        "llm.ollama",
+        "documents.remote_store",
+        "cli.doctor.network",
+        "documents.site.fetch",
+    },
     "charset_normalizer": {"documents.readers.encoding"},
     "cachetools": {"auth", "observability.collections_check", "retrieval", "safety"},
     "chromadb": {"retrieval.chroma.embedded"},
     "chromadb_rust_bindings": {"server.chroma_main"},
     "cryptography": {"server.pem"},
-    "defusedxml": {"documents.readers.office.archive"},
+    "defusedxml": {"documents.readers.office.archive", "documents.site.sitemap"},
     "docutils": {"documents.readers.markup"},
     "dotenv": {"config.variables"},
     "elastic_transport": {"observability.elasticsearch"},
@@ -31,6 +36,7 @@ OWNERS: dict[str, set[str]] = {
     "markdown_it": {"documents.readers"},
     "numpy": {"observability.questions.grouping"},
     "prometheus_client": {"observability.metrics"},
+    "protego": {"documents.site.robots"},
     "pypdfium2": {"documents.readers.pdf"},
     "python_multipart": {"api.multipart"},
     "python_calamine": {"documents.readers.office.sheets"},
@@ -43,10 +49,12 @@ OWNERS: dict[str, set[str]] = {
     "starlette": {"", "api", "app", "web", "server.reloading", "server.uvicorn_server"},
     "striprtf": {"documents.readers.markup"},
     "tantivy": {"retrieval.words"},
+    "trafilatura": {"documents.site.content"},
     "typer": {"cli"},
     "uvicorn": {"server"},
     "webencodings": {"documents.readers.encoding"},
     "yaml": {"config.tree"},
+    "yarl": {"documents.site.fetch"},
 }
 EVERYWHERE = {"anyio", "orjson", "pydantic", "pydantic_core"}
 

@@ -157,8 +157,14 @@ async def drop_collection(request: Request) -> Response:
 
 
 async def list_documents(request: Request) -> Response:
-    """Give the chunk count of every source, or with ``?source=`` the chunk ids of that one."""
+    """Give the chunk count of every source, or with ``?source=`` the chunk ids of that one.
+
+    With ``?first=true`` it is the first passage of every source, with all that is kept about it.
+    """
     store, name = _services(request).store, request.path_params["name"]
+    if request.query_params.get("first") == "true":
+        first = await store.first(name)
+        return JSONResponse({"first": {source: each._asdict() for source, each in first.items()}})
     source = request.query_params.get("source")
     if source is None:
         return JSONResponse({"sources": await store.sources(name)})

@@ -30,7 +30,9 @@ def _known_languages(codes: list[str] | None) -> list[str] | None:
 
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files and folders, or addresses of web sites.")
+    ],
     collection: Collection,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what was loaded from files that are gone.")
@@ -61,15 +63,41 @@ def ingest(
         bool,
         typer.Option("--ocr", help="Recognize the text of scanned pages in PDF, with tesseract."),
     ] = False,
+    max_pages: Annotated[
+        int, typer.Option(help="How many addresses of web sites are visited at most.", min=1)
+    ] = 5000,
+    delay: Annotated[
+        float,
+        typer.Option(help="Seconds between two requests to a web site, unless it wants more."),
+    ] = 0.5,
+    allow_private: Annotated[
+        bool,
+        typer.Option("--allow-private", help="Read web sites in private networks, too."),
+    ] = False,
     server: Server = None,
 ) -> None:
-    """Load files and folders into a collection.
+    """Load files and folders, or web sites, into a collection.
 
     Tables, office files, PDF, HTML, Markdown, text and more.
     """
+    from ..config.loader import load
+    from .site import ingest_sites, is_address
+
+    if any(map(is_address, paths)):
+        ingest_sites(
+            load(context.obj),
+            paths,
+            collection,
+            server,
+            languages=language or (),
+            prune=prune,
+            max_pages=max_pages,
+            delay=delay,
+            allow_private=allow_private,
+        )
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..config.loader import load
     from ..documents.ingest import ingest as ingest_files
     from ..documents.readers.ocr import require as require_ocr
     from .console import notes
@@ -104,7 +132,7 @@ def ingest(
                 progress.update(task, advance=size, chunks=chunks, rate=rate)
 
             return await ingest_files(
-                paths,
+                [Path(path) for path in paths],
                 collection,
                 store,
                 chunk_chars=config.embedding.chunk_chars,

@@ -1,6 +1,6 @@
 """Blocks of text -> passages that an embedding model and a reader can take in at once.
 
-Pure and fast; needs the standard library only. The sentences are found in ``sentences.py``.
+Pure and fast; needs the standard library only. The sentences are found in ``readers/sentences.py``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .cleaning import clean
 from .model import Block
-from .sentences import sentences
+from .readers.sentences import sentences
 
 
 def split(blocks: Iterable[Block], *, size: int, overlap: int) -> Iterator[Block]:

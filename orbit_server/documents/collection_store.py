@@ -45,6 +45,13 @@ class Stored(NamedTuple):
     left_out: dict[str, str] = {}  # noqa: RUF012
 
 
+class First(NamedTuple):
+    """The first passage of a source: its id, and its metadata, which say where it is from."""
+
+    id: str
+    metadata: dict[str, Any]
+
+
 class Store(Protocol):
     """Where documents go: this process's own Chroma, or a server that holds it."""
 
@@ -74,6 +81,9 @@ class Store(Protocol):
 
     def loading(self, collection: str) -> Callable[[], AbstractAsyncContextManager[None]]:
         """Return what makes the turns of one load, in which nobody else replaces anything."""
+
+    async def first(self, collection: str) -> dict[str, First]:
+        """Return the first passage of every source; empty when there is no such collection."""
 
     async def put(
         self,
@@ -201,6 +211,21 @@ class CollectionStore:
         if self._locks is None:
             return nullcontext
         return Turns(self.chroma, collection, self._locks)
+
+    async def first(self, collection: str) -> dict[str, First]:
+        found: dict[str, First] = {}
+        offset = 0
+        try:
+            while page := await self.chroma.get(
+                collection, where={"position": 0}, limit=self.page, offset=offset
+            ):
+                for record in page:
+                    source = str(record.metadata.get("source", ""))
+                    found[source] = First(record.id, dict(record.metadata))
+                offset += len(page)
+        except CollectionNotFound:
+            return {}
+        return found
 
     async def put(
         self,

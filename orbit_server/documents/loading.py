@@ -97,7 +97,7 @@ async def load(
     Raises what ``store`` raises: no later file would fare better.
     """
     results = []
-    batches = _Batches(store, collection, options, undo, done, advanced)
+    batches = Batches(store, collection, options, undo, done, advanced)
     reading = Reading(seconds=_OCR_SECONDS if options.ocr else _SECONDS)
     async with reading, aclosing(_read(files, reading, options.of_reader())) as tasks:
         async for entry, task in tasks:
@@ -105,7 +105,7 @@ async def load(
             results.append(result)
             size = size_of(entry)
             try:
-                chunks, notes, left_out = await task
+                chunks, notes, left_out, _ = await task
             except UnreadableDocument as error:
                 result.error = str(error)
                 advanced(size, 0)
@@ -115,7 +115,7 @@ async def load(
             result.notes += [*notes, *left_out]
             result.left_out += len(left_out)
             read(result)
-            await batches.add(_Waiting(result, chunks, size))
+            await batches.add(Waiting(result, chunks, size))
     await batches.store()
     # Writes what the word index lacks, in the languages that all of the passages are in.
     await store.put(collection, [], [], languages=options.languages)
@@ -131,11 +131,11 @@ def size_of(entry: File) -> int:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class Waiting:
     """A file that was read, on its way into the collection; ``weight`` are its bytes."""
 
     result: FileResult
-    chunks: Chunks
+    chunks: Chunks | Sequence[Chunk]
     weight: int
     loaded: str = ""  # when, once that is written anywhere
     new: set[str] = field(default_factory=set)  # ids that the collection did not hold
@@ -145,7 +145,7 @@ class _Waiting:
     whole: bool = False  # all of the new ones are in
 
 
-class _Batches:
+class Batches:
     """The chunks of many files on their way into a collection.
 
     The first batches are small, because they tell how long the rest will take. They grow as long
@@ -157,9 +157,9 @@ class _Batches:
         store: Store,
         collection: str,
         options: LoadOptions,
-        undo: bool,
-        done: Callable[[FileResult], None],
-        advanced: Callable[[int, int], None],
+        undo: bool = False,
+        done: Callable[[FileResult], None] = _ignore,
+        advanced: Callable[[int, int], None] = _ignore,
     ) -> None:
         self._store = store
         self._collection = collection
@@ -170,15 +170,15 @@ class _Batches:
         self._done = done
         self._advanced = advanced
         self._turn = store.loading(collection)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._begin()
 
     def _begin(self) -> None:
-        self._chunks: list[tuple[Chunk, _Waiting]] = []
+        self._chunks: list[tuple[Chunk, Waiting]] = []
         self._size = 0  # of the chunks, as JSON
         self._weight = 0  # of their files, as far as they are in
 
-    async def add(self, file: _Waiting) -> None:
+    async def add(self, file: Waiting) -> None:
         """Store ``file`` as soon as there is enough for a batch."""
         self._waiting.append(file)
         if sum(len(each.chunks) for each in self._waiting) >= self._limit:
@@ -199,7 +199,7 @@ class _Batches:
         for file in files:
             self._done(file.result)
 
-    async def _store_all(self, files: Sequence[_Waiting]) -> None:
+    async def _store_all(self, files: Sequence[Waiting]) -> None:
         for file in files:
             await self._add(file)
         await self._flush()
@@ -211,7 +211,7 @@ class _Batches:
         if stale := [id for file in files for id in file.stale]:
             await finished(self._store.put(self._collection, [], stale))
 
-    async def _add(self, file: _Waiting) -> None:
+    async def _add(self, file: Waiting) -> None:
         """Store what of a file the collection lacks, and note what the file lacks."""
         result, weight, count = file.result, file.weight, len(file.chunks)
         known = await self._store.ids(self._collection, result.source)
@@ -234,7 +234,7 @@ class _Batches:
             self._advanced(self._weight, 0)
             self._weight = 0
 
-    async def _take(self, chunk: Chunk, file: _Waiting) -> None:
+    async def _take(self, chunk: Chunk, file: Waiting) -> None:
         self._chunks.append((chunk, file))
         self._size += len(orjson.dumps(chunk))
         if len(self._chunks) >= self._limit or self._size >= _BATCH_BYTES:
@@ -256,13 +256,13 @@ class _Batches:
     async def _put(self, chunks: Sequence[Chunk]) -> Stored:
         return await self._store.put(self._collection, chunks, [], languages=self._languages)
 
-    async def _take_back(self, files: Iterable[_Waiting]) -> None:
+    async def _take_back(self, files: Iterable[Waiting]) -> None:
         new = [id for file in files if not file.whole for id in file.new]
         with suppress(CollectionNotFound):  # nothing was stored: why is said by what goes on
             if new:
                 await self._store.put(self._collection, [], new)
 
-    def _dated(self, chunk: Chunk, file: _Waiting, *, first: bool) -> Chunk:
+    def _dated(self, chunk: Chunk, file: Waiting, *, first: bool) -> Chunk:
         """Return ``chunk`` with the time, and the ``first`` of a load with what is said of it."""
         if not file.loaded:
             file.loaded = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -280,7 +280,7 @@ def _with_notes(chunk: Chunk, result: FileResult) -> Chunk:
     return replace(chunk, metadata=chunk.metadata | {WARNINGS: "\n".join(bounded(result.notes))})
 
 
-def _take_note(chunk: Chunk, stored: Stored, file: _Waiting) -> None:
+def _take_note(chunk: Chunk, stored: Stored, file: Waiting) -> None:
     result, page = file.result, chunk.metadata.get("page")
     where = f"passage {int(chunk.metadata['position']) + 1}{f' (page {page})' if page else ''}"
     if reason := stored.left_out.get(chunk.id):

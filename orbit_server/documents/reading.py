@@ -48,11 +48,13 @@ class ReadFile(NamedTuple):
     """The chunks of one file, and in a sentence each what could not be read.
 
     ``notes`` are about the file as a whole; the ``left_out`` are parts that could not be read.
+    ``facts`` are what else is known of a page or a sitemap.
     """
 
     chunks: Chunks
     notes: list[str]
     left_out: list[str]
+    facts: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
 class Reading:
@@ -80,7 +82,8 @@ class Reading:
     async def read(self, path: Path, source: str, **options: Any) -> ReadFile:
         """Read one file; ``source`` and ``options`` are those of ``readers.read.read``.
 
-        Raises ``UnreadableDocument``.
+        With ``reader="page"`` or ``reader="sitemap"`` they are those of ``site.page.read`` or
+        ``site.sitemap.read``. Raises ``UnreadableDocument``.
         """
         async with self._free:
             process = self._idle.pop() if self._idle else await self._start()
@@ -141,7 +144,7 @@ async def _exchange(process: Process, request: list[Any]) -> ReadFile | str:
         found = orjson.loads(data)
         if "error" in found:
             return str(found["error"])
-        return ReadFile(chunks, found["notes"], found["left_out"])
+        return ReadFile(chunks, found["notes"], found["left_out"], found["facts"])
 
 
 async def _end(process: Process) -> None:

@@ -35,7 +35,7 @@ from ..retrieval.ranking import Candidate
 from ..retrieval.words.mending import Reindexed
 from ..types import Passage
 from . import wire
-from .collection_store import Stored
+from .collection_store import First, Stored
 from .model import Chunk
 from .repair import Repaired
 from .source_list import SourcePage
@@ -145,6 +145,10 @@ class RemoteStore:
 
     def loading(self, collection: str) -> Callable[[], AbstractAsyncContextManager[None]]:
         return nullcontext
+
+    async def first(self, collection: str) -> dict[str, First]:
+        found = (await self._documents(collection, first="true")).get("first", {})
+        return {source: First(**each) for source, each in found.items()}
 
     async def put(
         self,

@@ -18,7 +18,9 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from typer.main import get_command
 
+from orbit_server.cli import main as cli
 from orbit_server.config.loader import Config, load
 
 from ..support.program import (
@@ -89,6 +91,35 @@ def test_the_unit_starts_what_there_is() -> None:
     program, command, *arguments = shlex.split(unit()["ExecStart"])
     assert (program, command) == ("/opt/orbit/.venv/bin/orbit", "serve")
     assert serve_options(*arguments)["config"] == Path("/etc/orbit/config.yaml")
+
+
+@systemd
+def test_systemd_has_no_complaint_about_the_nightly_load(tmp_path: Path) -> None:
+    """Service and timer are understood, and the service is as locked down as the server."""
+    text = (DEPLOY / "orbit-ingest.service").read_text()
+    service, timer = tmp_path / "orbit-ingest.service", tmp_path / "orbit-ingest.timer"
+    text = text.replace("/opt/orbit/.venv/bin/orbit ", f"{sys.executable} -m orbit_server ")
+    service.write_text(text.replace("/opt/orbit/", f"{ROOT}/"))
+    timer.write_text((DEPLOY / "orbit-ingest.timer").read_text())
+    done = analyze("verify", service, timer)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_nightly_load_runs_what_there_is() -> None:
+    """Each line is one that ``orbit`` takes, a folder and a web site, and cron has the same."""
+    text = (DEPLOY / "orbit-ingest.service").read_text()
+    lines = re.findall(r"^ExecStart=-?(.*)$", text, re.M)
+    loaded = []
+    for line in lines:
+        program, config, name, *arguments = shlex.split(line)
+        assert program == "/opt/orbit/.venv/bin/orbit"
+        assert config == "--config=/etc/orbit/config.yaml"
+        ingest = get_command(cli.app).commands[name]  # type: ignore[attr-defined]
+        options = ingest.make_context(name, arguments).params
+        assert (options["collection"], options["prune"]) == ("town", True)
+        loaded += options["paths"]
+    assert loaded == ["documents", "https://town.example"]
+    assert lines[1] in (ROOT / "docs" / "web-sites.md").read_text()
 
 
 def test_systemd_waits_for_running_answers() -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -53,11 +53,13 @@ class ReadFile(NamedTuple):
     """The chunks of one file, and in a sentence each what could not be read.
 
     ``notes`` are about the file as a whole; the ``left_out`` are parts that could not be read.
+    ``facts`` are what else is known of a page of the web.
     """
 
     chunks: list[Chunk]
     notes: Sequence[str] = ()
     left_out: Sequence[str] = ()
+    facts: Mapping[str, Any] = {}
 
 
 def read(
@@ -96,8 +98,8 @@ def read(
         found, notes = _parsed(suffix, _bytes(path), columns, ocr_languages)
         if isinstance(found, Document):
             found.title = found.title or one_line(re.sub("[_-]+", " ", Path(source).stem)) or source
-            divided = _divided(found, source, chunk_chars, chunk_overlap)
-            return ReadFile(divided, [*notes, *found.notes], found.left_out)
+            passages = divided(found, source, chunk_chars, chunk_overlap)
+            return ReadFile(passages, [*notes, *found.notes], found.left_out)
         chunks, problems = pairs.chunks(found, source)
         if any(len(orjson.dumps(chunk)) > _LONGEST_CHUNK for chunk in chunks):
             raise UnreadableDocument(f"One answer is longer than {_LONGEST_CHUNK >> 20} MiB.")
@@ -146,12 +148,23 @@ def _of_tables(
     return delimited.rows_document(tables) if found is None else found
 
 
-def _divided(document: Document, source: str, size: int, overlap: int) -> list[Chunk]:
+def divided(
+    document: Document,
+    source: str,
+    size: int,
+    overlap: int,
+    more: Mapping[str, Scalar] | None = None,
+) -> list[Chunk]:
+    """Return the passages of a document as chunks, ``more`` being metadata of each.
+
+    Raises ``UnreadableDocument`` where it holds none.
+    """
     chunks = []
     title = shortened(document.title)
     passages = split(document.blocks, size=size, overlap=overlap)
     for position, passage in enumerate(passages):
         metadata: dict[str, Scalar] = {"source": source, "title": title, "position": position}
+        metadata |= more or {}
         if passage.heading:
             metadata["heading"] = passage.heading
         if passage.page is not None:

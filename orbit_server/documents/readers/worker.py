@@ -5,7 +5,7 @@ limited here, and what it breaks is this process: ``documents/reading.py`` start
 
 Both directions are frames: a number of chunks and a length, then JSON. A request is ``[path,
 source, options]``, of no chunks; the answer is lists of ``[id, embed, text, metadata]``,
-compressed, then an object of no chunks: ``notes`` and ``left_out``, or the ``error``.
+compressed, then an object of no chunks: ``notes``, ``left_out`` and ``facts``, or the ``error``.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import signal
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,16 @@ import orjson
 
 from ...errors import UnreadableDocument
 from ..model import Chunk
-from .read import read
+from ..site import page, sitemap
+from .read import ReadFile, read
 
 HEAD = struct.Struct(">IQ")
 _CHUNKS_A_FRAME = 256
+_READERS: dict[str, Callable[..., ReadFile]] = {
+    "file": read,
+    "page": page.read,
+    "sitemap": sitemap.read,
+}
 
 
 def main(megabytes: int, seconds: int) -> None:
@@ -63,14 +69,18 @@ def _packed(chunks: Sequence[Chunk]) -> bytes:
 
 def _answer(path: Path, source: str, options: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
     try:
-        found = read(path, source, **options)
+        found = _READERS[options.pop("reader", "file")](path, source, **options)
     except UnreadableDocument as error:
         yield 0, orjson.dumps({"error": str(error)})
+        return
+    except Exception as error:  # the parsers are other people's code
+        yield 0, orjson.dumps({"error": f"The file is damaged ({type(error).__name__})."})
         return
     for first in range(0, len(found.chunks), _CHUNKS_A_FRAME):
         chunks = found.chunks[first : first + _CHUNKS_A_FRAME]
         yield len(chunks), _packed(chunks)
-    yield 0, orjson.dumps({"notes": found.notes, "left_out": found.left_out})
+    said = {"notes": found.notes, "left_out": found.left_out, "facts": found.facts}
+    yield 0, orjson.dumps(said)
 
 
 def _limit_size(megabytes: int) -> None:

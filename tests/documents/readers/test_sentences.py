@@ -4,7 +4,7 @@ import pytest
 
 from orbit_server.documents.chunking import split
 from orbit_server.documents.model import Block
-from orbit_server.documents.sentences import sentences
+from orbit_server.documents.readers.sentences import sentences
 
 
 @pytest.mark.parametrize(

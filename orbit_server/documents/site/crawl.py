@@ -1,0 +1,349 @@
+"""The walk through web sites: what is fetched next, and what became of each address."""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+from ...errors import UnreadableDocument
+from ..reading import Chunks, Reading
+from . import kinds
+from .address import Site, origin, owned, pattern, trap
+from .directives import directives
+from .fetch import Fetched, Fetcher, NotFetched, OverBudget
+from .robots import Robots
+
+_AT_ONCE = 4
+_MOST_REDIRECTS = 10
+_MOST_SITEMAPS = 100
+
+# fmt: off
+Outcome = Literal[
+    "read", "unchanged", "redirected", "duplicate", "noindex", "refused", "skipped", "empty",
+    "gone", "failed",
+]
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far a crawl goes: addresses, links from the start, seconds, pages of one kind."""
+
+    pages: int = 5000
+    depth: int = 12
+    seconds: float = 4 * 3600
+    alike: int = 1000  # paths that differ in numbers only
+    queries: int = 100  # of one path
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an earlier run has stored of a page: validators, and the links first seen there."""
+
+    validators: Mapping[str, str]
+    links: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Visit:
+    """What became of one address.
+
+    ``reason`` says why it was not read; ``target`` is where it redirects, or what it duplicates.
+    ``found`` are the links that no page before had.
+    """
+
+    address: str
+    outcome: Outcome
+    reason: str = ""
+    target: str = ""
+    chunks: Chunks | None = None
+    notes: list[str] = field(default_factory=list)
+    validators: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[str] = ()
+    found: list[str] = field(default_factory=list)
+
+
+class _Entry(NamedTuple):
+    address: str
+    depth: int = 0
+    trail: tuple[str, ...] = ()  # of redirects
+    canonical: bool = True  # whether the page may say that it is another one
+
+
+class Crawl:
+    """A walk through ``sites``, each from its start, its sitemaps and what is ``known`` of it.
+
+    ``options`` are those of the readers. When it is over, ``bounds_hit`` says in a sentence each
+    what stopped it early, ``left`` which addresses were not visited and why, and ``reached`` which
+    of the sites have answered.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        fetcher: Fetcher,
+        reading: Reading,
+        *,
+        known: Mapping[str, Known],
+        bounds: Bounds,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._given, self.sites = sites, list[Site]()
+        self._fetcher, self._reading = fetcher, reading
+        self._known, self._bounds, self._options = known, bounds, options
+        self._robots: dict[str, Robots] = {}
+        self._listed: set[str] = set()  # origins whose sitemaps name their pages
+        self._starts: dict[str, Fetched] = {}
+        self._queue: deque[_Entry] = deque()
+        self._seen: set[str] = set()
+        self._kinds: Counter[tuple[str, bool]] = Counter()
+        self._duplicates: list[Visit] = []
+        self._read: set[str] = set()
+        self.visited = 0
+        self.bounds_hit: list[str] = []
+        self.left: dict[str, str] = {}
+        self.reached: list[Site] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many addresses are known that have not been visited yet."""
+        return len(self._queue)
+
+    async def visits(self) -> AsyncGenerator[Visit]:
+        """Visit everything, a few addresses at once, and yield what became of each."""
+        end = time.monotonic() + self._bounds.seconds
+        running: set[asyncio.Task[Visit]] = set()
+        try:
+            for site in self._given:
+                if failed := await self._begin(site):
+                    yield failed
+            while running or self._next(end, retry=True):
+                while len(running) < _AT_ONCE and self._next(end):
+                    self.visited += 1
+                    running.add(asyncio.create_task(self._visit(self._queue.popleft())))
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    visit = task.result()
+                    self._conclude(visit)
+                    yield visit
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _next(self, end: float, *, retry: bool = False) -> bool:
+        """Tell whether there is another address to visit, within the bounds."""
+        if retry and not self._queue:
+            # What calls itself another page, which is not to be had, is one after all.
+            waiting = [each for each in self._duplicates if each.target not in self._read]
+            self._duplicates = []
+            self._queue.extend(_Entry(each.address, canonical=False) for each in waiting)
+        if not self._queue:
+            return False
+        if self.visited >= self._bounds.pages:
+            self._stop(f"{self._bounds.pages} addresses were visited, and there are more")
+        elif time.monotonic() > end:
+            self._stop(f"it took {self._bounds.seconds / 60:.0f} minutes, and there is more")
+        return bool(self._queue)
+
+    def _stop(self, reason: str) -> None:
+        self.bounds_hit.append(f"{reason}.")
+        self._queue.clear()
+        self._duplicates = []
+
+    def _conclude(self, visit: Visit) -> None:
+        if visit.outcome in ("read", "unchanged"):
+            self._read.add(visit.address)
+        elif visit.outcome == "duplicate":
+            self._duplicates.append(visit)
+        if visit.reason == str(OverBudget()):
+            self._stop("All pages together are larger than they may be")
+
+    # -- beginning a site ----------------------------------------------------------------------
+
+    async def _begin(self, given: Site) -> Visit | None:
+        """Find where a site begins and what its sitemaps list; the failure, if it has none."""
+        try:
+            site = await self._found(given)
+        except NotFetched as error:
+            return Visit(given.start, "failed", f"{error}")
+        self.sites.append(site)
+        self.reached.append(site)
+        self._add(_Entry(site.start))
+        pages = await self._listing(site)
+        for address in pages:
+            self._add(_Entry(address))
+        for address in self._known:
+            if site.own(address):
+                self._add(_Entry(address))
+        return None
+
+    async def _found(self, site: Site) -> Site:
+        """Follow the redirects of a site's first address. Raises ``NotFetched``."""
+        for _ in range(_MOST_REDIRECTS):
+            here = origin(site.start)
+            if here not in self._robots:
+                self._robots[here] = robots = await Robots.fetched(here, self._fetcher)
+                if robots.delay is not None:
+                    self._fetcher.delays[here] = robots.delay
+            if not self._robots[here].allows(site.start):
+                raise NotFetched("its robots.txt does not allow that")
+            fetched = await self._get(site.start)
+            if not fetched.redirected:
+                if fetched.status not in (200, 304):
+                    raise NotFetched(f"its server answers with status {fetched.status}")
+                self._starts[site.start] = fetched
+                return site
+            target = fetched.location or ""
+            moved = site.moved(target) if target else None
+            if moved is None or moved.own(target) is None:
+                raise NotFetched(f"it leads to {target or 'nowhere'}; give that address instead")
+            site = moved
+            if site.credentials:
+                self._fetcher.trust(site.credentials)
+        raise NotFetched("it redirects too often")
+
+    async def _listing(self, site: Site) -> list[str]:
+        """Return the pages that the sitemaps of a site name."""
+        here = origin(site.start)
+        whole = replace(site, folder="/")
+        named = filter(None, map(whole.own, self._robots[here].sitemaps(here)))
+        waiting = list(named) or [f"{here}/sitemap.xml"]
+        seen, pages = set(waiting), dict[str, None]()
+        while waiting and len(pages) <= self._bounds.pages:
+            address = waiting.pop(0)
+            try:
+                fetched = await self._fetcher.follow(address)
+                if fetched.file is None:
+                    continue
+                found = await self._reading.read(
+                    fetched.file, address, reader="sitemap", sites=self._scope()
+                )
+            except (NotFetched, UnreadableDocument) as error:
+                self.left[address] = f"{error}"
+                continue
+            fetched.file.unlink()
+            pages |= dict.fromkeys(found.facts["pages"])
+            inside = filter(None, map(whole.own, found.facts["sitemaps"]))
+            new = [each for each in inside if each not in seen]
+            waiting += new[: _MOST_SITEMAPS - len(seen)]
+            seen |= set(waiting)
+        if pages:
+            self._listed.add(here)
+        return list(pages)
+
+    # -- one address ---------------------------------------------------------------------------
+
+    def _add(self, entry: _Entry, *, linked: bool = False) -> bool:
+        """Put an address into the queue unless it is there, or a trap; whether it is new."""
+        if entry.address in self._seen:
+            return False
+        if linked and (reason := self._trap(entry)):
+            self.left[entry.address] = reason
+            return False
+        self._seen.add(entry.address)
+        self._queue.append(entry)
+        return True
+
+    def _trap(self, entry: _Entry) -> str | None:
+        if entry.depth > self._bounds.depth:
+            return f"more than {self._bounds.depth} links lie between it and the start"
+        if reason := trap(entry.address):
+            return reason
+        kind = pattern(entry.address)
+        most = self._bounds.queries if kind[1] else self._bounds.alike
+        if self._kinds[kind] >= most:
+            return f"there are more than {most} addresses like it"
+        self._kinds[kind] += 1
+        return None
+
+    async def _get(self, address: str, *, canonical: bool = True) -> Fetched:
+        known = self._known.get(address) if canonical else None
+        return await self._fetcher.get(
+            address,
+            wanted=lambda kind: kinds.wanted(kind, address),
+            validators=known.validators if known else None,
+        )
+
+    async def _visit(self, entry: _Entry) -> Visit:
+        address = entry.address
+        if not self._robots[origin(address)].allows(address):
+            return Visit(address, "refused", "robots.txt")
+        try:
+            fetched = self._starts.pop(address, None) or await self._get(
+                address, canonical=entry.canonical
+            )
+        except NotFetched as error:
+            return Visit(address, "failed", str(error))
+        if fetched.redirected:
+            return self._redirected(entry, fetched)
+        if fetched.status == 304 and address in self._known:
+            visit = Visit(address, "unchanged", links=self._known[address].links)
+        elif fetched.gone:
+            return Visit(address, "gone", f"status {fetched.status}")
+        elif fetched.status != 200:
+            return Visit(address, "failed", f"its server answers with status {fetched.status}")
+        elif fetched.file is None:
+            return Visit(address, "skipped", fetched.kind or "unknown type")
+        else:
+            visit = await self._understood(entry, fetched)
+        for link in visit.links:
+            is_listed = origin(address) in self._listed and not kinds.is_file(link)
+            if not is_listed and self._add(_Entry(link, entry.depth + 1), linked=True):
+                visit.found.append(link)
+        return visit
+
+    def _redirected(self, entry: _Entry, fetched: Fetched) -> Visit:
+        target = owned(fetched.location, self.sites) if fetched.location else None
+        if target is None:
+            return Visit(entry.address, "redirected", "it leads out of the site")
+        trail = (*entry.trail, entry.address)
+        if target in trail:
+            return Visit(entry.address, "failed", "it redirects in circles")
+        if len(trail) >= _MOST_REDIRECTS:
+            return Visit(entry.address, "failed", "it redirects too often")
+        self._add(_Entry(target, entry.depth, trail))
+        return Visit(entry.address, "redirected", target=target)
+
+    async def _understood(self, entry: _Entry, fetched: Fetched) -> Visit:
+        """Read what was fetched, in a process of its own."""
+        address, file = entry.address, fetched.file
+        if file is None:
+            raise ValueError("there is nothing to read")
+        said = directives(fetched.robots)
+        if "noindex" in said:
+            file.unlink()
+            return Visit(address, "noindex", "X-Robots-Tag")
+        suffix = kinds.suffix(file, fetched.kind, address)
+        file = file.rename(file.with_suffix(suffix))
+        more: dict[str, Any] = {}
+        if suffix == ".html":
+            more = {
+                "reader": "page",
+                "sites": self._scope(),
+                "charset": fetched.charset,
+                "canonical": entry.canonical,
+            }
+        try:
+            found = await self._reading.read(file, address, **more, **self._options)
+        except UnreadableDocument as error:
+            return Visit(address, "failed", str(error))
+        finally:
+            file.unlink()
+        links = [] if "nofollow" in said else found.facts.get("links", [])
+        visit = Visit(address, "read", links=links, validators=fetched.validators)
+        if found.facts.get("noindex"):
+            visit.outcome, visit.reason = "noindex", "meta robots"
+        elif target := found.facts.get("canonical"):
+            visit.outcome, visit.target = "duplicate", target
+            self._add(_Entry(target, entry.depth))
+        elif not len(found.chunks):
+            visit.outcome, visit.reason = "empty", " ".join(found.left_out)
+        else:
+            visit.chunks, visit.notes = found.chunks, [*found.notes, *found.left_out]
+        return visit
+
+    def _scope(self) -> list[list[str]]:
+        return [[site.start, site.folder] for site in self.sites]
