@@ -17,6 +17,9 @@ local function whole(number) return string.format('%.0f', number) end
 
 -- How many there are in the last minute, and in how long they are fewer than `limit`, or fewer.
 local function minute(key, limit)
+    -- What lies ahead was counted before the clock was set back, and would stay as long as that.
+    local last = redis.call('LINDEX', key, 0)
+    if last and tonumber(last) > at + MINUTE then redis.call('DEL', key) end
     local first = redis.call('LINDEX', key, -1)
     while first and tonumber(first) <= at - MINUTE do
         redis.call('RPOP', key)
@@ -60,6 +63,7 @@ end
 if longest then return longest end
 if streams > 0 then
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', whole(at))
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], whole(at + lease + MINUTE), '+inf')
     if redis.call('ZCARD', KEYS[4]) >= streams then return {'streams', streams, 0, 1000000} end
     redis.call('ZADD', KEYS[4], whole(at + lease), slot)
     redis.call('PEXPIRE', KEYS[4], lease / 1000)

@@ -109,6 +109,27 @@ async def test_a_day_is_the_calendars(server: RedisServer) -> None:
         assert (await redis.take(over)).refused == "requests_per_day"
 
 
+async def test_a_clock_that_is_set_back_locks_nobody_out(server: RedisServer) -> None:
+    """What lies further ahead than it can was counted by a clock that was wrong."""
+    clock = Clock()
+    clock.now = NOON + 7200
+    limits = use(visitor_per_minute=2, requests_per_minute=2, requests_per_day=9, streams=1)
+    async with limiter(server, clock=clock) as killed, limiter(server, clock=clock) as redis:
+        await killed.take(use(streams=1))
+        killed._slots.clear()  # it is never heard of again
+        for _ in range(2):
+            await redis.take(use(visitor_per_minute=2, requests_per_minute=2))
+            await redis.guess("a", 2, wrong=True)
+        assert (await redis.take(limits)).refused == "visitor_per_minute"
+        clock.now = NOON
+        assert (await redis.guess("a", 2, wrong=False)).refused is None
+        assert (await redis.take(limits)).refused is None
+        assert (await redis.take(limits)).refused == "streams"
+        redis.give_back("key_1")
+        assert (await redis.take(limits)).refused is None
+        assert (await redis.take(limits)).refused == "visitor_per_minute"
+
+
 async def test_it_decides_as_memory_does(server: RedisServer) -> None:
     """Whatever comes in whatever order."""
     clock, open_ = Clock(), list[str]()
