@@ -99,7 +99,9 @@ class RedisLimiter:
         keys = [f"{_PREFIX}{{{tag}}}:{name}" for name in names]
         slot = f"{self._server}:{next(self._numbers)}"
         try:
-            reply = await self._link.run(TAKE, keys, self._now(), *per, use.used, slot, self._lease)
+            verdict = _verdict(
+                await self._link.run(TAKE, keys, self._now(), *per, use.used, slot, self._lease)
+            )
         except RedisGone:
             verdict = await self._local.take(use)
             if verdict.refused is None:
@@ -107,8 +109,6 @@ class RedisLimiter:
         except BaseException:
             self._link.tell("ZREM", keys[-1], slot)  # behind what may have taken it
             raise
-        else:
-            verdict = _verdict(reply)
         if verdict.refused is None and limits.streams:
             # Also what was admitted without Redis: it will count there as soon as there is one.
             self._slots.setdefault(key, []).append(slot)
@@ -176,9 +176,12 @@ class RedisLimiter:
             logger.info("limits are counted in Redis at %s", self.where)
 
 
-def _verdict(reply: list[Any]) -> Verdict:
-    refused, limit, remaining, reset = reply
-    return Verdict(refused.decode() or None, limit, remaining, reset / 1e6)
+def _verdict(reply: Any) -> Verdict:
+    """Return what a script has decided; ``RedisGone`` for what no script of ours returns."""
+    match reply:
+        case [bytes(refused), int(limit), int(remaining), int(reset)]:
+            return Verdict(refused.decode() or None, limit, remaining, reset / 1e6)
+    raise RedisGone("it does not answer as Redis does")
 
 
 def _slots_of(key: str) -> str:

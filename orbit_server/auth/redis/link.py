@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from redis import exceptions
@@ -29,6 +30,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ReadOnlyError, "it takes no writes (a replica, not the primary)"),
     (exceptions.BusyLoadingError, "it is loading its data"),
     (exceptions.NoScriptError, "it has forgotten the scripts"),
+    (exceptions.InvalidResponse, "it does not answer as Redis does"),
     (exceptions.TimeoutError, "no answer in time"),
     (TimeoutError, "no answer in time"),
     (exceptions.ConnectionError, "it cannot be reached"),
@@ -86,9 +88,12 @@ class RedisLink:
         commands: list[Command] = [("SCRIPT", "LOAD", script) for script in self._scripts]
         try:
             async with asyncio.timeout(self._connect_seconds):
-                for reply in await self._execute(redis, [*commands, self._test]):
-                    if isinstance(reply, Exception):
-                        raise reply
+                replies = await self._execute(redis, [*commands, self._test])
+            for reply, script in zip_longest(replies, self._scripts):
+                if isinstance(reply, Exception):
+                    raise reply
+                if script is not None and reply not in (_digest(script), _digest(script).encode()):
+                    raise exceptions.InvalidResponse
         except Exception as error:
             self._say(reason(error))
             await _closed(redis)
@@ -120,8 +125,7 @@ class RedisLink:
 
     async def run(self, script: str, keys: Sequence[str], *arguments: str | int) -> Any:
         """Run one of the ``scripts``; as ``call``."""
-        digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
-        return await self.call("EVALSHA", digest, len(keys), *keys, *arguments)
+        return await self.call("EVALSHA", _digest(script), len(keys), *keys, *arguments)
 
     def _send(self, command: Command, answer: asyncio.Future[Any] | None) -> None:
         if self.down is not None:
@@ -180,6 +184,11 @@ def reason(error: Exception) -> str:
         if isinstance(error, kind):
             return words
     return masked(f"{type(error).__name__}: {error}")
+
+
+def _digest(script: str) -> str:
+    """Return the name that Redis gives a script: its SHA-1."""
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 async def _within(seconds: float, work: Awaitable[T]) -> T:

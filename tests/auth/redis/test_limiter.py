@@ -1,6 +1,7 @@
 """Limits in a real Redis: the same over all servers, and nobody waits for a Redis that is gone."""
 
 import asyncio
+import hashlib
 import logging
 import random
 import subprocess
@@ -387,3 +388,28 @@ async def test_nobody_there_does_not_hold_up_the_start() -> None:
     async with RedisLimiter(url, local=MemoryLimiter()) as redis:
         assert (await redis.take(use(streams=1))).refused is None
         assert redis.down == "it cannot be reached"
+
+
+@pytest.mark.parametrize("reply", [b"+OK", b":1", b"$-1", b"*0", b"HTTP/1.1 400 Bad Request"])
+@pytest.mark.parametrize("knows_scripts", [False, True])
+async def test_what_is_no_redis_locks_nobody_out(reply: bytes, knows_scripts: bool) -> None:
+    """Whatever answers at its port: the server counts for itself then."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                words.append(await reader.readexactly(int((await reader.readline())[1:]) + 2))
+            digest = hashlib.sha1(words[-1][:-2], usedforsecurity=False).hexdigest().encode()
+            loaded = knows_scripts and words[0].startswith(b"SCRIPT")
+            writer.write((b"$40\r\n" + digest if loaded else reply) + b"\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        url = f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}/0"
+        async with RedisLimiter(url, local=MemoryLimiter(), seconds=20.0) as redis:
+            for refused in (None, None, "requests_per_minute"):
+                assert (await redis.take(use(requests_per_minute=2, streams=9))).refused == refused
+            assert (await redis.guess("a", 3, wrong=True)).remaining == 2
+            if not knows_scripts:
+                assert redis.down == "it does not answer as Redis does"
