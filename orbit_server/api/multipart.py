@@ -21,6 +21,7 @@ from ..documents.uploaded import ReceivedFile
 from ..errors import (
     BodyTooLarge,
     InvalidRequest,
+    OrbitError,
     RequestTimeout,
     Unprocessable,
     UnsupportedMediaType,
@@ -61,7 +62,8 @@ async def read_form(
     ``ending`` returns the ending that a file of this name gets on disk, ``None`` when it is not
     wanted. Raises ``UnsupportedMediaType``, ``BodyTooLarge`` as soon as that is known,
     ``RequestTimeout`` when nothing comes for some time, ``InvalidRequest`` for what is no whole
-    form, ``Unprocessable`` for too many parts, and Starlette's ``ClientDisconnect``.
+    form, ``Unprocessable`` for too many parts, ``OrbitError`` where the disk is full, and
+    Starlette's ``ClientDisconnect``.
     """
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
@@ -79,6 +81,11 @@ async def read_form(
         raise InvalidRequest("The body is not a valid form.", cause=str(error)) from error
     except TimeoutError as error:
         raise RequestTimeout from error
+    except OSError as error:
+        raise OrbitError(
+            f"The files cannot be kept in {folder}: {error.strerror}. Make room there, or set"
+            " TMPDIR to a folder with more."
+        ) from error
     if not parts.ended:
         raise InvalidRequest("The form is cut short.")
     return parts.form

@@ -189,6 +189,13 @@ async def test_silence_ends_it(tmp_path: Path) -> None:
         )
 
 
+async def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    """The operator reads what to do, instead of a traceback in the log."""
+    (tmp_path / "1.md").symlink_to("/dev/full")
+    with pytest.raises(OrbitError, match=r"No space left .* TMPDIR"):
+        await read(tmp_path, form(part(b"x", filename="a.md")))
+
+
 async def test_a_client_may_leave(tmp_path: Path) -> None:
     """What it had begun is no form."""
     with pytest.raises(ClientDisconnect):
