@@ -1,10 +1,16 @@
 """Which machines may be connected to: those of the public internet, and others only if told so."""
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+# Not public, whatever Python says: at some of these a cloud tells the secrets of the machine.
+_RESERVED = (
+    IPv4Network("192.0.0.0/24"),  # Oracle, and protocols of the IETF (RFC 6890)
+    IPv4Network("168.63.129.16/32"),  # Azure
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+)
 
 
 class PrivateAddress(OSError):
@@ -35,6 +41,8 @@ def _inside(ip: IPv4Address | IPv6Address) -> list[IPv4Address]:
 def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     if isinstance(ip, IPv6Address) and (ip.ipv4_mapped or ip in _NAT64):
         return True  # the one inside counts
+    if any(ip in each for each in _RESERVED):
+        return False
     wrong = ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback
     local = ip.is_private or ip.is_link_local or (isinstance(ip, IPv6Address) and ip.is_site_local)
     return ip.is_global and not wrong and not local
