@@ -23,7 +23,7 @@ def exit_on_error() -> Iterator[None]:
     except ModelUnreachable as error:
         remedy = (
             "Start it (`ollama serve`), correct ollama.base_url or ollama.hosts, or work without "
-            "it: embedding.provider: lexical, answer.provider: extractive."
+            "it, in config.yaml: embedding.provider: lexical, answer.provider: extractive."
         )
         fail(f"Ollama cannot be reached: {error}. {remedy}", 1)
     except OrbitError as error:

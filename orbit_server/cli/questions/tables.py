@@ -39,7 +39,7 @@ def notes(report: Report) -> list[str]:
     if report.reviewed:
         said.append(f"{_groups(report.reviewed)} that were answered or ignored are left out.")
     if report.small_talk:
-        said.append(f"{report.small_talk} greetings and the like are not counted.")
+        said.append(f"Greetings and the like, not counted: {report.small_talk}.")
     if report.damaged:
         lines = "line of the log was" if report.damaged == 1 else "lines of the log were"
         said.append(f"{report.damaged} damaged {lines} left out.")

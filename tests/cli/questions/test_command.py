@@ -44,7 +44,7 @@ async def test_tables(town: Path) -> None:
     ]
     assert "It <b>opens</b> at ten." in out
     assert "Never used: unused.txt" in out
-    assert "1 greetings and the like are not counted." in result.err
+    assert "Greetings and the like, not counted: 1." in result.err
     assert not set("\x1b\x07") & set(out)
 
 
