@@ -20,10 +20,11 @@ from pathlib import Path
 
 from .figures import Table, goals_text
 from .measures import Cast, Measures, say
+from .replicas import measure_replicas
 from .stage import Loaded, Stage
 
-PARTS = ("requests", "first", "streams", "many", "saturated", "tokens", "memory", "large", "starts")
 WITH_ALL = ("requests", "first", "streams", "many", "saturated", "tokens", "large")
+PARTS = (*WITH_ALL, "memory", "starts", "replicas")
 
 
 def measure(measures: Measures, options: argparse.Namespace) -> None:
@@ -54,6 +55,8 @@ def measure(measures: Measures, options: argparse.Namespace) -> None:
         measures.memory(loaded(some))
     if "starts" in wanted:
         measures.starts(loaded(few))
+    if "replicas" in wanted:
+        measure_replicas(measures, loaded(few))
     if loading:
         table = Table("loading, vectors given", ["seconds", "CPU seconds"], loading)
         measures.tables.append(table)

@@ -42,7 +42,7 @@ class Measures:
         stage = self.stage
         with ExitStack() as stack:
             apart = stage.copy(loaded, "apart")
-            chroma = stack.enter_context(stage.chroma(apart))
+            chroma = stack.enter_context(stage.chroma(apart)).port
             found: list[Any] = [stage.server(loaded), stage.server(apart, chroma)]
             if yardsticks:
                 found.append(stage.relay())

@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from .passages import Pair, pairs, questions
 from .processes import ROOT, Process, free_port, running
 
 COLLECTION = "benchmark"
+Settings = Mapping[str, dict[str, Any]]
+_NOTHING: Settings = {}
 _BATCH = 2000
 
 
@@ -144,14 +146,14 @@ class Stage:
         )
 
     @contextmanager
-    def chroma(self, loaded: Loaded) -> Iterator[int]:
-        """Run Chroma's own server on the passages; the block gets its port."""
+    def chroma(self, loaded: Loaded) -> Iterator[Process]:
+        """Run Chroma's own server on the passages."""
         port = free_port()
         program = str(Path(sys.executable).with_name("chroma"))
         at = ("--host", "127.0.0.1", "--port", str(port))
         command = (program, "run", "--path", str(loaded.folder / "chroma"), *at)
-        with running(*command, port=port, path="/api/v2/heartbeat"):
-            yield port
+        with running(*command, port=port, path="/api/v2/heartbeat") as process:
+            yield process
 
     @contextmanager
     def relay(self) -> Iterator[Target]:
@@ -178,15 +180,26 @@ class Stage:
             yield Target(f"plain{_apart(chroma)}", "plain", process, loaded.count, loaded.key)
 
     @contextmanager
-    def server(self, loaded: Loaded, chroma: int | None = None) -> Iterator[Target]:
-        """Run the product, with Chroma in process unless ``chroma`` is a server's port."""
+    def server(
+        self, loaded: Loaded, chroma: int | None = None, shared: Settings = _NOTHING
+    ) -> Iterator[Target]:
+        """Run the product, with Chroma in process unless ``chroma`` is a server's port.
+
+        ``shared`` are sections of its configuration that replace those of a server alone.
+        """
         port = free_port()
-        config = self._config(loaded.folder, port, chroma)
+        config = self._config(loaded.folder, port, chroma, shared)
         command = (sys.executable, str(ROOT / "run.py"), "--config", str(config))
         with running(*command, port=port, path="/health") as process:
             yield Target(f"server{_apart(chroma)}", "chat", process, loaded.count, loaded.key)
 
-    def _config(self, folder: Path, port: int, chroma: int | None = None) -> Path:
+    def _config(
+        self,
+        folder: Path,
+        port: int,
+        chroma: int | None = None,
+        shared: Settings = _NOTHING,
+    ) -> Path:
         apart: dict[str, Any] = {} if chroma is None else {"host": "127.0.0.1", "port": chroma}
         settings: dict[str, dict[str, Any]] = {
             "general": {"host": "127.0.0.1", "port": port},
@@ -205,6 +218,7 @@ class Stage:
             "database": {"url": f"sqlite+aiosqlite:///{folder}/orbit.db"},
             "ollama": {"base_url": self.model_url, "concurrency": 0},
             "openai": {"sources": "field"},
+            **shared,
         }
         path = folder / f"config{_apart(chroma)}.yaml"
         path.write_text(json.dumps(settings))  # JSON is YAML

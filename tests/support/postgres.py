@@ -38,6 +38,12 @@ class Postgres:
     _running: ExitStack
     _process: "subprocess.Popen[bytes] | None" = None
 
+    @property
+    def pid(self) -> int:
+        """The process that all others of it descend from."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and return when it listens."""
         self._process = self._running.enter_context(self._start())
@@ -56,8 +62,7 @@ class Postgres:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
-        assert self._process is not None
-        for pid in (self._process.pid, *descendants(self._process.pid)):
+        for pid in (self.pid, *descendants(self.pid)):
             os.kill(pid, number)
 
 

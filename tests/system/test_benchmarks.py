@@ -13,6 +13,8 @@ from benchmarks.figures import Goal, Samples, goals_text, line
 from benchmarks.load import Result
 from benchmarks.passages import pairs, questions
 
+from ..support import postgres, redis
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -38,6 +40,31 @@ def test_a_quick_run_loads_every_server_without_an_error() -> None:
     assert all(math.isfinite(goal["figure"]) for goal in found["goals"])
     servers = {"relay", "plain", "plain + Chroma", "server", "server + Chroma"}
     assert servers <= set(found["tables"][0]["rows"])
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.skipif(bool(redis.missing()), reason=f"needs {redis.missing()}")
+@pytest.mark.skipif(bool(postgres.missing()), reason=f"needs {postgres.missing()}")
+def test_replicas_and_what_they_share_are_counted_apart() -> None:
+    """Every question is answered, by one replica and by three, and each part has a figure."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--quick", "--json"),
+            *("--only", "replicas", "--passages", "200", "200", "200"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        timeout=300,
+    )
+    found = json.loads(done.stdout)
+    assert found["errors"] == []
+    table = found["tables"][0]
+    assert set(table["rows"]) == {"1 replica", "3 replicas"}
+    assert all(len(row) == len(table["columns"]) for row in table["rows"].values())
+    assert all(row[-1] > 0 for row in table["rows"].values())  # answers a second
+    # A quick load of one alone may take less than the clock of processor time can show.
+    assert sum(row[0] for row in table["rows"].values()) > 0
 
 
 def test_passages_are_the_same_in_every_run_and_no_question_comes_twice() -> None:
