@@ -95,6 +95,8 @@ async def test_pieces_arrive_as_they_are_made(town: ChatServer) -> None:
     async with town.asking() as response:
         for number in range(5):
             line = await response.content.readuntil(b"\n\n")
+            while line == b": ping\n\n":  # on a machine that is slow to give the first
+                line = await response.content.readuntil(b"\n\n")
             times.append(clock())
             said.put_nowait(orjson.loads(line.removeprefix(b"data: "))["text"])
             assert said.get_nowait() == f"{number} "

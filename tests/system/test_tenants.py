@@ -283,4 +283,6 @@ async def test_an_ended_key_is_refused_under_load(town: ChatServer) -> None:
     after = [await town.ask(gone, keys[gone]) for _ in range(3)]
     assert [exchange.status for exchange in after] == [401] * 3
     for exchange in await load:
-        assert exchange.status == 200 or (exchange.tenant, exchange.status) == (gone, 401)
+        # So many tries with a wrong key are slowed down, too: that it opens nothing counts.
+        refused = exchange.tenant == gone and exchange.status in (401, 429)
+        assert exchange.status == 200 or refused
