@@ -280,7 +280,9 @@ class Crawl:
         if fetched.redirected:
             return self._redirected(entry, fetched)
         if fetched.status == 304 and address in self._known:
-            visit = Visit(address, "unchanged", links=self._known[address].links)
+            # The collection may have more sites in it than this run walks through.
+            links = (owned(each, self.sites) for each in self._known[address].links)
+            visit = Visit(address, "unchanged", links=list(filter(None, links)))
         elif fetched.gone:
             return Visit(address, "gone", f"status {fetched.status}")
         elif fetched.status != 200:

@@ -16,10 +16,10 @@ def directives(values: Iterable[str]) -> set[str]:
         addressed, colon, rest = value.lower().partition(":")
         if colon and re.fullmatch(r"\s*[\w*-]+\s*", addressed):
             name = addressed.strip()
-            if name == "unavailable_after" or name.startswith("max-"):
-                continue
-            if name not in (PRODUCT, "*", "robots"):
-                continue
-            value = rest
+            # These two are no names: what follows them counts.
+            if name != "unavailable_after" and not name.startswith("max-"):
+                if name not in (PRODUCT, "*", "robots"):
+                    continue
+                value = rest
         found |= {word.strip() for word in value.lower().split(",")}
     return found | {"noindex", "nofollow"} if "none" in found else found

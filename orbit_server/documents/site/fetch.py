@@ -60,10 +60,10 @@ class Fetched:
 class Fetcher:
     """Fetches files of web sites into ``folder``, ended by ``async with``.
 
-    Of one origin at most ``at_once`` requests run, and begin ``delay`` seconds apart, or as the
-    site's robots.txt wants (``delays``, by origin). No cookies are kept, no proxy is used, and
-    ``credentials`` go to their own origin only. ``limit`` is in bytes for one file, ``budget`` for
-    all of them, unpacked. ``connect`` makes a socket for an address, or refuses that.
+    Of one origin at most ``at_once`` requests run, and begin ``delay`` seconds apart, or more if
+    the site's robots.txt wants that (``delays``, by origin). No cookies are kept, no proxy is
+    used, and ``credentials`` go to their own origin only. ``limit`` is in bytes for one file,
+    ``budget`` for all of them, unpacked. ``connect`` makes a socket for an address or refuses it.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Fetcher:
         gate = self._gates.setdefault(origin(address), _Gate(self._at_once))
         async with gate.places:
             for last in (False, False, True):
-                await gate.turn(self.delays.get(origin(address), self._delay))
+                await gate.turn(max(self.delays.get(origin(address), 0.0), self._delay))
                 try:
                     pause = await self._try(address, wanted, validators or {}, limit, last)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:

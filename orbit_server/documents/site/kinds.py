@@ -51,7 +51,8 @@ def suffix(file: Path, kind: str, address: str) -> str:
     if head.startswith((b"<!doctype html", b"<html")):
         return ".html"
     if head.startswith(b"pk\x03\x04") and said not in _PACKED:
-        return _ending(address)
+        # The address is anybody's; of a name of a file only a known ending becomes part.
+        return _ending(address) if is_file(address) else ""
     return said
 
 

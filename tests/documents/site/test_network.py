@@ -152,7 +152,7 @@ async def test_a_name_with_a_private_address_beside_a_public_one(
         async with Fetcher(tmp_path, delay=0.0, connect=connections) as fetcher:
             with pytest.raises(NotFetched):
                 await fetcher.get(f"http://both.example:{inside.port}/")
-        assert connections.public == [PUBLIC]
+        assert set(connections.public) <= {PUBLIC}
 
 
 @pytest.mark.parametrize(
