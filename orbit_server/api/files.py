@@ -60,6 +60,10 @@ class _Upload(Response):
             form = await until_shutdown(read_form)(
                 request, Path(folder), ending=ending, limits=FormLimits()
             )
+            if not form.files:
+                raise Unprocessable(
+                    "The form holds no file. With curl a file is -F files=@NAME, with an @."
+                )
             fields = validated(UploadFields, _single(form.fields))
             files = uploaded_files(form.files, fields.prefix)
             if not files:

@@ -48,6 +48,7 @@ _PREDICATES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "less_than": lambda limit: f"must be less than {limit['lt']}",
     "string_too_short": lambda _: "must not be empty",
     "string_too_long": lambda limit: f"must have at most {limit['max_length']} characters",
+    "extra_forbidden": lambda _: "is not a field here",
     "too_long": lambda limit: f"must have at most {limit['max_length']} entries",
 }
 

@@ -368,6 +368,16 @@ async def test_what_is_no_upload_is_refused(
         assert {"detail", "code"} <= (await response.json()).keys()
 
 
+async def test_a_file_given_without_its_at_sign_is_told_how(client: Client) -> None:
+    """``-F files=fees.pdf`` sends a name and no file."""
+    form = aiohttp.FormData({"files": "fees.pdf"}, default_to_multipart=True)
+    async with client.http.post(
+        "/admin/collections/town/files", data=form, headers=ADMIN
+    ) as response:
+        assert response.status == 422
+        assert "-F files=@NAME" in (await response.json())["detail"]
+
+
 async def test_too_much_is_refused_before_it_comes(client: Client) -> None:
     """The head alone is enough: 413, and no body is waited for."""
     host, port = client.server.url.removeprefix("http://").split(":")
