@@ -30,6 +30,8 @@ _BANNER = re.compile(r"(?:^|[\s_-])(?:cookies?|consent|gdpr)(?:$|[\s_-])")
 _LONGEST_NAME = 200
 _LEAST_MAIN = 200  # characters, for what is called the main part to be it
 _LEAST_SHARE = 0.4
+_ALMOST_ALL = 0.9
+_SHORT = 250  # characters: with less, trafilatura takes all there is
 _WORDS_TOGETHER = 3
 
 
@@ -38,8 +40,22 @@ def main_content(markup: str) -> Document:
     page = _Part(markup, _is_banner).finished()
     main = _without_surroundings(markup)
     chosen = _chosen(markup, page.blocks)
+    if _is_last_resort(chosen, main, page.blocks):
+        chosen = []
     blocks = chosen if _length(chosen) > _LEAST_SHARE * _length(main) else main
     return Document(page.title, blocks or page.blocks)
+
+
+def _is_last_resort(
+    chosen: Sequence[Block], main: Sequence[Block], visible: Sequence[Block]
+) -> bool:
+    """Whether all was kept of a short page: trafilatura does that where it finds little content.
+
+    The names decide then, unless they leave little of the page too, and may mislead.
+    """
+    everything = _length(chosen) >= _ALMOST_ALL * _length(visible)
+    believable = _length(main) > _LEAST_SHARE * _length(visible)
+    return everything and believable and _length(main) < _SHORT
 
 
 def _length(blocks: Sequence[Block]) -> int:
