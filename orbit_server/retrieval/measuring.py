@@ -28,7 +28,8 @@ from .words.protocol import Words
 logger = logging.getLogger(__name__)
 
 PASSAGES = "orbit_relevance_passages"  # how many there were when it was measured
-RULES = "orbit_relevance_rules"  # and what words were made of: their analyzer
+RULES = "orbit_relevance_rules"  # and how: the version of the score, and the words' analyzer
+_VERSION = 2
 _REMEMBERED = 10_000
 _GROWN = 1.5
 _MOST_QUESTIONS = 128
@@ -40,7 +41,8 @@ class ThresholdMeter:
     """Measures thresholds in the background, in ``async with`` only.
 
     ``search`` finds the candidates for a question in a collection, ``settings`` says of a
-    collection's metadata how it is searched. A collection is looked at once in ``pause`` seconds.
+    collection's metadata how it is searched, ``spreads`` how far above what foreign questions score
+    the threshold lies, in standard deviations. A collection is looked at once in ``pause`` seconds.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ThresholdMeter:
         *,
         search: Callable[[str], Search],
         settings: Callable[[Mapping[str, Any]], SearchSettings],
+        spreads: float = 2.0,
         pause: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +60,7 @@ class ThresholdMeter:
         self.lexical = lexical
         self._search = search
         self._settings = settings
+        self._spreads = spreads
         self._looked_at: TTLCache[str, bool] = TTLCache(_REMEMBERED, pause, clock)
         self._tasks: set[asyncio.Task[None]] | None = None
 
@@ -115,7 +119,7 @@ class ThresholdMeter:
             scores.append(relevance_score(ranked))
             of_best = (each.words for each in found if each.passage.score == scores[-1])
             words.append(next(of_best, 0.0))
-        threshold = round(threshold_of(scores), 4)
+        threshold = round(threshold_of(scores, self._spreads), 4)
         logger.info(
             "collection %s: threshold %.3f, measured with %d questions that it cannot answer",
             collection.name,
@@ -126,7 +130,7 @@ class ThresholdMeter:
             MEASURED: threshold,
             MEASURED_WORDS: round(fmean(words), 4),
             PASSAGES: passages,
-            RULES: analyzer_of(collection).name,
+            RULES: _rules(collection),
         }
 
     async def _due(self, collection: Collection) -> bool:
@@ -136,9 +140,13 @@ class ThresholdMeter:
         passages = (await self.lexical.state(collection.id)).passages
         if passages < _FEWEST_PASSAGES or not _questions(collection):
             return False
-        if known.get(RULES) != analyzer_of(collection).name or MEASURED not in known:
+        if known.get(RULES) != _rules(collection) or MEASURED not in known:
             return True
         return passages >= _GROWN * int(known.get(PASSAGES) or 0)
+
+
+def _rules(collection: Collection) -> str:
+    return f"{_VERSION}/{analyzer_of(collection).name}"
 
 
 def _questions(collection: Collection) -> Sequence[str]:

@@ -28,8 +28,8 @@ class Candidate:
     """A passage that one of the two searches proposed; ``passage.score`` is its relevance.
 
     ``dense`` is its cosine similarity to the question, whichever search found it. ``bm25`` is its
-    BM25 as a share of the best conceivable, ``None`` where words did not find it; ``words`` (0 to
-    1) is what it has of the question's words.
+    BM25 as a share of the best conceivable, ``None`` where words did not find it; ``words`` (1 at
+    most) is what it has of the question's words.
     """
 
     passage: Passage

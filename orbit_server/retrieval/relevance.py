@@ -9,32 +9,48 @@ from collections.abc import Collection, Sequence
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-_SPREADS = 2.0
 _ANSWERED = 0.05
 
 
 class EmbedderDefault(NamedTuple):
-    """The threshold that suits an embedding model, where nothing is known of the collection."""
+    """What suits an embedding model.
+
+    ``threshold`` is for where nothing is known of the collection. ``spreads`` are the standard
+    deviations above the mean of foreign questions from which on a collection answers: fewer where
+    meaning is not understood, since who asks in other words shares few with the passage.
+    ``unknown`` is what a question loses that consists of words that no passage has: a model
+    understands such words, without one they are all that tells it is about something else.
+    """
 
     threshold: float
     measured: bool = True
+    spreads: float = 2.0
+    unknown: float = 0.0
 
 
-DEFAULTS = {"hashed-words-1": EmbedderDefault(0.5), "all-minilm": EmbedderDefault(0.62)}
+DEFAULTS = {
+    "hashed-words-1": EmbedderDefault(0.45, spreads=1.5, unknown=0.2),
+    "all-minilm": EmbedderDefault(0.62),
+}
 UNMEASURED = EmbedderDefault(0.62, measured=False)
 USUAL_WORDS = 0.15
 """The word score of questions without an answer, roughly, where it was not measured."""
 
 
-def word_score(coverage: float, bm25: float) -> float:
-    """Return what a passage has of a question's words, 0 to 1.
+def default_of(model: str) -> EmbedderDefault:
+    """Return what suits the embedding ``model``, whatever its tag."""
+    return DEFAULTS.get(model.partition(":")[0], UNMEASURED)
+
+
+def word_score(coverage: float, bm25: float, lost: float = 0.0) -> float:
+    """Return what a passage has of a question's words, 1 at most.
 
     ``coverage`` is the share of them that it contains, ``bm25`` its BM25 as a share of the best
     conceivable, which is less where they are scattered in a long text. Their mean was better than
     either, by the area under the ROC curve over eleven pairs of a public question set and an
-    embedder.
+    embedder. ``lost`` is taken off for what of the question no passage has.
     """
-    return (coverage + bm25) / 2
+    return (coverage + bm25) / 2 - lost
 
 
 def relevance(dense: float, words: float) -> float:
@@ -59,14 +75,14 @@ def is_foreign(spoken: Collection[str], languages: Collection[str], *, shares_wo
     return not shares_words
 
 
-def threshold_of(out_of_domain: Sequence[float]) -> float:
+def threshold_of(out_of_domain: Sequence[float], spreads: float) -> float:
     """Return from which relevance on a collection answers, by what foreign questions score there.
 
-    It lies two standard deviations above their mean; the highest twentieth is left out, since the
-    collection may answer those after all. Of other questions without an answer about one in ten
-    reaches that. A higher one refuses more that have an answer, and of what gets through a model
-    can still say that the passages do not answer it.
+    It lies ``spreads`` standard deviations above their mean; the highest twentieth is left out,
+    since the collection may answer those after all. A higher one refuses more questions that have
+    an answer than it catches, and of what gets through a model can still say that the passages do
+    not answer it.
     """
     scores = sorted(out_of_domain)
     kept = scores[: max(1, round(len(scores) * (1 - _ANSWERED)))]
-    return fmean(kept) + _SPREADS * pstdev(kept)
+    return fmean(kept) + spreads * pstdev(kept)

@@ -127,7 +127,13 @@ class Retrieval:
         self.candidates = max(candidates, top_k)
         self.dense_weight = _DENSE_WEIGHT if dense_weight is None else dense_weight
         self.thresholds = Thresholds(embedder.model, confidence, relevance)
-        self.meter = ThresholdMeter(chroma, lexical, search=self._finding, settings=self.settings)
+        self.meter = ThresholdMeter(
+            chroma,
+            lexical,
+            search=self._finding,
+            settings=self.settings,
+            spreads=self.thresholds.default.spreads,
+        )
 
     async def __call__(self, question: Question, collection: str) -> Retrieved:
         """Return the relevant passages of ``collection`` for ``question``, best first.
@@ -296,26 +302,29 @@ class Retrieval:
         """
         passages = {record.id: passage(record, asked.collection) for record in read}
         terms, least = self._terms(asked, read), self._least_words(asked)
+        lost = self.thresholds.default.unknown
+        lost = lost and lost * (1 - asked.terms.known)
         judged = []
         for scored in chosen:
             if (each := passages.get(scored.id)) is None:
                 continue
             covered = asked.terms.coverage(terms[each.id])
             bm25 = covered if asked.hits is None else scored.bm25 or 0.0
-            words = max(word_score(covered, bm25), least)
+            words = word_score(covered, bm25, lost)
+            words = words if least is None else max(words, least)
             dense = words if asked.vector is None else each.score
             relevant = replace(each, score=relevance(dense, words))
             judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, words=words))
         return judged
 
-    def _least_words(self, asked: _Asked) -> float:
+    def _least_words(self, asked: _Asked) -> float | None:
         """Return the word score of every passage where a question is in another language."""
         if asked.vector is None or asked.hits is None:
-            return 0.0
+            return None
         known = asked.collection.metadata
         spoken, languages = detected([asked.text]), languages_of(known)
         if not is_foreign(spoken, languages, shares_words=bool(asked.hits)):
-            return 0.0
+            return None
         return float(known.get(MEASURED_WORDS, USUAL_WORDS))
 
     def _terms(self, asked: _Asked, read: Sequence[Record]) -> Mapping[str, Sequence[str]]:

@@ -7,7 +7,7 @@ collection's own; what was measured by itself; what suits the embedder.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from .relevance import DEFAULTS, UNMEASURED
+from .relevance import EmbedderDefault, default_of
 
 Origin = Literal["configured", "calibrated", "measured", "embedder", "guess"]
 
@@ -31,9 +31,14 @@ class Thresholds(NamedTuple):
     best: float | None = None
     others: float | None = None
 
+    @property
+    def default(self) -> EmbedderDefault:
+        """What suits the model."""
+        return default_of(self.model)
+
     def of(self, metadata: Mapping[str, Any]) -> tuple[float, Origin]:
         """Return what the best passage must score in a collection, and who decided on it."""
-        default = DEFAULTS.get(self.model.partition(":")[0], UNMEASURED)
+        default = self.default
         choices: list[tuple[float | None, Origin]] = [
             (self.best, "configured"),
             (metadata.get(CALIBRATED), "calibrated"),

@@ -212,7 +212,7 @@ async def test_a_threshold_is_kept_beside_the_rest(store: Store) -> None:
     name = f"town-{next(NUMBERS)}"
     await store.put(name, [Chunk.of("a question", "an answer", {"source": "a"})], [])
     before = await store.show(name)
-    assert (before["threshold"], before["threshold_origin"]) == (0.5, "embedder")
+    assert (before["threshold"], before["threshold_origin"]) == (0.45, "embedder")
     await store.calibrate(name, 0.37)
     after = await store.show(name)
     assert after == {**before, "threshold": 0.37, "threshold_origin": "calibrated"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orbit_server.retrieval.relevance import relevance, threshold_of, word_score
+from orbit_server.retrieval.relevance import default_of, relevance, threshold_of, word_score
 
 
 def test_what_a_passage_has_of_the_words() -> None:
@@ -15,13 +15,23 @@ def test_what_a_passage_has_of_the_words() -> None:
 def test_foreign_questions_set_the_threshold() -> None:
     """It follows them wherever they are, and lies above nearly all of such a heap."""
     scores = [0.1, 0.15, 0.2, 0.2, 0.25, 0.25, 0.3, 0.3, 0.35, 0.4] * 2
-    threshold = threshold_of(scores)
+    threshold = threshold_of(scores, 2.0)
+    assert threshold_of(scores, 1.5) < threshold
     assert 0.35 < threshold < 0.45
-    assert threshold_of([score + 0.4 for score in scores]) == pytest.approx(threshold + 0.4)
-    assert threshold_of([0.2, 0.2]) == 0.2
+    assert threshold_of([score + 0.4 for score in scores], 2.0) == pytest.approx(threshold + 0.4)
+    assert threshold_of([0.2, 0.2], 2.0) == 0.2
 
 
 def test_one_that_is_answered_after_all_does_not_count() -> None:
     """Cooks answer some of the questions about cooking."""
     scores = [0.1, 0.2, 0.2, 0.3] * 5
-    assert threshold_of([*scores[:-1], 1.8]) <= threshold_of(scores)
+    assert threshold_of([*scores[:-1], 1.8], 2.0) <= threshold_of(scores, 2.0)
+
+
+def test_only_a_model_understands_words_that_no_passage_has() -> None:
+    """Without one they are taken off, and fewer questions are refused for it."""
+    assert word_score(0.5, 0.5, 0.2) == pytest.approx(0.3)
+    built_in, model = default_of("hashed-words-1"), default_of("all-minilm:33m")
+    assert (built_in.unknown, built_in.spreads) == (0.2, 1.5)
+    assert (model.unknown, model.spreads) == (0.0, 2.0)
+    assert default_of("something-new") == (0.62, False, 2.0, 0.0)

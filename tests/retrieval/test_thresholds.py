@@ -15,7 +15,7 @@ from orbit_server.retrieval.thresholds import CALIBRATED, MEASURED, Thresholds
         (None, {CALIBRATED: 0.3, MEASURED: 0.4}, "hashed-words-1", (0.3, "calibrated")),
         (None, {CALIBRATED: 0}, "hashed-words-1", (0.0, "calibrated")),
         (None, {MEASURED: 0.4}, "hashed-words-1", (0.4, "measured")),
-        (None, {}, "hashed-words-1", (0.5, "embedder")),
+        (None, {}, "hashed-words-1", (0.45, "embedder")),
         (None, {}, "all-minilm:33m", (0.62, "embedder")),
         (None, {}, "something-new", (0.62, "guess")),
         (None, {"orbit_threshold": 0.1}, "something-new", (0.62, "guess")),  # of another score

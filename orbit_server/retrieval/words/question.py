@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .analyzer import Analyzer, Token
-from .spelling import Dictionary, correctable, corrections
+from .spelling import Dictionary, correctable, corrections, within
 
 # Measured over eight sets of questions in six languages: better than all, nothing, or a quarter.
 _STOP_WORD = 0.5
@@ -25,23 +25,28 @@ class Word(NamedTuple):
     """A word of a question: all ``parts`` together tell what any of ``instead`` tells alone.
 
     ``weight`` (above 0 to 1) is what they count for; ``more`` are terms that speak for a passage.
+    What is ``guessed`` to be meant by a word that no passage has is asked for in full, and found by
+    its weight.
     """
 
     parts: tuple[str, ...]
     instead: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     weight: float = 1.0
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionTerms:
     """The words of a question, and what each of its terms tells.
 
-    ``idf`` is ln(1 + (N - n + 0.5) / (n + 0.5)), where ``n`` of ``N`` passages have the term.
+    ``idf`` is ln(1 + (N - n + 0.5) / (n + 0.5)), where ``n`` of ``N`` passages have the term;
+    ``unknown`` is that of a term which no passage has.
     """
 
     words: Sequence[Word]
     idf: Mapping[str, float]
+    unknown: float = math.inf
 
     def weights(self) -> dict[str, float]:
         """Return the factors of the terms' BM25."""
@@ -54,8 +59,16 @@ class QuestionTerms:
     @property
     def best_bm25(self) -> float:
         """The BM25 of a conceivable passage that has each word very often."""
-        mass = sum(word.weight * self.idf[part] for word in self.words for part in word.parts)
-        return _BEST_OF_A_TERM * mass
+        return _BEST_OF_A_TERM * sum(
+            (1.0 if word.guessed else word.weight) * self.idf[part]
+            for word in self.words
+            for part in word.parts
+        )
+
+    @property
+    def known(self) -> float:
+        """The share (0 to 1) of what the question tells that the passages together have."""
+        return self.coverage(term for term, tells in self.idf.items() if tells < self.unknown)
 
     def coverage(self, terms: Iterable[str]) -> float:
         """Return the share (0 to 1) of what the question tells that a passage of ``terms`` has."""
@@ -65,7 +78,7 @@ class QuestionTerms:
             whole = not there.isdisjoint(word.instead)
             for part in word.parts:
                 tells = word.weight * self.idf[part]
-                mass += tells
+                mass += self.idf[part] if word.guessed else tells
                 found += tells if whole or part in there else 0.0
         return found / mass if mass else 0.0
 
@@ -97,9 +110,13 @@ def question_terms(
     for token in misspelt[:_MOST_CORRECTED] if passages else ():
         if found := corrections(token.word, index, collection_id, analyzer):
             first, *others = found.terms
-            weight = found.weight * (_STOP_WORD if first in analyzer.stop_words else 1.0)
-            words.append(Word((first,), tuple(others), (), weight))
             frequencies |= found.frequencies
+            if first not in analyzer.stop_words:
+                words.append(Word((first,), tuple(others), (), found.weight, guessed=True))
+            elif within(first, token.word, 1):
+                words.append(Word((first,), tuple(others), (), found.weight * _STOP_WORD))
+            else:  # only what the stemmer left of it is like a stop word
+                words.append(Word(token.parts))
         else:
             words.append(Word(token.parts))
     words += [Word(token.parts) for token in misspelt[_MOST_CORRECTED if passages else 0 :]]
@@ -108,7 +125,8 @@ def question_terms(
         for word in words
         for term in word.parts
     }
-    return QuestionTerms([*dict.fromkeys(words)], idf)  # two forms of a word are one
+    tells_most = math.log(1 + (passages + 0.5) / 0.5) if idf else math.inf  # no word, no count
+    return QuestionTerms([*dict.fromkeys(words)], idf, tells_most)  # two forms of a word are one
 
 
 def telling(frequencies: Mapping[str, int], passages: int) -> list[str]:

@@ -220,7 +220,7 @@ async def test_a_question_is_covered_by_stored_terms(index: WordIndex) -> None:
     question = question_terms("Unicorns at the libary on Sundays", index, "town", ENGLISH)
     terms = index.terms_of("town", ["library", "dog", "unknown"])
     assert terms == {id: ENGLISH.terms(dict(PASSAGES)[id]) for id in ("library", "dog")}
-    assert question.coverage(terms["library"]) > 0.4 > question.coverage(terms["dog"])
+    assert question.coverage(terms["library"]) > 0.35 > question.coverage(terms["dog"])
     assert question.idf["unicorn"] > question.idf["librari"] > question.idf["the"]
 
 

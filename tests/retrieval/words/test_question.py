@@ -78,8 +78,26 @@ def test_misspelt_words_find_what_is_meant() -> None:
     """They count a little less, and one that is spelt right is never taken for another."""
     found = asked("Is the libary opne?")
     assert found.weights() == {"is": 0.5, "the": 0.5, "librari": 0.8, "open": 0.8}
-    assert coverage("libary opne", TEXTS[0]) == pytest.approx(1)
+    assert coverage("libary opne", TEXTS[0]) == pytest.approx(0.8)
+    assert coverage("library open", TEXTS[0]) == pytest.approx(1)
     assert asked("open", ["opens", "oven", "oven", "oven"]).weights() == {"open": 1}
+
+
+def test_a_stop_word_is_meant_only_by_what_is_written_like_it() -> None:
+    """Else a name would be found in every passage: DECnet as "den"."""
+    german, texts = analyzer(("de",)), ["Was den Hund betrifft, ist klar.", "Das ist ein Haus."]
+    found = question_terms("Was ist DECnet?", MemoryDictionary(texts, german), "id", german)
+    assert found.coverage(german.terms(texts[0])) < 0.4
+    assert coverage("whta", "what", ["what is open", "who is here"]) == pytest.approx(1)
+
+
+def test_what_a_collection_knows_at_all() -> None:
+    """A name that no passage has says that a question is about something else; a slip says less."""
+    assert asked("Is the library open on Saturdays?").known == pytest.approx(1)
+    assert asked("Is the libary open on Saturdays?").known > 0.9
+    assert asked("Is the zoo open on Saturdays?").known < 0.7
+    assert asked("zoo").known == 0
+    assert asked("PX4711").known == pytest.approx(1)
 
 
 def test_an_unknown_word_is_missing() -> None:
