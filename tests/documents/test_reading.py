@@ -89,6 +89,19 @@ async def test_a_file_may_not_cost_what_it_likes(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_process_without_memory_is_replaced(tmp_path: Path) -> None:
+    """What it has taken may stay taken, and the files after it would fail too."""
+    (tmp_path / "good.txt").write_text("Text.")
+    with (tmp_path / "sitemap").open("wb") as large:
+        large.truncate(1 << 30)
+    async with Reading(1, megabytes=500) as reading:
+        with pytest.raises(UnreadableDocument, match="more than 500 MB of memory"):
+            await reading.read(tmp_path / "sitemap", "http://a/", reader="sitemap", sites=[])
+        assert reading._idle == []
+        assert len((await read(reading, tmp_path / "good.txt")).chunks) == 1
+
+
+@pytest.mark.anyio
 async def test_a_process_that_dies_costs_one_file(tmp_path: Path) -> None:
     """Whatever ends it, the others are read."""
     good = tmp_path / "good.txt"

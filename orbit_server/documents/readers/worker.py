@@ -73,6 +73,9 @@ def _answer(path: Path, source: str, options: dict[str, Any]) -> Iterator[tuple[
     except UnreadableDocument as error:
         yield 0, orjson.dumps({"error": str(error)})
         return
+    except MemoryError:
+        # What was taken may stay taken, and every file after this one would fail too.
+        raise SystemExit(1) from None
     except Exception as error:  # the parsers are other people's code
         yield 0, orjson.dumps({"error": f"The file is damaged ({type(error).__name__})."})
         return

@@ -48,20 +48,21 @@ def _locations(data: bytes) -> tuple[bool, list[str]]:
     from defusedxml.ElementTree import ParseError, iterparse  # type: ignore[import-untyped]
 
     found: list[str] = []
-    root, within = "", []
+    root, top, within = "", None, []
     try:
         for event, element in iterparse(io.BytesIO(data), ("start", "end")):
             name = re.sub(r"\{.*\}", "", element.tag)
             if event == "start":
-                root = root or name
+                if top is None:
+                    root, top = name, element
                 within.append(name)
                 continue
             within.pop()
             # Those of pictures and films stand deeper.
             if name == "loc" and len(within) == 2 and element.text and len(found) < _MOST_LINKS:
                 found.append(element.text.strip())
-            if len(within) == 1:
-                element.clear()
+            if len(within) == 1 and top is not None:
+                top.clear()  # else it keeps all of them
     except (ParseError, DefusedXmlException) as error:
         if not found:
             raise UnreadableDocument("The sitemap is no XML.") from error
