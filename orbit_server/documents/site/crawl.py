@@ -1,19 +1,22 @@
 """The walk through web sites: what is fetched next, and what became of each address."""
 
 import asyncio
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from ...errors import UnreadableDocument
+from ...errors import OrbitError, UnreadableDocument
 from ..reading import Chunks, Reading
 from . import kinds
 from .address import Site, origin, owned, pattern, trap
 from .directives import directives
 from .fetch import Fetched, Fetcher, NotFetched, OverBudget
 from .robots import Robots
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 _MOST_REDIRECTS = 10
@@ -122,7 +125,7 @@ class Crawl:
             while running or self._next(end, retry=True):
                 while len(running) < _AT_ONCE and self._next(end):
                     self.visited += 1
-                    running.add(asyncio.create_task(self._visit(self._queue.popleft())))
+                    running.add(asyncio.create_task(self._attempt(self._queue.popleft())))
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     visit = task.result()
@@ -266,6 +269,15 @@ class Crawl:
             wanted=lambda kind: kinds.wanted(kind, address),
             validators=known.validators if known else None,
         )
+
+    async def _attempt(self, entry: _Entry) -> Visit:
+        try:
+            return await self._visit(entry)
+        except OrbitError:
+            raise
+        except Exception:  # the web is stranger than we thought: one page must not end the walk
+            logger.exception("%s could not be read", entry.address)
+            return Visit(entry.address, "failed", "an unexpected error; the log has more")
 
     async def _visit(self, entry: _Entry) -> Visit:
         address = entry.address

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -12,7 +13,7 @@ from starlette.routing import Route
 from orbit_server.documents.reading import Reading
 from orbit_server.documents.site.address import Site
 from orbit_server.documents.site.crawl import Bounds, Crawl, Known
-from orbit_server.documents.site.fetch import Fetcher
+from orbit_server.documents.site.fetch import Fetched, Fetcher
 from orbit_server.documents.site.network import any_socket
 
 from ...support.server import serving
@@ -52,9 +53,11 @@ async def pages() -> AsyncIterator[Pages]:
         yield pages
 
 
-async def walked(pages: Pages, folder: Path, known: dict[str, Known]) -> dict[str, str]:
+async def walked(
+    pages: Pages, folder: Path, known: dict[str, Known], kind: type[Fetcher] = Fetcher
+) -> dict[str, str]:
     """Return what became of each path."""
-    async with Fetcher(folder, delay=0.0, connect=any_socket) as fetcher, Reading() as reading:
+    async with kind(folder, delay=0.0, connect=any_socket) as fetcher, Reading() as reading:
         crawl = Crawl(
             [Site.of(f"{pages.url}/a/")],
             fetcher,
@@ -80,3 +83,19 @@ async def test_links_of_an_earlier_run_to_other_sites(pages: Pages, tmp_path: Pa
     found = await walked(pages, tmp_path, known)
     assert found == {"/a/": "unchanged", "/a/shy": "read"}
     assert "/b/" not in pages.asked
+
+
+async def test_a_page_that_nobody_foresaw_does_not_end_the_walk(
+    pages: Pages, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a failed one, with the cause in the log."""
+
+    class Surprised(Fetcher):
+        async def get(self, address: str, **options: Any) -> Fetched:
+            if address.endswith("/quiet"):
+                raise ZeroDivisionError
+            return await super().get(address, **options)
+
+    found = await walked(pages, tmp_path, {}, Surprised)
+    assert found == {"/a/": "read", "/a/quiet": "failed", "/a/shy": "read"}
+    assert "ZeroDivisionError" in caplog.text
