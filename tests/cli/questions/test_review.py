@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.program import Result, command, environment, server
 
-from .conftest import EVIL, line, write_log
+from .conftest import EVIL, NOW, line, write_log
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -59,7 +60,7 @@ async def test_an_answer_that_does_not_help_comes_again(town: Path) -> None:
     answer takes the place of the first.
     """
     await review(town, "a", "At the old mill.", "", "q")
-    write_log(town, [line(CAR, days=-0.001)])
+    write_log(town, [line(CAR, days=(NOW - datetime.now(UTC)) / timedelta(days=1))])
     assert (await gaps(town))[0] == CAR
     await review(town, "a", "Behind the town hall.", "", "q")
     shown = await command(town, "collections", "show", "town")

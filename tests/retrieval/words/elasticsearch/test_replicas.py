@@ -82,10 +82,10 @@ class OneReplica(NamedTuple):
 
 @pytest.fixture
 async def replica(tmp_path: Path) -> AsyncIterator[OneReplica]:
-    """A replica with sixty passages, which waits for words for 0.3 s."""
+    """A replica with sixty passages, which waits for words for 3 s."""
     async with (
         ElasticsearchStandIn() as standin,
-        replicas(tmp_path, settings(standin.url, words_timeout=0.3)) as stores,
+        replicas(tmp_path, settings(standin.url, words_timeout=3)) as stores,
     ):
         await stores[0].put("docs", CHUNKS, [])
         yield OneReplica(stores[0], standin)
