@@ -245,6 +245,9 @@ async def test_an_index_that_is_gone_is_made_anew(replica: OneReplica) -> None:
             del standin.words.indices[name]
         assert await found(store) == (ANSWER, False)
         await mended([store])
+        async with asyncio.timeout(30):
+            while not (await found(store))[1]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     assert await found(store) == (ANSWER, True)
 
 
