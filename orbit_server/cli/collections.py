@@ -203,11 +203,13 @@ def delete_collection(
 ) -> None:
     """Delete a collection and all its documents."""
     from ..config.loader import load
-    from .console import say
+    from .console import say, typed
     from .store import with_store
 
     if not yes:
-        typer.confirm(f"Delete collection {name!r} and everything in it?", abort=True)
+        answer = typed(f"Delete collection {name!r} and everything in it? [y/N]: ")
+        if (answer or "").strip().lower() not in ("y", "yes"):
+            raise typer.Abort
 
     async def run(store: "Store", services: "Services") -> None:
         await store.drop(name)

@@ -1,6 +1,13 @@
-"""What the commands print on: results to standard output, everything else to standard error."""
+"""What the commands print on: results to standard output, everything else to standard error.
+
+And how they ask.
+"""
 
 import re
+import select
+import signal
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,6 +34,31 @@ _ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def say(sentence: str) -> None:
     """Print a status line to standard error."""
     notes.print(sentence)
+
+
+def typed(prompt: str) -> str | None:
+    """Return a line from standard input; ``None`` at its end. Ctrl-C at any moment ends it."""
+    print(prompt, end="", file=sys.stderr, flush=True)
+    if sys.stdin.isatty():
+        _wait_for_a_line()
+    try:
+        return input()
+    except EOFError:
+        return None
+
+
+def _wait_for_a_line() -> None:
+    # Python acts on a signal between two steps of its own, or when it breaks off a call. One that
+    # comes when ``input`` is about to read does neither, and waits for the line. Here a signal is
+    # something to read as well, so whichever comes first, and whenever, ends the wait.
+    signals, sender = socket.socketpair()
+    with signals, sender:
+        sender.setblocking(False)
+        before = signal.set_wakeup_fd(sender.fileno())
+        try:
+            select.select([sys.stdin, signals], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def on_one_line(value: object, most: int | None = _MOST_SHOWN) -> str:

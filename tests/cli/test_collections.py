@@ -20,10 +20,11 @@ async def test_collections_are_listed_shown_and_deleted(folder: Path) -> None:
     shown = await command(folder, "collections", "show", "town")
     assert re.search(r"^chunks +2$", shown.out, re.MULTILINE)
     assert shown.cells == [["town.md", "2"]]
-    kept = await command(folder, "collections", "delete", "town")
-    assert kept.code == 1, "nobody said yes"
-    assert (await command(folder, "collections", "list")).cells == listed
-    assert (await command(folder, "collections", "delete", "town", "--yes")).code == 0
+    for answer in ("", "\n", "n\n", "town\n"):
+        kept = await command(folder, "collections", "delete", "town", typed=answer)
+        assert kept.code == 1, "nobody said yes"
+        assert (await command(folder, "collections", "list")).cells == listed
+    assert (await command(folder, "collections", "delete", "town", typed="Y\n")).code == 0
     left = await command(folder, "collections", "list")
     assert (left.code, left.out) == (0, "")
     assert left.err.startswith("There is no collection yet: orbit ingest")

@@ -1,9 +1,18 @@
 """What the commands print on: results on standard output, as they are; the rest beside it."""
 
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
 import pytest
 from rich.table import Table
 
 from orbit_server.cli.console import out, print_table, progress, say
+from tests.support.program import environment
 
 
 def test_status_is_not_a_result(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +40,41 @@ def test_progress_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Searching" in captured.err and "3/3" in captured.err
+
+
+@pytest.mark.process
+def test_ctrl_c_ends_a_prompt_before_it_waits() -> None:
+    """One that comes while the prompt is written is not kept until somebody types a line."""
+    ours, theirs = pty.openpty()
+    ready, write = os.pipe()
+    termios.tcflow(theirs, termios.TCOOFF)  # as Ctrl-S: what is written waits
+    program = f"""
+import os
+from orbit_server.cli.console import typed
+os.write({write}, b".")
+try:
+    typed("> ")
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        pass_fds=[write],
+        start_new_session=True,
+    )
+    try:
+        assert os.read(ready, 1) == b"."
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0] != "S":
+            pass
+        process.send_signal(signal.SIGINT)
+        termios.tcflow(theirs, termios.TCOON)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.wait()
+        for file in (ours, theirs, ready, write):
+            os.close(file)

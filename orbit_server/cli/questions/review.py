@@ -11,7 +11,7 @@ from ...errors import OrbitError
 from ...observability.questions.report import Gap, Report
 from ...observability.questions.reviewed import Decision, Reviewed, ReviewedFile
 from ...services import Services
-from ..console import on_one_line, out, say
+from ..console import on_one_line, out, say, typed
 from ..store import with_store
 from .sheet import append_gap
 
@@ -64,7 +64,7 @@ def _show(gap: Gap, place: str) -> None:
 
 def _choice() -> str | None:
     """Return the first letter of a choice; ``None`` at the end of the input."""
-    while (line := _line(f"{_CHOICES}: ")) is not None:
+    while (line := typed(f"{_CHOICES}: ")) is not None:
         choice = line.strip().lower()[:1]
         if choice and choice in "aiesq":
             return choice
@@ -75,16 +75,9 @@ def _answer() -> str:
     """Return the lines up to an empty one."""
     say("The answer; an empty line ends it.")
     lines = []
-    while (line := _line("> ")) is not None and line.strip():
+    while (line := typed("> ")) is not None and line.strip():
         lines.append(line.rstrip())
     return "\n".join(lines)
-
-
-def _line(prompt: str) -> str | None:
-    try:
-        return input(prompt)
-    except EOFError:
-        return None
 
 
 def _store(config: Config, collection: str, gap: Gap, answer: str, server: str | None) -> None:
