@@ -16,6 +16,8 @@ from typing import Any
 
 from orbit_server.retrieval.words.spelling import within
 
+from .elasticsearch_search import Refusal
+
 Body = dict[str, Any]
 Answer = tuple[int, Body]
 
@@ -31,16 +33,6 @@ _SUGGEST = {
     "min_word_length": 3,
     "accuracy": 0.01,
 }
-
-
-class Refused(Exception):
-    """A refusal with a status, a type and a reason."""
-
-    def __init__(self, status: int, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        cause = {"type": kind, "reason": reason}
-        self.body: Body = {"error": {"root_cause": [cause], **cause}, "status": status}
 
 
 @dataclass
@@ -95,17 +87,8 @@ class WordEngine:
         return first.startswith(self.prefix) or path in ("/_aliases", "/_search/scroll")
 
     def answer(self, method: str, path: str, query: Mapping[str, str], raw: bytes) -> Answer:
-        """Return the status and the body."""
-        try:
-            return self._route(method, path.strip("/").split("/"), query, raw)
-        except Refused as refused:
-            return refused.status, refused.body
-
-    def searches(self, collection_id: str) -> list[str]:
-        """Return the ids of the passages of a collection that are found."""
-        return sorted(self._searched(f"{self.prefix}-{collection_id}").seen)
-
-    def _route(self, method: str, steps: list[str], query: Mapping[str, str], raw: bytes) -> Answer:
+        """Return the status and the body; raise ``Refusal``."""
+        steps = path.strip("/").split("/")
         match method, steps:
             case "POST", ["_bulk"]:
                 return self._bulk(raw, query)
@@ -138,13 +121,17 @@ class WordEngine:
                     self.misuse.append("a search that is not told what each term scores")
                 return 200, {"took": 1, "responses": list(self._searches(name, raw))}
         self.misuse.append(f"no such route: {method} /{'/'.join(steps)}")
-        raise Refused(400, "illegal_argument_exception", "no handler found for uri")
+        raise Refusal(400, "illegal_argument_exception", "no handler found for uri")
+
+    def searches(self, collection_id: str) -> list[str]:
+        """Return the ids of the passages of a collection that are found."""
+        return sorted(self._searched(f"{self.prefix}-{collection_id}").seen)
 
     # -- indices ---------------------------------------------------------------------------
 
     def _index(self, name: str) -> WordIndexStandIn:
         if name not in self.indices:
-            raise Refused(404, "index_not_found_exception", f"no such index [{name}]")
+            raise Refusal(404, "index_not_found_exception", f"no such index [{name}]")
         return self.indices[name]
 
     def _searched(self, name: str) -> WordIndexStandIn:
@@ -153,15 +140,15 @@ class WordEngine:
         if len(behind) > 1:
             self.misuse.append(f"the alias {name} leads to {len(behind)} indexes")
         if index.closed:
-            raise Refused(400, "index_closed_exception", "closed")
+            raise Refusal(400, "index_closed_exception", "closed")
         return index
 
     def _create(self, name: str, body: Body) -> Answer:
         if not re.fullmatch(r"[^A-Z\\/*?\"<>| ,#:]+", name):
-            raise Refused(400, "invalid_index_name_exception", f"Invalid index name [{name}]")
+            raise Refusal(400, "invalid_index_name_exception", f"Invalid index name [{name}]")
         if name in self.indices:
             reason = f"index [{name}/uuid] already exists"
-            raise Refused(400, "resource_already_exists_exception", reason)
+            raise Refusal(400, "resource_already_exists_exception", reason)
         index = WordIndexStandIn(body, self.created)
         if index.has_words:
             settings, words = body["settings"], body["mappings"]["properties"]["words"]
@@ -233,12 +220,12 @@ class WordEngine:
         kind = "version_conflict_engine_exception"
         if query.get("op_type") == "create" and known is not None:
             reason = f"[{id}]: version conflict, document already exists (current version [1])"
-            raise Refused(409, kind, reason)
+            raise Refusal(409, kind, reason)
         if (wanted := query.get("if_seq_no")) is not None:
             if "if_primary_term" not in query:
                 self.misuse.append("if_seq_no without if_primary_term")
             if known is None or known.number != int(wanted):
-                raise Refused(409, kind, f"[{id}]: version conflict, required seqNo [{wanted}]")
+                raise Refusal(409, kind, f"[{id}]: version conflict, required seqNo [{wanted}]")
 
     def _place(self, name: str, id: str, stored: Stored) -> Body:
         versions = {"_version": stored.version, "_seq_no": stored.number, "_primary_term": 1}
@@ -257,7 +244,7 @@ class WordEngine:
 
     def _bulk(self, raw: bytes, query: Mapping[str, str]) -> Answer:
         if not raw.endswith(b"\n"):
-            raise Refused(400, "illegal_argument_exception", "The bulk request must be terminated")
+            raise Refusal(400, "illegal_argument_exception", "The bulk request must be terminated")
         if len(raw) > 10 * 1024 * 1024:
             self.misuse.append(f"a bulk request of {len(raw)} bytes")
         lines, items = iter(raw.removesuffix(b"\n").split(b"\n")), []
@@ -266,7 +253,7 @@ class WordEngine:
             name, id = meta["_index"], meta["_id"]
             if len(id.encode()) > 512:
                 reason = "Validation Failed: 1: id is too long, must be no longer than 512 bytes;"
-                raise Refused(400, "action_request_validation_exception", reason)
+                raise Refusal(400, "action_request_validation_exception", reason)
             if name not in self.indices:
                 self.misuse.append(f"a passage for {name}, which nobody has made")
             index, place = self._index(name), {"_index": name, "_id": id}
@@ -315,7 +302,7 @@ class WordEngine:
         if scroll not in self.scrolls:
             if method == "DELETE":
                 return 404, {"succeeded": True, "num_freed": 0}
-            raise Refused(404, "search_context_missing_exception", f"No search context [{scroll}]")
+            raise Refusal(404, "search_context_missing_exception", f"No search context [{scroll}]")
         if method == "DELETE":
             del self.scrolls[scroll]
             return 200, {"succeeded": True, "num_freed": 1}
@@ -331,8 +318,8 @@ class WordEngine:
                 index = self._searched(name)
                 found = self._counted(index, body) if "aggs" in body else self._best(index, body)
                 yield {**found, "status": 200}
-            except Refused as refused:
-                yield refused.body
+            except Refusal as refusal:
+                yield refusal.body()
 
     def _counted(self, index: WordIndexStandIn, body: Body) -> Body:
         there = Counter(term for terms in index.terms().values() for term in set(terms))
