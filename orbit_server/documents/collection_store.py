@@ -1,6 +1,5 @@
 """Collections as the command line and the admin routes see them: what is in, put in, taken out."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
@@ -31,7 +30,7 @@ from ..types import Passage, Question
 from .finishing import finished
 from .model import Chunk
 from .repair import Repaired, repair
-from .source_list import SourcePage, list_sources
+from .source_list import First, SourcePage, count_sources, first_passages, list_sources
 from .turns import Turns, locked_collection
 
 
@@ -43,13 +42,6 @@ class Stored(NamedTuple):
 
     shortened: dict[str, int] = {}  # noqa: RUF012 - never changed
     left_out: dict[str, str] = {}  # noqa: RUF012
-
-
-class First(NamedTuple):
-    """The first passage of a source: its id, and its metadata, which say where it is from."""
-
-    id: str
-    metadata: dict[str, Any]
 
 
 class Store(Protocol):
@@ -176,17 +168,7 @@ class CollectionStore:
             await self.lexical.drop(stored.id)
 
     async def sources(self, collection: str) -> dict[str, int]:
-        counts: Counter[str] = Counter()
-        offset = 0
-        try:
-            while page := await self.chroma.get(
-                collection, limit=self.page, offset=offset, texts=False
-            ):
-                counts.update(str(record.metadata.get("source", "")) for record in page)
-                offset += len(page)
-        except CollectionNotFound:
-            return {}
-        return dict(sorted(counts.items()))
+        return await count_sources(self.chroma, collection, page=self.page)
 
     async def ids(self, collection: str, source: str) -> set[str]:
         try:
@@ -213,19 +195,7 @@ class CollectionStore:
         return Turns(self.chroma, collection, self._locks)
 
     async def first(self, collection: str) -> dict[str, First]:
-        found: dict[str, First] = {}
-        offset = 0
-        try:
-            while page := await self.chroma.get(
-                collection, where={"position": 0}, limit=self.page, offset=offset
-            ):
-                for record in page:
-                    source = str(record.metadata.get("source", ""))
-                    found[source] = First(record.id, dict(record.metadata))
-                offset += len(page)
-        except CollectionNotFound:
-            return {}
-        return found
+        return await first_passages(self.chroma, collection, page=self.page)
 
     async def put(
         self,

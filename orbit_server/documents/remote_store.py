@@ -35,10 +35,10 @@ from ..retrieval.ranking import Candidate
 from ..retrieval.words.mending import Reindexed
 from ..types import Passage
 from . import wire
-from .collection_store import First, Stored
+from .collection_store import Stored
 from .model import Chunk
 from .repair import Repaired
-from .source_list import SourcePage
+from .source_list import First, SourcePage
 
 # The server looks at its files every second, and this may have been quicker.
 _RENEWAL_SECONDS = 2.0

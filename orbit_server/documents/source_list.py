@@ -1,14 +1,16 @@
-"""The sources of a collection, page by page, from what stands in the metadata of their passages.
+"""The sources of a collection, from what stands in the metadata of their passages.
 
 Chroma is the only place that all servers share. So every passage says when it was loaded, and one
 of each load what there was to say of the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..retrieval.chroma.protocol import Chroma
+from ..errors import CollectionNotFound
+from ..retrieval.chroma.protocol import Chroma, Record
 
 LOADED, LANGUAGES, WARNINGS = "orbit_loaded", "orbit_language", "orbit_warnings"
 _MOST_WARNINGS = 20
@@ -31,6 +33,13 @@ class Source:
     warnings: list[str] = field(default_factory=list)
 
 
+class First(NamedTuple):
+    """The first passage of a source: its id, and its metadata, which say where it is from."""
+
+    id: str
+    metadata: dict[str, Any]
+
+
 class SourcePage(NamedTuple):
     """Some sources by name, and the last of them where there are more."""
 
@@ -45,6 +54,28 @@ def bounded(warnings: Sequence[str]) -> list[str]:
     return lines + ([f"And {more} more."] if more > 0 else [])
 
 
+async def count_sources(chroma: Chroma, collection: str, *, page: int = 2000) -> dict[str, int]:
+    """Return the number of passages of every source, by name; none without such a collection."""
+    counts: Counter[str] = Counter()
+    try:
+        async for records in _pages(chroma, collection, page):
+            counts.update(map(_name, records))
+    except CollectionNotFound:
+        return {}
+    return dict(sorted(counts.items()))
+
+
+async def first_passages(chroma: Chroma, collection: str, *, page: int = 2000) -> dict[str, First]:
+    """Return the first passage of every source; none without such a collection."""
+    found: dict[str, First] = {}
+    try:
+        async for records in _pages(chroma, collection, page, {"position": 0}):
+            found |= {_name(each): First(each.id, dict(each.metadata)) for each in records}
+    except CollectionNotFound:
+        return {}
+    return found
+
+
 async def list_sources(
     chroma: Chroma, collection: str, *, after: str = "", limit: int = 1000, page: int = 2000
 ) -> SourcePage:
@@ -56,11 +87,10 @@ async def list_sources(
     found: dict[str, Source] = {}
     last: str | None = None  # what is behind it is not among the first
     written: dict[str, str] = {}
-    offset, more = 0, False
-    while records := await chroma.get(collection, limit=page, offset=offset, texts=False):
-        offset += len(records)
+    more = False
+    async for records in _pages(chroma, collection, page):
         for record in records:
-            name = str(record.metadata.get("source", ""))
+            name = _name(record)
             if name <= after and after:
                 continue
             if last is not None and name > last:
@@ -76,6 +106,22 @@ async def list_sources(
     more = more or len(names) > limit
     files = [found[name] for name in names[:limit]]
     return SourcePage(files, files[-1].source if more and files else None)
+
+
+async def _pages(
+    chroma: Chroma, collection: str, page: int, where: dict[str, Any] | None = None
+) -> AsyncIterator[list[Record]]:
+    """Yield all records, ``page`` at a time, without their texts: those take most of the time."""
+    offset = 0
+    while records := await chroma.get(
+        collection, where=where, limit=page, offset=offset, texts=False
+    ):
+        yield records
+        offset += len(records)
+
+
+def _name(record: Record) -> str:
+    return str(record.metadata.get("source", ""))
 
 
 def _count(source: Source, metadata: Mapping[str, Any], written: dict[str, str]) -> None:

@@ -5,7 +5,13 @@ from typing import Any, cast
 
 import pytest
 
-from orbit_server.documents.source_list import bounded, list_sources
+from orbit_server.documents.source_list import (
+    First,
+    bounded,
+    count_sources,
+    first_passages,
+    list_sources,
+)
 from orbit_server.retrieval.chroma.protocol import Chroma, Record
 
 pytestmark = pytest.mark.anyio
@@ -17,9 +23,12 @@ class Stored:
     def __init__(self, metadata: list[dict[str, Any]]) -> None:
         self.records = [Record(str(n), None, each) for n, each in enumerate(metadata)]
 
-    async def get(self, name: str, *, limit: int, offset: int, texts: bool) -> list[Record]:
+    async def get(
+        self, name: str, *, where: dict[str, Any] | None, limit: int, offset: int, texts: bool
+    ) -> list[Record]:
         assert not texts, "texts are not needed, and take most of the time"
-        return self.records[offset : offset + limit]
+        wanted = [each for each in self.records if (where or {}).items() <= each.metadata.items()]
+        return wanted[offset : offset + limit]
 
 
 def stored(*metadata: dict[str, Any]) -> Chroma:
@@ -64,6 +73,19 @@ async def test_the_last_load_says_what_there_is_to_say() -> None:
     assert (a.passages, a.pages, a.loaded, a.warnings) == (3, 9, "2026-02", [])
     assert (b.pages, b.loaded) == (None, None)
     assert c.warnings == ["x", "y"]
+
+
+async def test_sources_are_counted_and_known_by_their_first_passage() -> None:
+    """Over all pages, and by name."""
+    many = [{"source": name, "position": n} for n in range(3) for name in ("b", "a")]
+    assert list((await count_sources(stored(*many), "town", page=2)).items()) == [
+        ("a", 3),
+        ("b", 3),
+    ]
+    assert await first_passages(stored(*many), "town", page=1) == {
+        "b": First("0", {"source": "b", "position": 0}),
+        "a": First("1", {"source": "a", "position": 0}),
+    }
 
 
 def test_warnings_are_bounded() -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..collection_store import First, Store
+from ..collection_store import Store
 from ..loading import Batches, FileResult, LoadOptions, Waiting
 from ..model import Chunk, Scalar
 from ..reading import Chunks, Reading
+from ..source_list import First
 from .address import Site, owned
 from .crawl import Bounds, Crawl, Known, Visit
 from .fetch import Fetcher
