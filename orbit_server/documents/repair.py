@@ -43,7 +43,7 @@ async def damage(chroma: Chroma, name: str, *, page: int = 2000) -> str | None:
     try:
         await chroma.query(name, anywhere, n=1, bare=True)
         offset = 0
-        while records := await chroma.get(name, limit=page, offset=offset):
+        while records := await chroma.get(name, limit=page, offset=offset, texts=False):
             ids = [record.id for record in records]
             await chroma.query(name, anywhere, n=1, ids=ids, bare=True)
             offset += len(records)
@@ -96,7 +96,8 @@ async def _copy(
     lexical: Words,
     embedder: Embedder,
 ) -> None:
-    there = {record.id for record in await chroma.get(copy.name, ids=[each.id for each in records])}
+    ids = [each.id for each in records]
+    there = {record.id for record in await chroma.get(copy.name, ids=ids, texts=False)}
     chunks = [chunk_of(record) for record in records if record.id not in there]
     if not chunks:
         return
