@@ -116,9 +116,7 @@ async def load(
             result.left_out += len(left_out)
             read(result)
             await batches.add(Waiting(result, chunks, size))
-    await batches.store()
-    # Writes what the word index lacks, in the languages that all of the passages are in.
-    await store.put(collection, [], [], languages=options.languages)
+    await batches.finish()
     return results
 
 
@@ -198,6 +196,12 @@ class Batches:
                 raise
         for file in files:
             self._done(file.result)
+
+    async def finish(self) -> None:
+        """Store what is waiting yet, and end the load."""
+        await self.store()
+        # Writes what the word index lacks, in the languages that all of the passages are in.
+        await self._store.put(self._collection, [], [], languages=self._languages)
 
     async def _store_all(self, files: Sequence[Waiting]) -> None:
         for file in files:

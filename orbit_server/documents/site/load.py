@@ -110,9 +110,7 @@ async def ingest_sites(
                         visit.chunks = None  # they are large
                         await batches.add(Waiting(result, passages, 1))
                     advanced(crawl.visited, crawl.waiting, chunks)
-    await batches.store()
-    # Writes what the word index lacks, in the languages that all of the passages are in.
-    await store.put(collection, [], [], languages=languages)
+    await batches.finish()
     report.left, report.bounds_hit = crawl.left, crawl.bounds_hit
     report.stale = _stale(report, [each for each in first if owned(each, crawl.reached)])
     if prune:
