@@ -1,15 +1,13 @@
 """Files become chunks, and chunks become what a collection holds; resumable, in batches."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import NotFound
 from .answers import ANSWERS
 from .collection_store import Store
 from .discovery import File, discover, source_name
-from .loading import FileResult, LoadOptions, load, size_of
+from .loading import FileResult, LoadOptions, load, remove_all, size_of
 from .remote_store import RemoteStore
 from .sending import send
 
@@ -100,9 +98,7 @@ async def _prune(
         and _below(source, roots)
         and not _below(source, closed)
     ]
-    for source in gone:
-        with suppress(NotFound):
-            await store.remove(collection, source)
+    await remove_all(gone, collection, store)
     return gone
 
 

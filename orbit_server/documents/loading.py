@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import CollectionNotFound, UnreadableDocument
+from ..errors import CollectionNotFound, NotFound, UnreadableDocument
 from ..retrieval.words.languages import detected
 from .collection_store import Store, Stored
 from .discovery import File
@@ -126,6 +126,13 @@ def size_of(entry: File) -> int:
         return entry.path.stat().st_size if entry.outcome == "document" else 0
     except OSError:  # gone since it was found; reading it will say so
         return 0
+
+
+async def remove_all(sources: Sequence[str], collection: str, store: Store) -> None:
+    """Remove what was loaded from ``sources``, where it is there; raises what ``store`` does."""
+    for source in sources:
+        with suppress(NotFound):
+            await store.remove(collection, source)
 
 
 @dataclass(slots=True)

@@ -20,9 +20,12 @@ async def site() -> AsyncIterator[TownSite]:
 async def test_a_site_is_loaded_and_loaded_again(
     folder: Path, orbit: Server, site: TownSite
 ) -> None:
-    """The report counts pages and names what failed; a second run fetches what changed."""
+    """The report counts pages and names what failed; a second run fetches what changed.
+
+    With ``--prune`` what is gone is removed, and named.
+    """
     for place in (folder, orbit.folder):
-        site.broken, site.asked = {"/services/2.html"}, []
+        site.broken, site.vanished, site.asked = {"/services/2.html"}, set(), []
         arguments = ("ingest", site.url, "--collection", "site", "--delay=0", "--allow-private")
         first = await command(place, *arguments)
         assert first.code == 0, first.err
@@ -35,6 +38,14 @@ async def test_a_site_is_loaded_and_loaded_again(
         assert second.code == 0, second.err
         assert site.fetched() == {"/services/2.html", "/noindex", "/print/hours"}
         assert [row[0] for row in second.cells] == [f"{site.url}/services/2.html"]
+        site.vanished = {"/services/1.html"}
+        third = await command(place, *arguments, "--prune")
+        assert third.code == 0, third.err
+        assert [row[0] for row in third.cells] == [f"{site.url}/services/1.html"]
+        listed = await command(place, "collections", "files", "site")
+        sources = {row[0] for row in listed.cells}
+        assert f"{site.url}/services/2.html" in sources
+        assert f"{site.url}/services/1.html" not in sources
 
 
 async def test_nothing_understood_is_exit_one(folder: Path, site: TownSite) -> None:

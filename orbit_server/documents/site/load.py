@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..collection_store import Store
-from ..loading import Batches, FileResult, LoadOptions, Waiting
+from ..loading import Batches, FileResult, LoadOptions, Waiting, remove_all
 from ..model import Chunk, Scalar
 from ..reading import Chunks, Reading
 from ..source_list import First
@@ -114,8 +114,7 @@ async def ingest_sites(
     report.left, report.bounds_hit = crawl.left, crawl.bounds_hit
     report.stale = _stale(report, [each for each in first if owned(each, crawl.reached)])
     if prune:
-        for source in report.stale:
-            await store.put(collection, [], sorted(await store.ids(collection, source)))
+        await remove_all(report.stale, collection, store)
         report.pruned, report.stale = report.stale, []
     return report
 
