@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from .discovery import File
 from .loading import FileResult, LoadOptions, size_of
-from .readers.read import MAX_BYTES, unopened
+from .readers.read import MAX_BYTES, TOO_LARGE, unopened
 from .remote_store import RemoteStore
 
 # Far below what a server takes in one form. Files are open while they are sent.
@@ -28,13 +28,14 @@ async def send(
     Chunks are as the server is configured, and each file is there as it was or as it is, also when
     this is cancelled. ``advanced(bytes, chunks)`` tells what is done. Raises what ``store`` raises.
     """
+    problems = {entry: _problem(entry) for entry in files}
     found: dict[str, FileResult] = {}
-    wanted = [entry for entry in files if not _problem(entry)]
+    wanted = [entry for entry in files if not problems[entry]]
     for group in _groups(wanted):
         await _send(group, collection, store, options, found, advanced)
     return [
-        FileResult(entry.source, error=problem)
-        if (problem := _problem(entry))
+        FileResult(entry.source, error=problems[entry])
+        if problems[entry]
         else found.get(entry.source) or FileResult(entry.source, error=_UNTOLD)
         for entry in files
     ]
@@ -42,7 +43,7 @@ async def send(
 
 def _problem(entry: File) -> str:
     if size_of(entry) > MAX_BYTES:
-        return f"The file is larger than {MAX_BYTES // 1_000_000} MB; divide it."
+        return TOO_LARGE
     return entry.problem
 
 

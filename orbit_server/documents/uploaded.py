@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from .cleaning import one_line
 from .discovery import File
-from .readers.read import MAX_BYTES, SUFFIXES, not_understood
+from .readers.read import SUFFIXES, TOO_LARGE, not_understood
 
 LONGEST = 500  # characters of a source
 _SHOWN = 80
@@ -67,7 +67,7 @@ def _problem(file: ReceivedFile, relative: str, source: str, sources: set[str]) 
         return ""
     if ending(file.name) is None:
         return not_understood(Path(relative))
-    return f"The file is larger than {MAX_BYTES // 1_000_000} MB; divide it."
+    return TOO_LARGE
 
 
 def _relative(name: str) -> str:

@@ -21,6 +21,7 @@ from .encoding import decoded
 from .office import epub, opendocument, sheets, slides, word
 
 MAX_BYTES = 50_000_000
+TOO_LARGE = f"The file is larger than {MAX_BYTES // 1_000_000} MB; divide it."
 _LONGEST_CHUNK = 5 * 1024 * 1024  # as JSON, on its way to a server
 _TABLES = (".csv", ".tsv")
 _TEXTS: dict[str, Callable[[str], Document]] = {
@@ -183,7 +184,7 @@ def _bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise UnreadableDocument(f"The file is larger than {MAX_BYTES // 1_000_000} MB; divide it.")
+        raise UnreadableDocument(TOO_LARGE)
     if not data.strip():
         raise UnreadableDocument("The file is empty.")
     return data
