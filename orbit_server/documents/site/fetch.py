@@ -117,7 +117,6 @@ class Fetcher:
         *,
         wanted: Callable[[str], bool] = lambda kind: True,
         validators: Mapping[str, str] | None = None,
-        limit: int | None = None,
     ) -> Fetched:
         """Fetch a normalised address; no redirect is followed.
 
@@ -129,7 +128,7 @@ class Fetcher:
             for last in (False, False, True):
                 await gate.turn(max(self.delays.get(origin(address), 0.0), self._delay))
                 try:
-                    pause = await self._try(address, wanted, validators or {}, limit, last)
+                    pause = await self._try(address, wanted, validators or {}, last)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
                     if last:
                         raise NotFetched("its server ends the connection") from error
@@ -158,7 +157,6 @@ class Fetcher:
         address: str,
         wanted: Callable[[str], bool],
         validators: Mapping[str, str],
-        limit: int | None,
         last: bool,
     ) -> Fetched | float:
         """Return the answer, or how many seconds to wait before the next try."""
@@ -176,7 +174,7 @@ class Fetcher:
                 kind, charset = _media_type(response.headers.get("Content-Type", ""))
                 file = None
                 if response.status == 200 and wanted(kind):
-                    file = await self._saved(response, limit or self._limit)
+                    file = await self._saved(response)
                 return Fetched(
                     address,
                     response.status,
@@ -204,7 +202,7 @@ class Fetcher:
                 headers["Authorization"] = f"Basic {pair}"
         return headers
 
-    async def _saved(self, response: aiohttp.ClientResponse, limit: int) -> Path:
+    async def _saved(self, response: aiohttp.ClientResponse) -> Path:
         self._number += 1
         path = self._folder / f"{self._number}"
         size = 0
@@ -212,8 +210,8 @@ class Fetcher:
             with path.open("wb") as file:
                 async for data in response.content.iter_any():
                     size += len(data)
-                    if size > limit:
-                        raise NotFetched(f"it is larger than {limit / 1_000_000:g} MB")
+                    if size > self._limit:
+                        raise NotFetched(f"it is larger than {self._limit / 1_000_000:g} MB")
                     if size > self._left:
                         raise OverBudget
                     file.write(data)
