@@ -56,34 +56,25 @@ class _ByWords(NamedTuple):
 class _Asked(NamedTuple):
     """A question, and what is known before its collection is searched by meaning.
 
-    ``vector`` is None where the model refuses the question. Its search by words may still go on.
+    ``vector`` is None where the model refuses the question. Its search ``by_words`` may still go
+    on until its collection has been searched by meaning.
     """
 
     text: str
     request_id: str | None
     collection: Collection
     vector: list[float] | None
-    by_words: _ByWords | asyncio.Task[_ByWords]
+    by_words: asyncio.Future[_ByWords]
     embedding_ms: float
     search_ms: float
 
     @property
     def terms(self) -> QuestionTerms:
-        return self._words.terms
+        return self.by_words.result().terms
 
     @property
     def hits(self) -> list[Hit] | None:
-        return self._words.hits
-
-    @property
-    def _words(self) -> _ByWords:
-        found = self.by_words
-        return found.result() if isinstance(found, asyncio.Task) else found
-
-    @property
-    def searching(self) -> asyncio.Task[_ByWords] | None:
-        """The search by words that was begun."""
-        return self.by_words if isinstance(self.by_words, asyncio.Task) else None
+        return self.by_words.result().hits
 
     def scored(self, nearest: Sequence[Record]) -> list[Scored]:
         """Return what both searches found."""
@@ -192,21 +183,24 @@ class Retrieval:
         stored = await self.chroma.collection(collection)
         check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
-        searching = self._begun(stored, text)
+        by_words: asyncio.Task[_ByWords] | None = None
+        if self.lexical.remote:  # another machine searches while this one embeds
+            by_words = asyncio.create_task(self._by_words(stored, text))
         try:
             vector, _, reason = await self._question_vector(text, stored.metadata)
         except BaseException:
-            if searching is not None:
-                searching.cancel()
+            if by_words is not None:
+                by_words.cancel()
             raise
         embedded = time.perf_counter()
-        by_words = searching or await self._by_words(stored, text)
+        if by_words is None:
+            by_words = asyncio.create_task(self._by_words(stored, text))
+            await by_words
         asked = _Asked(
             text, request_id, stored, vector, by_words, _milliseconds(started, embedded), 0
         )
         if vector is None:
-            if searching is not None:
-                await searching
+            await by_words
             logger.warning(
                 "the embedding model refuses a question, which words alone answer: %s",
                 reason,
@@ -238,22 +232,17 @@ class Retrieval:
                 asked.vector,
                 n=self.candidates,
                 choose=choose,
-                beside=asked.searching,
+                beside=None if asked.by_words.done() else asked.by_words,
                 request_id=asked.request_id,
             )
         except BaseException:
-            if asked.searching is not None:
-                asked.searching.cancel()
+            asked.by_words.cancel()
             raise
         searched = await self.chroma.collection(name)
         if searched.id != asked.collection.id:
             # Deleted and made anew while we searched: it may have another embedder now.
             check_embedder(searched.metadata, self.embedder, name)
         return ordered, read
-
-    def _begun(self, stored: Collection, text: str) -> asyncio.Task[_ByWords] | None:
-        """Begin to search by words, where another machine does that meanwhile."""
-        return asyncio.create_task(self._by_words(stored, text)) if self.lexical.remote else None
 
     async def _by_words(self, stored: Collection, text: str) -> _ByWords:
         """Search by words, where their index is whole; a part of it would mislead."""
