@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,21 +19,27 @@ from ..support import postgres, redis
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.mark.process
-@pytest.mark.slow
-def test_a_quick_run_loads_every_server_without_an_error() -> None:
-    """All kinds of requests are answered in full, and each goal has a figure."""
+def quick_run(parts: str) -> dict[str, Any]:
+    """Return what a quick run of ``parts`` finds; nothing fails in it."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "--quick", "--json"),
-            *("--only", "requests,first,tokens", "--passages", "200", "200", "200"),
+            *("--only", parts, "--passages", "200", "200", "200"),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         timeout=300,
     )
-    found = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     assert found["errors"] == []
+    return found
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_quick_run_loads_every_server_without_an_error() -> None:
+    """All kinds of requests are answered in full, and each goal has a figure."""
+    found = quick_run("requests,first,tokens")
     names = {goal["name"]: goal for goal in found["goals"]}
     assert "CPU of a JSON request, 20 passages, Chroma server" in names
     assert "first token one by one, server" in names
@@ -48,18 +55,7 @@ def test_a_quick_run_loads_every_server_without_an_error() -> None:
 @pytest.mark.skipif(bool(postgres.missing()), reason=f"needs {postgres.missing()}")
 def test_replicas_and_what_they_share_are_counted_apart() -> None:
     """Every question is answered, by one replica and by three, and each part has a figure."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks", "--quick", "--json"),
-            *("--only", "replicas", "--passages", "200", "200", "200"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        timeout=300,
-    )
-    found = json.loads(done.stdout)
-    assert found["errors"] == []
-    table = found["tables"][0]
+    table = quick_run("replicas")["tables"][0]
     assert set(table["rows"]) == {"1 replica", "3 replicas"}
     assert all(len(row) == len(table["columns"]) for row in table["rows"].values())
     assert all(row[-1] > 0 for row in table["rows"].values())  # answers a second
