@@ -8,8 +8,9 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -76,10 +77,16 @@ def print_table(table: Table) -> None:
     (out if out.is_terminal else wide).print(table)
 
 
+class Advance(Protocol):
+    """Tells that ``count`` more steps are done."""
+
+    def __call__(self, count: int = 1, /) -> None: ...
+
+
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show how far ``total`` steps have come; yields what to call after each."""
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show how far ``total`` steps have come; yields what to call after each, or several."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=notes) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda: bar.update(task, advance=1)
+        yield lambda count=1, /: bar.update(task, advance=count)

@@ -123,12 +123,7 @@ async def _grouped(
     group = partial(grouped, texts, embed, unrelated=unrelated)
     if len(texts) < _PROGRESS_FROM:
         return await group()
-    with progress("Grouping", len(texts)) as step:
-
-        def advanced(count: int) -> None:
-            for _ in range(count):
-                step()
-
+    with progress("Grouping", len(texts)) as advanced:
         return await group(advanced=advanced)
 
 
