@@ -1,6 +1,6 @@
 """The report as one page that a browser shows without a server."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -25,21 +25,15 @@ def write_page(path: Path, report: Report) -> None:
 
 def page(report: Report) -> str:
     """Return the page: HTML that loads nothing, with everything that people wrote escaped."""
-    total = report.counts["questions"]
-    counts = [
-        [name, str(report.counts[fate]), share(report.counts[fate], total)]
-        for fate, name in OUTCOMES.items()
-    ]
-    fates = [report.counts[fate] for fate in OUTCOMES]
     parts = {
         "collection": _text(report.collection),
         "since": _text(report.since[:10]),
         "until": _text(report.until[:10]),
-        "total": str(total),
+        "total": str(report.counts["questions"]),
         "up": str(report.ratings["up"]),
         "down": str(report.ratings["down"]),
         "threshold": f"{report.threshold:.2f}",
-        "counts": _rows(counts, fates, most=total),
+        "counts": _counts(report.counts),
         "gaps": _gaps(report.gaps),
         "rated_down": _rated_down(report),
         "used": _used(report),
@@ -105,11 +99,12 @@ def _unused(sources: Sequence[str]) -> str:
     return f'<ul class="source">{items}</ul>' + (f"<p>And {more} more.</p>" if more > 0 else "")
 
 
-def _rows(cells: Sequence[Sequence[str]], counts: Sequence[int], *, most: int) -> str:
+def _counts(counts: Mapping[str, int]) -> str:
+    total = counts["questions"]
     return "".join(
-        f'<tr><th scope="row">{_text(name)}</th>{_bar(count, most)}'
-        f'<td class="number">{_text(percent)}</td></tr>'
-        for (name, _, percent), count in zip(cells, counts, strict=True)
+        f'<tr><th scope="row">{_text(name)}</th>{_bar(counts[fate], total)}'
+        f'<td class="number">{_text(share(counts[fate], total))}</td></tr>'
+        for fate, name in OUTCOMES.items()
     )
 
 
