@@ -39,8 +39,7 @@ async def watch(
             logger.exception("looking at the model's host %s", host.name)
         changed()
         due = time.monotonic() + refresh_seconds * random.uniform(0.9, 1.1)  # noqa: S311
-        while (left := _due(host, due) - time.monotonic()) > 0:
-            due = _due(host, due)
+        while (left := (due := _due(host, due)) - time.monotonic()) > 0:
             host.failing.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
