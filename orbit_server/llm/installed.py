@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from ..errors import ModelError
 
 _MENDED = (0, 17, 1)
+_SHORT_DIGEST = 12
 
 
 class Host(Protocol):
@@ -35,6 +36,11 @@ def present(model: str | None, installed: set[str]) -> bool:
 def tagged(model: str) -> str:
     """Return the name of a model with its tag, as Ollama lists it: ``latest`` where it has none."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+def short(digest: str | None) -> str:
+    """Return the beginning of a digest, as Ollama's own list shows it."""
+    return (digest or "unknown").removeprefix("sha256:")[:_SHORT_DIGEST]
 
 
 class InstalledModels:

@@ -8,13 +8,12 @@ from ... import llm
 from ...config.loader import Config
 from ...config.schema import OllamaHost
 from ...errors import ModelError
-from ...llm.installed import outdated, present, tagged
+from ...llm.installed import outdated, present, short, tagged
 from ...llm.ollama import Model
 from ..models import wanted_models
 from .finding import Finding, fail, ok, warn
 
 _ASK_SECONDS = 4.0
-_SHORT = 12
 
 
 class _Host(NamedTuple):
@@ -47,7 +46,7 @@ async def hosts(config: Config) -> AsyncIterator[Finding]:
             message = f"{host.url}: Ollama {host.version} has a known security hole."
             yield warn("ollama", message, "Update it: https://ollama.com/download")
         has = dict.fromkeys(m for m in wanted.values() if present(m, host.names))
-        there = ", ".join(f"{model} ({host.digest(model)[:_SHORT]})" for model in has)
+        there = ", ".join(f"{model} ({short(host.digest(model))})" for model in has)
         said = f"{host.url}: Ollama {host.version} answers and has"
         if there:
             yield ok("ollama", f"{said} {there}.")
@@ -72,8 +71,8 @@ def _other_files(model: str, looked: list[_Host]) -> list[Finding]:
     return [
         warn(
             "ollama",
-            f"{model}: {host.url} has other files ({host.digest(model)[:_SHORT]}) than"
-            f" {having[0].url} ({having[0].digest(model)[:_SHORT]}), and embeds nothing.",
+            f"{model}: {host.url} has other files ({short(host.digest(model))}) than"
+            f" {having[0].url} ({short(having[0].digest(model))}), and embeds nothing.",
             f"ollama pull {model}, on both",
         )
         for host in having[1:]

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import ModelError, ModelNotFound, ModelTimeout, ModelUnreachable
-from ..installed import tagged
+from ..installed import short, tagged
 from ..ollama import Ollama
 from .circuit import Circuit
 
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 1.0  # seconds after which a call that is given up says something of the host
 # Statuses of 400 and above that are about the way to this host, not about the request.
 _OF_THE_HOST = {401, 403, 404, 407, 408, 429}
-_SHORT_DIGEST = 12  # as `ollama list` shows it
 
 
 class Host:
@@ -141,8 +140,3 @@ def is_hopeless(error: ModelError) -> bool:
     """Tell whether another host would refuse the same: the request itself is at fault."""
     status = error.answered or 0
     return 400 <= status < 500 and status not in _OF_THE_HOST
-
-
-def short(digest: str | None) -> str:
-    """Return the beginning of a digest, as Ollama's own list shows it."""
-    return (digest or "unknown").removeprefix("sha256:")[:_SHORT_DIGEST]

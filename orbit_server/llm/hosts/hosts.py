@@ -15,11 +15,11 @@ from ...errors import (
     ModelUnreachable,
     NotStarted,
 )
-from ..installed import outdated, tagged
+from ..installed import outdated, short, tagged
 from ..ollama import ChatStream
 from ..protocols import Message
 from .choice import candidates, having, ranked
-from .host import Host, is_hopeless, short
+from .host import Host, is_hopeless
 from .places import Places
 from .same_files import SameFiles
 from .stream import HostStream, Opened

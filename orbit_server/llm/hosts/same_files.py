@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from ..installed import tagged
-from .host import Host, short
+from ..installed import short, tagged
+from .host import Host
 
 logger = logging.getLogger(__name__)
 
