@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log")
+_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log(\.(?:gz|bz2|xz))?")
 _RECORD_START = re.compile(rb'\{"timestamp"')  # inside of a text, its quotes would be escaped
 _TORN_IN_A_ROW = 20
 
@@ -32,14 +32,21 @@ def file_path(directory: Path, day: str, part: int = 0) -> Path:
     return directory / (f"chat-{day}.{part}.log" if part else f"chat-{day}.log")
 
 
-def log_files(directory: Path) -> list[LogFile]:
-    """Return the files of the chat log, oldest first; none without the directory."""
-    found = []
+def log_files(directory: Path, *, compressed: bool = False) -> list[LogFile]:
+    """Return the files of the chat log, oldest first; none without the directory.
+
+    With ``compressed`` also those that somebody has compressed since.
+    """
+    found: dict[str, LogFile] = {}
     with contextlib.suppress(FileNotFoundError):
         for path in directory.iterdir():
-            if name := _NAME.fullmatch(path.name):
-                found.append(LogFile(name[1], int(name[2] or 0), path))
-    return sorted(found)
+            name = _NAME.fullmatch(path.name)
+            if name is None or (name[3] and not compressed):
+                continue
+            plain = path.name.removesuffix(name[3] or "")
+            if not name[3] or plain not in found:  # both are there while it is compressed
+                found[plain] = LogFile(name[1], int(name[2] or 0), path)
+    return sorted(found.values())
 
 
 def expired_files(directory: Path, today: date, retention_days: int) -> list[Path]:

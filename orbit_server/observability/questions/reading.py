@@ -7,7 +7,6 @@ no record is counted and left out.
 import bz2
 import gzip
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..chatlog_files import split_torn
+from ..chatlog_files import log_files, split_torn
 from ..ecs import parsed
 
 Record = dict[str, Any]
 
-_NAME = re.compile(r"chat-(\d{4}-\d\d-\d\d)(?:\.(\d+))?\.log(?:\.(gz|bz2|xz))?")
 _LONGEST_LINE = 16 * 1024 * 1024  # beyond it a line is damaged, and memory is not for it
 _BROKEN = (EOFError, OSError, lzma.LZMAError, zlib.error)
 
@@ -52,18 +50,10 @@ class LogReader:
                     yield record
 
     def _files(self) -> list[Path]:
-        found: dict[tuple[str, int], Path] = {}
         # A day begins when its own time zone says so, and a process may have been slow.
         first = (self.since - timedelta(days=2)).date().isoformat()
-        with suppress(FileNotFoundError):
-            for path in self.directory.iterdir():
-                name = _NAME.fullmatch(path.name)
-                if not name or name[1] < first:
-                    continue
-                part = name[1], int(name[2] or 0)
-                if name[3] is None or part not in found:  # both are there while it is compressed
-                    found[part] = path
-        return [path for _, path in sorted(found.items())]
+        files = log_files(self.directory, compressed=True)
+        return [file.path for file in files if file.day >= first]
 
     def _lines(self, path: Path) -> Iterator[bytes]:
         try:
