@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Self
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from ..config import make_private_folder
-from .chatlog_files import ends_torn, expired_files, file_path
+from .chatlog_files import ends_torn, expired_files, file_path, timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class ChatLog:
         self._put(kind, fields, None)
 
     def _put(self, kind: Kind, fields: dict[str, Any], confirm: Callable[[], None] | None) -> None:
-        moment = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        moment = timestamp(self._now())
         record = {"timestamp": moment, "id": uuid.uuid4().hex, "kind": kind, **fields}
         self._queue.put(_Line(record, confirm))
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,11 @@ class LogFile(NamedTuple):
     day: str
     part: int
     path: Path
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment as the records write it, e.g. ``2026-03-01T09:30:00.000Z``."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def file_path(directory: Path, day: str, part: int = 0) -> Path:

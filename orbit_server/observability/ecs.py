@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from .chatlog_files import timestamp
+
 ECS_VERSION = "9.0.0"
 
 _ID_BYTES = 512  # Elasticsearch refuses a whole request for one longer _id
@@ -100,7 +102,7 @@ def operation(
 def document(record: Mapping[str, Any], origin: Mapping[str, str] = _NOWHERE) -> dict[str, Any]:
     """Return the ECS document of a ``parsed`` record; what is empty is left out."""
     flat: dict[str, Any] = {
-        "@timestamp": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "@timestamp": timestamp(_moment(record)),
         "ecs.version": ECS_VERSION,
         "service.name": "orbit",
         "event.kind": "event",

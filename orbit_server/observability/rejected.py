@@ -14,6 +14,8 @@ from typing import BinaryIO, NamedTuple
 
 import orjson
 
+from .chatlog_files import timestamp
+
 logger = logging.getLogger(__name__)
 
 NAME = "rejected.log"
@@ -40,7 +42,7 @@ class RejectedLog:
         """Add lines of the chat log's ``file``. Raises ``OSError`` when they cannot be kept."""
         if not rejected:
             return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = timestamp(datetime.now(UTC))
         entries = [
             orjson.dumps(
                 {

@@ -10,6 +10,7 @@ from ...config import Config
 from ...documents import Store
 from ...errors import OrbitError
 from ...observability import build_elasticsearch
+from ...observability.chatlog_files import timestamp
 from ...observability.ecs import record
 from ...observability.elasticsearch import Failure
 from ...observability.questions.grouping import grouped
@@ -41,6 +42,7 @@ def questions_of(
     Raises ``OrbitError`` where the log cannot be read or the collection is not there, and what the
     embedder raises.
     """
+    since, until = since.astimezone(UTC), until.astimezone(UTC)
     decided = ReviewedFile(Path(config.logging.file.directory)).of(collection)
 
     async def run(store: Store, services: Services) -> Report:
@@ -62,8 +64,8 @@ def questions_of(
             asked,
             groups,
             decided,
-            since=_written(since),
-            until=_written(until),
+            since=timestamp(since),
+            until=timestamp(until),
             threshold=threshold,
             sources=list(shown["sources"]),
             damaged=damaged,
@@ -96,7 +98,7 @@ async def _count_documents(config: Config, since: datetime, tally: Tally) -> Non
         filters: list[dict[str, Any]] = [
             {"term": {"event.action": kind}},
             {"term": {"orbit.collection": tally.collection}},
-            {"range": {"@timestamp": {"gte": _written(since)}}},
+            {"range": {"@timestamp": {"gte": timestamp(since)}}},
         ]
         async for page in client.pages(target, filters):
             for document in page:
@@ -125,8 +127,3 @@ async def _grouped(
         return await group()
     with progress("Grouping", len(texts)) as advanced:
         return await group(advanced=advanced)
-
-
-def _written(time: datetime) -> str:
-    """Return a time as the chat log writes it."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,6 +8,7 @@ from ...config import Config
 from ...documents import Store
 from ...documents.answers import answer_pairs
 from ...errors import OrbitError
+from ...observability.chatlog_files import timestamp
 from ...observability.questions.report import Gap, Report
 from ...observability.questions.reviewed import Decision, Reviewed, ReviewedFile
 from ...services import Services
@@ -100,7 +101,7 @@ def _store(config: Config, collection: str, gap: Gap, answer: str, server: str |
 
 
 def _decide(file: ReviewedFile, collection: str, gap: Gap, decision: Decision) -> None:
-    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time = timestamp(datetime.now(UTC))
     texts: Sequence[str] = [gap.question, *gap.wordings]
     try:
         file.add(*(Reviewed(collection, text, decision, time) for text in texts))
