@@ -99,14 +99,13 @@ class ElasticsearchClient:
         order: Any = [{"@timestamp": "asc"}, {"event.id": "asc"}]
         behind: Any = None
         while True:
-            after = behind
             reply: Any = await self._call(
                 lambda client: client.search(
                     index=target,
                     query=query,
                     sort=order,
                     size=size,
-                    search_after=after,  # noqa: B023 - called at once
+                    search_after=behind,  # noqa: B023 - called at once
                     track_total_hits=False,
                 )
             )
