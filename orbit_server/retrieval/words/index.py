@@ -233,15 +233,9 @@ class WordIndex:
             self._beside(collection_id, _LOCK).unlink(missing_ok=True)
         return freed
 
-    async def drop_others(
-        self, collection_ids: Collection[str], *, unused_seconds: float = 0.0
-    ) -> int:
-        """Delete the indexes of all but these collections; the number of bytes freed.
-
-        Those stay that were written to in the last ``unused_seconds``.
-        """
-        old = [id for id in await self.leftovers(collection_ids) if self._age(id) >= unused_seconds]
-        return sum([await self.drop(id) for id in old])
+    async def drop_others(self, collection_ids: Collection[str]) -> int:
+        """Delete the indexes of all but these collections; the number of bytes freed."""
+        return sum([await self.drop(id) for id in await self.leftovers(collection_ids)])
 
     @contextmanager
     def _reading(self, collection_id: str) -> Iterator["Snapshot | None"]:

@@ -207,7 +207,6 @@ async def test_only_indexes_are_dropped(index: WordIndex) -> None:
         path.write_bytes(b"something")
     (index.directory / "chroma").mkdir()
     assert await index.leftovers(["town"]) == [old.stem, "gone"]
-    assert await index.drop_others(["town"], unused_seconds=3600) == 0
     assert index.outdated() == [old.stem]
     assert await index.drop_others(["town"]) > 0
     left = {"town.words", "town.lock", "writer", "chroma.sqlite3", "chroma"}
