@@ -43,7 +43,7 @@ def ingest_sites(
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
     from ..documents.site.address import Site
-    from ..documents.site.crawl import Bounds
+    from ..documents.site.frontier import Bounds
     from ..documents.site.load import ingest_sites as load_sites
     from .console import notes
     from .models import require_models

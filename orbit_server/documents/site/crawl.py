@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-import time
-from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ...errors import OrbitError, UnreadableDocument
 from ..reading import Chunks, Reading
 from . import kinds
-from .address import Site, origin, owned, pattern, trap
+from .address import Site, origin, owned
 from .directives import directives
 from .fetch import Fetched, Fetcher, NotFetched, OverBudget
+from .frontier import Bounds, Entry, Frontier
 from .robots import Robots
 
 logger = logging.getLogger(__name__)
@@ -28,17 +27,6 @@ Outcome = Literal[
     "gone", "failed",
 ]
 # fmt: on
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far a crawl goes: addresses, links from the start, seconds, pages of one kind."""
-
-    pages: int = 5000
-    depth: int = 12
-    seconds: float = 4 * 3600
-    alike: int = 1000  # paths that differ in numbers only
-    queries: int = 100  # of one path
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +56,11 @@ class Visit:
     found: list[str] = field(default_factory=list)
 
 
-class _Entry(NamedTuple):
-    address: str
-    depth: int = 0
-    trail: tuple[str, ...] = ()  # of redirects
-    canonical: bool = True  # whether the page may say that it is another one
-
-
 class Crawl:
     """A walk through ``sites``, each from its start, its sitemaps and what is ``known`` of it.
 
-    ``options`` are those of the readers. When it is over, ``bounds_hit`` says in a sentence each
-    what stopped it early, ``left`` which addresses were not visited and why, and ``reached`` which
-    of the sites have answered.
+    ``options`` are those of the readers. When it is over, ``reached`` says which of the sites have
+    answered, and the ``frontier`` what was not visited.
     """
 
     def __init__(
@@ -95,37 +75,29 @@ class Crawl:
     ) -> None:
         self._given, self.sites = sites, list[Site]()
         self._fetcher, self._reading = fetcher, reading
-        self._known, self._bounds, self._options = known, bounds, options
+        self._known, self._most_listed, self._options = known, bounds.pages, options
+        self.frontier = Frontier(bounds)
         self._robots: dict[str, Robots] = {}
         self._listed: set[str] = set()  # origins whose sitemaps name their pages
         self._starts: dict[str, Fetched] = {}
-        self._queue: deque[_Entry] = deque()
-        self._seen: set[str] = set()
-        self._kinds: Counter[tuple[str, bool]] = Counter()
         self._duplicates: list[Visit] = []
         self._read: set[str] = set()
-        self.visited = 0
-        self.bounds_hit: list[str] = []
-        self.left: dict[str, str] = {}
         self.reached: list[Site] = []
-
-    @property
-    def waiting(self) -> int:
-        """How many addresses are known that have not been visited yet."""
-        return len(self._queue)
 
     async def visits(self) -> AsyncGenerator[Visit]:
         """Visit everything, a few addresses at once, and yield what became of each."""
-        end = time.monotonic() + self._bounds.seconds
         running: set[asyncio.Task[Visit]] = set()
         try:
             for site in self._given:
                 if failed := await self._begin(site):
                     yield failed
-            while running or self._next(end, retry=True):
-                while len(running) < _AT_ONCE and self._next(end):
-                    self.visited += 1
-                    running.add(asyncio.create_task(self._attempt(self._queue.popleft())))
+            while True:
+                if not running and not self.frontier:
+                    self._retry()
+                while len(running) < _AT_ONCE and (entry := self.frontier.take()):
+                    running.add(asyncio.create_task(self._attempt(entry)))
+                if not running:
+                    break
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     visit = task.result()
@@ -136,25 +108,12 @@ class Crawl:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    def _next(self, end: float, *, retry: bool = False) -> bool:
-        """Tell whether there is another address to visit, within the bounds."""
-        if retry and not self._queue:
-            # What calls itself another page, which is not to be had, is one after all.
-            waiting = [each for each in self._duplicates if each.target not in self._read]
-            self._duplicates = []
-            self._queue.extend(_Entry(each.address, canonical=False) for each in waiting)
-        if not self._queue:
-            return False
-        if self.visited >= self._bounds.pages:
-            self._stop(f"{self._bounds.pages} addresses were visited, and there are more")
-        elif time.monotonic() > end:
-            self._stop(f"it took {self._bounds.seconds / 60:.0f} minutes, and there is more")
-        return bool(self._queue)
-
-    def _stop(self, reason: str) -> None:
-        self.bounds_hit.append(f"{reason}.")
-        self._queue.clear()
+    def _retry(self) -> None:
+        """Queue again what calls itself another page that is not to be had: it is one after all."""
+        again = [each for each in self._duplicates if each.target not in self._read]
         self._duplicates = []
+        for each in again:
+            self.frontier.add_again(Entry(each.address, canonical=False))
 
     def _conclude(self, visit: Visit) -> None:
         if visit.outcome in ("read", "unchanged"):
@@ -162,7 +121,7 @@ class Crawl:
         elif visit.outcome == "duplicate":
             self._duplicates.append(visit)
         if visit.reason == str(OverBudget()):
-            self._stop("All pages together are larger than they may be")
+            self.frontier.stop("All pages together are larger than they may be.")
 
     # -- beginning a site ----------------------------------------------------------------------
 
@@ -174,13 +133,13 @@ class Crawl:
             return Visit(given.start, "failed", f"{error}")
         self.sites.append(site)
         self.reached.append(site)
-        self._add(_Entry(site.start))
+        self.frontier.add(Entry(site.start))
         pages = await self._listing(site)
         for address in pages:
-            self._add(_Entry(address))
+            self.frontier.add(Entry(address))
         for address in self._known:
             if site.own(address):
-                self._add(_Entry(address))
+                self.frontier.add(Entry(address))
         return None
 
     async def _found(self, site: Site) -> Site:
@@ -215,7 +174,7 @@ class Crawl:
         named = filter(None, map(whole.own, self._robots[here].sitemaps(here)))
         waiting = list(named) or [f"{here}/sitemap.xml"]
         seen, pages = set(waiting), dict[str, None]()
-        while waiting and len(pages) <= self._bounds.pages:
+        while waiting and len(pages) <= self._most_listed:
             address = waiting.pop(0)
             try:
                 fetched = await self._fetcher.follow(address)
@@ -225,7 +184,7 @@ class Crawl:
                     fetched.file, address, reader="sitemap", sites=self._scope()
                 )
             except (NotFetched, UnreadableDocument) as error:
-                self.left[address] = f"{error}"
+                self.frontier.left[address] = f"{error}"
                 continue
             fetched.file.unlink()
             pages |= dict.fromkeys(found.facts["pages"])
@@ -239,29 +198,6 @@ class Crawl:
 
     # -- one address ---------------------------------------------------------------------------
 
-    def _add(self, entry: _Entry, *, linked: bool = False) -> bool:
-        """Put an address into the queue unless it is there, or a trap; whether it is new."""
-        if entry.address in self._seen:
-            return False
-        if linked and (reason := self._trap(entry)):
-            self.left[entry.address] = reason
-            return False
-        self._seen.add(entry.address)
-        self._queue.append(entry)
-        return True
-
-    def _trap(self, entry: _Entry) -> str | None:
-        if entry.depth > self._bounds.depth:
-            return f"more than {self._bounds.depth} links lie between it and the start"
-        if reason := trap(entry.address):
-            return reason
-        kind = pattern(entry.address)
-        most = self._bounds.queries if kind[1] else self._bounds.alike
-        if self._kinds[kind] >= most:
-            return f"there are more than {most} addresses like it"
-        self._kinds[kind] += 1
-        return None
-
     async def _get(self, address: str, *, canonical: bool = True) -> Fetched:
         known = self._known.get(address) if canonical else None
         return await self._fetcher.get(
@@ -270,7 +206,7 @@ class Crawl:
             validators=known.validators if known else None,
         )
 
-    async def _attempt(self, entry: _Entry) -> Visit:
+    async def _attempt(self, entry: Entry) -> Visit:
         try:
             return await self._visit(entry)
         except OrbitError:
@@ -279,7 +215,7 @@ class Crawl:
             logger.exception("%s could not be read", entry.address)
             return Visit(entry.address, "failed", "an unexpected error; the log has more")
 
-    async def _visit(self, entry: _Entry) -> Visit:
+    async def _visit(self, entry: Entry) -> Visit:
         address = entry.address
         if not self._robots[origin(address)].allows(address):
             return Visit(address, "refused", "robots.txt")
@@ -305,11 +241,11 @@ class Crawl:
             visit = await self._understood(entry, fetched)
         for link in visit.links:
             is_listed = origin(address) in self._listed and not kinds.is_file(link)
-            if not is_listed and self._add(_Entry(link, entry.depth + 1), linked=True):
+            if not is_listed and self.frontier.add(Entry(link, entry.depth + 1), linked=True):
                 visit.found.append(link)
         return visit
 
-    def _redirected(self, entry: _Entry, fetched: Fetched) -> Visit:
+    def _redirected(self, entry: Entry, fetched: Fetched) -> Visit:
         target = owned(fetched.location, self.sites) if fetched.location else None
         if target is None:
             return Visit(entry.address, "redirected", "it leads out of the site")
@@ -318,10 +254,10 @@ class Crawl:
             return Visit(entry.address, "failed", "it redirects in circles")
         if len(trail) >= _MOST_REDIRECTS:
             return Visit(entry.address, "failed", "it redirects too often")
-        self._add(_Entry(target, entry.depth, trail))
+        self.frontier.add(Entry(target, entry.depth, trail))
         return Visit(entry.address, "redirected", target=target)
 
-    async def _understood(self, entry: _Entry, fetched: Fetched) -> Visit:
+    async def _understood(self, entry: Entry, fetched: Fetched) -> Visit:
         """Read what was fetched, in a process of its own."""
         address, file = entry.address, fetched.file
         if file is None:
@@ -352,7 +288,7 @@ class Crawl:
             visit.outcome, visit.reason = "noindex", "meta robots"
         elif target := found.facts.get("canonical"):
             visit.outcome, visit.target = "duplicate", target
-            self._add(_Entry(target, entry.depth))
+            self.frontier.add(Entry(target, entry.depth))
         elif not len(found.chunks):
             visit.outcome, visit.reason = "empty", " ".join(found.left_out)
         else:

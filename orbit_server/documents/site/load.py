@@ -12,8 +12,9 @@ from ..model import Chunk, Scalar
 from ..reading import Chunks, Reading
 from ..source_list import First
 from .address import Site, owned
-from .crawl import Bounds, Crawl, Known, Visit
+from .crawl import Crawl, Known, Visit
 from .fetch import Fetcher
+from .frontier import Bounds
 from .network import any_socket, public_socket
 
 _MOST_LINKS = 1000  # that are kept with a page
@@ -78,7 +79,7 @@ async def ingest_sites(
     def stored(_: int, count: int) -> None:
         nonlocal chunks
         chunks += count
-        advanced(crawl.visited, crawl.waiting, chunks)
+        advanced(crawl.frontier.visited, len(crawl.frontier), chunks)
 
     options = LoadOptions(
         chunk_chars=chunk_chars, chunk_overlap=chunk_overlap, languages=languages, batch=batch
@@ -109,9 +110,9 @@ async def ingest_sites(
                         passages = _with_state(visit, visit.chunks, first.get(visit.address))
                         visit.chunks = None  # they are large
                         await batches.add(Waiting(result, passages, 1))
-                    advanced(crawl.visited, crawl.waiting, chunks)
+                    advanced(crawl.frontier.visited, len(crawl.frontier), chunks)
     await batches.finish()
-    report.left, report.bounds_hit = crawl.left, crawl.bounds_hit
+    report.left, report.bounds_hit = crawl.frontier.left, crawl.frontier.bounds_hit
     report.stale = _stale(report, [each for each in first if owned(each, crawl.reached)])
     if prune:
         await remove_all(report.stale, collection, store)

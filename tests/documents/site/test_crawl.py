@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from orbit_server.documents.reading import Reading
 from orbit_server.documents.site.address import Site
-from orbit_server.documents.site.crawl import Bounds, Crawl, Known
+from orbit_server.documents.site.crawl import Crawl, Known
 from orbit_server.documents.site.fetch import Fetched, Fetcher
+from orbit_server.documents.site.frontier import Bounds
 from orbit_server.documents.site.network import any_socket
 
 from ...support.server import serving

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orbit_server.documents.site.address import Site
-from orbit_server.documents.site.crawl import Bounds
 from orbit_server.documents.site.fetch import Fetcher
+from orbit_server.documents.site.frontier import Bounds
 from orbit_server.documents.site.load import SiteReport, ingest_sites
 from orbit_server.documents.site.network import any_socket, public_socket
 from orbit_server.services import Services
