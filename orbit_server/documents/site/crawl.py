@@ -59,8 +59,8 @@ class Visit:
 class Crawl:
     """A walk through ``sites``, each from its start, its sitemaps and what is ``known`` of it.
 
-    ``options`` are those of the readers. When it is over, ``reached`` says which of the sites have
-    answered, and the ``frontier`` what was not visited.
+    ``options`` are those of the readers. When it is over, ``sites`` are those that have answered,
+    and the ``frontier`` knows what was not visited.
     """
 
     def __init__(
@@ -82,7 +82,6 @@ class Crawl:
         self._starts: dict[str, Fetched] = {}
         self._duplicates: list[Visit] = []
         self._read: set[str] = set()
-        self.reached: list[Site] = []
 
     async def visits(self) -> AsyncGenerator[Visit]:
         """Visit everything, a few addresses at once, and yield what became of each."""
@@ -132,7 +131,6 @@ class Crawl:
         except NotFetched as error:
             return Visit(given.start, "failed", f"{error}")
         self.sites.append(site)
-        self.reached.append(site)
         self.frontier.add(Entry(site.start))
         pages = await self._listing(site)
         for address in pages:

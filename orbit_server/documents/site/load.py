@@ -113,7 +113,7 @@ async def ingest_sites(
                     advanced(crawl.frontier.visited, len(crawl.frontier), chunks)
     await batches.finish()
     report.left, report.bounds_hit = crawl.frontier.left, crawl.frontier.bounds_hit
-    report.stale = _stale(report, [each for each in first if owned(each, crawl.reached)])
+    report.stale = _stale(report, [each for each in first if owned(each, crawl.sites)])
     if prune:
         await remove_all(report.stale, collection, store)
         report.pruned, report.stale = report.stale, []
