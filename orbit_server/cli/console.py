@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from rich.table import Table
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 notes = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
+MOST_ROWS = 20  # of what went well, and names in a sentence
 _ONE_LINE = 10_000
 _MOST_SHOWN = 160
 # What a terminal would obey: controls, and those that turn the direction of writing around.
@@ -66,6 +67,12 @@ def on_one_line(value: object, most: int | None = _MOST_SHOWN) -> str:
     """Return what strangers wrote as one line that no terminal obeys, ``most`` characters of it."""
     text = _ORDERS.sub("\ufffd", " ".join(str(value).split()))
     return text if most is None or len(text) <= most else text[: most - 1] + "…"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first ``names``, and how many more there are."""
+    more = len(names) - MOST_ROWS
+    return ", ".join(names[:MOST_ROWS]) + (f" and {more} more" if more > 0 else "")
 
 
 def print_table(table: Table) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ..documents.loading import FileResult
     from ..services import Services
 
-_MOST_ROWS = 20
 _MOST_NOTES = 3
 
 
@@ -159,16 +158,16 @@ def print_report(report: "Report", collection: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .console import print_table, say
+    from .console import MOST_ROWS, print_table, say, some
 
     loaded = [result for result in report.files if not result.error]
     noted = [result for result in loaded if result.notes]
     changed = [each for each in loaded if (each.stored or each.removed) and not each.notes]
     failed = [result for result in report.files if result.error]
     table = Table("source", "chunks", "new", "removed", "note")
-    for result in changed[:_MOST_ROWS]:
+    for result in changed[:MOST_ROWS]:
         table.add_row(*_counts(result), "")
-    for source in report.pruned[:_MOST_ROWS]:
+    for source in report.pruned[:MOST_ROWS]:
         table.add_row(source, "0", "0", "all", "file is gone")
     for result in noted:
         table.add_row(*_counts(result), Text(_first(result.notes), style="yellow"))
@@ -177,14 +176,14 @@ def print_report(report: "Report", collection: str) -> None:
     if table.row_count:
         print_table(table)
     for kind, more in (("loaded", changed), ("gone", report.pruned)):
-        if len(more) > _MOST_ROWS:
-            say(f"{len(more) - _MOST_ROWS} more files {kind}.")
+        if len(more) > MOST_ROWS:
+            say(f"{len(more) - MOST_ROWS} more files {kind}.")
     if unchanged := len(loaded) - len(noted) - len(changed):
         say(f"{unchanged} {'file is' if unchanged == 1 else 'files are'} unchanged.")
     if report.ignored:
-        say(f"Not understood and left out: {_by_ending(report.ignored)}: {_some(report.ignored)}")
+        say(f"Not understood and left out: {_by_ending(report.ignored)}: {some(report.ignored)}")
     if report.links:
-        say(f"Links out of the folder, followed only with --follow-links: {_some(report.links)}")
+        say(f"Links out of the folder, followed only with --follow-links: {some(report.links)}")
     if left_out := sum(result.left_out for result in report.files):
         things = "entry or passage was" if left_out == 1 else "entries or passages were"
         say(f"{left_out} {things} left out.")
@@ -205,8 +204,3 @@ def _first(notes: list[str]) -> str:
 def _by_ending(names: list[str]) -> str:
     endings = Counter(Path(name).suffix.lower() or "without ending" for name in names)
     return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _MOST_ROWS
-    return ", ".join(names[:_MOST_ROWS]) + (f" and {more} more" if more > 0 else "")

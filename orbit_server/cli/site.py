@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..documents.site.load import SiteReport
     from ..services import Services
 
-_MOST_ROWS = 20
-
 
 def is_address(given: str) -> bool:
     """Tell whether an argument is the address of a web site and no file."""
@@ -97,20 +95,20 @@ def print_site_report(report: "SiteReport", collection: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .console import print_table, say
+    from .console import MOST_ROWS, print_table, say, some
 
     changed = [each for each in report.results if each.stored or each.removed or each.notes]
     table = Table("source", "chunks", "new", "removed", "note")
-    for each in changed[:_MOST_ROWS]:
+    for each in changed[:MOST_ROWS]:
         note = Text(" ".join(each.notes[:3]), style="yellow")
         table.add_row(each.source, str(each.chunks), str(each.stored), str(each.removed), note)
-    for source in report.pruned[:_MOST_ROWS]:
+    for source in report.pruned[:MOST_ROWS]:
         table.add_row(source, "0", "0", "all", "page is gone")
     if table.row_count:
         print_table(table)
     for kind, more in (("loaded", changed), ("gone", report.pruned)):
-        if len(more) > _MOST_ROWS:
-            say(f"{len(more) - _MOST_ROWS} more pages {kind}.")
+        if len(more) > MOST_ROWS:
+            say(f"{len(more) - MOST_ROWS} more pages {kind}.")
     for outcome, sentence in _SENTENCES.items():
         if visits := report.of(outcome):
             _say_visits(sentence, visits, by_reason=outcome == "skipped")
@@ -119,7 +117,7 @@ def print_site_report(report: "SiteReport", collection: str) -> None:
     for bound in report.bounds_hit:
         say(f"Ended early: {bound}")
     if report.stale:
-        say(f"Gone, and removed only with --prune: {_some(report.stale)}")
+        say(f"Gone, and removed only with --prune: {some(report.stale)}")
     _say_counts(report, collection)
 
 
@@ -135,15 +133,15 @@ _SENTENCES = {
 
 
 def _say_visits(sentence: str, visits: "Sequence[Visit]", *, by_reason: bool) -> None:
-    from .console import say
+    from .console import say, some
 
     if by_reason:
         kinds = Counter(visit.reason for visit in visits)
         listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        say(f"{sentence}: {listed}: {_some([visit.address for visit in visits])}")
+        say(f"{sentence}: {listed}: {some([visit.address for visit in visits])}")
         return
     rows = [f"{visit.address}{_why(visit)}" for visit in visits]
-    say(f"{sentence}: {_some(rows)}")
+    say(f"{sentence}: {some(rows)}")
 
 
 def _why(visit: "Visit") -> str:
@@ -152,11 +150,11 @@ def _why(visit: "Visit") -> str:
 
 
 def _say_left(left: Mapping[str, str]) -> None:
-    from .console import say
+    from .console import say, some
 
     for reason, count in Counter(left.values()).most_common():
         addresses = [address for address, why in left.items() if why == reason]
-        say(f"Not visited, {reason}: {count}: {_some(addresses[:3])}")
+        say(f"Not visited, {reason}: {count}: {some(addresses[:3])}")
 
 
 def _say_counts(report: "SiteReport", collection: str) -> None:
@@ -177,8 +175,3 @@ def _say_counts(report: "SiteReport", collection: str) -> None:
     new = sum(result.stored for result in report.results)
     there = len(report.of("read", "unchanged"))
     say(f"{there} pages in collection {collection!r}, {new} chunks new.")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_ROWS
-    return ", ".join(names[:_MOST_ROWS]) + (f" and {more} more" if more > 0 else "")
