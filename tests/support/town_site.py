@@ -3,19 +3,18 @@
 import asyncio
 import gzip
 import hashlib
-import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from .office import docx
+from .formats import pdf
+from .office import docx, paragraph
 from .server import serving
 
 # fmt: off
@@ -216,28 +215,20 @@ def _pages(count: int) -> dict[str, tuple[str, str, str]]:
     }
 
 
-def _pdf(sentence: str) -> bytes:
-    buffer = io.BytesIO()
-    canvas = Canvas(buffer, invariant=1)
-    canvas.drawString(72, 720, sentence)
-    canvas.save()
-    return buffer.getvalue()
-
-
 _LATIN1 = (
     '<html lang="de"><head><meta charset="iso-8859-1"><title>Müll</title></head><body><main>'
     "<p>Müllsäcke für Gärten gibt es im Bürgerbüro, das Stück zu zwei Euro.</p>"
     "</main></body></html>"
 ).encode("latin-1")
-_PARAGRAPH = "<w:p><w:r><w:t>Apply for a garden plot with this form.</w:t></w:r></w:p>"
+_PARAGRAPH = paragraph("Apply for a garden plot with this form.")
 _FILES: dict[str, tuple[bytes, str]] = {
     "/files/noise.pdf": (
-        _pdf("Letters about noise are answered by the environment office."),
+        pdf("Letters about noise are answered by the environment office."),
         "application/pdf",
     ),
     "/files/plot.docx": (docx(_PARAGRAPH, title="Plots"), "application/octet-stream"),
     # what it says is wrong, as is the address
-    "/minutes": (_pdf("Minutes of March: the mayor held a speech about ducks."), "text/html"),
+    "/minutes": (pdf("Minutes of March: the mayor held a speech about ducks."), "text/html"),
     "/latin1": (_LATIN1, "text/html"),
     "/logo.png": (b"\x89PNG\r\n", "image/png"),
     "/unknown.bin": (b"\0\1\2", "application/octet-stream"),
