@@ -209,9 +209,9 @@ class CollectionStore:
         with suppress(CollectionNotFound):
             stored = await self.chroma.collection(collection, fresh=True)
             check_embedder(stored.metadata, self.embedder, collection)
-            finished = not chunks and not remove
-            if languages or finished:
-                stored = await update_language(self.chroma, collection, languages, again=finished)
+            end = not chunks and not remove
+            if languages or end:
+                stored = await update_language(self.chroma, collection, languages, again=end)
         if chunks:
             embedder = embedder_of(stored.metadata if stored else None, self.embedder)
             result = await self._store(collection, chunks, languages, embedder)
