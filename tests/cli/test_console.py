@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from orbit_server.cli.console import out, print_table, progress, say
+from orbit_server.cli.console import MOST_ROWS, out, print_table, progress, say, some
 from tests.support.program import environment
 
 
@@ -30,6 +30,14 @@ def test_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(table)
     [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert row.strip("│ ") == ("[bold]:smile:[/] " + "very " * 100).strip()
+
+
+def test_many_names_are_some_and_a_number() -> None:
+    """A folder of thousands is one line."""
+    names = [f"{n}.md" for n in range(MOST_ROWS + 2)]
+    assert some(names[:2]) == "0.md, 1.md"
+    assert some(names[:MOST_ROWS]).endswith(names[MOST_ROWS - 1])
+    assert some(names).endswith(f"{names[MOST_ROWS - 1]} and 2 more")
 
 
 def test_progress_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
