@@ -60,6 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._ahead = b""
         self._holding = False
         self._last_answer = False
+        self._stopping = False
         self._active: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._unread = math.inf
@@ -150,6 +151,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
         self._unread = math.inf
+        if self._stopping:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -166,12 +169,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._set_deadline()
 
     def shutdown(self) -> None:
-        """Let the answer under way end; a client that has just come may still ask."""
-        if cast(Any, self.cycle) is None:
+        """Let the answer under way end; a client that waits for none may still ask once."""
+        self._stopping = True
+        if self._answering():
+            super().shutdown()
+        else:
             # Its request may be on the way already; to close now would be a reset, not an answer.
             self.loop.call_later(ARRIVAL_SECONDS, super().shutdown)
-        else:
-            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -14,10 +15,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ..config.loader import Config
-from .http_protocol import LimitedProtocol
+from .http_protocol import ARRIVAL_SECONDS, LimitedProtocol
 from .signals import ECHO_SECONDS
 
 logger = logging.getLogger(__name__)
+
+Take = Callable[[socket.socket], Awaitable[object]]
 
 _FORCED_SECONDS = 4.0
 _HANDSHAKE_SECONDS = 10.0
@@ -64,6 +67,7 @@ class Server(uvicorn.Server):
         }
         self._reloading: asyncio.Task[None] | None = None
         self._outdated = False
+        self._accepting: list[tuple[socket.socket, Take]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and call ``ready``."""
@@ -82,6 +86,7 @@ class Server(uvicorn.Server):
         """Close the listeners, and wait for what is under way."""
         self._stopping()
         abandoning = asyncio.create_task(self._abandon_the_slow())
+        await self._stop_accepting()
         await super().shutdown([*(sockets or []), *self._plain_sockets])
         abandoning.cancel()
         # Out of time, answers still say so to their readers and to the log.
@@ -144,17 +149,29 @@ class Server(uvicorn.Server):
         # asyncio gives a silent client a minute for its handshake, and a stop would wait half a
         # minute for the farewell of each one that has lost its network.
         seconds = (_HANDSHAKE_SECONDS, _BYE_SECONDS) if config.ssl else (None, None)
+        tls: dict[str, Any] = {
+            "ssl": config.ssl,
+            "ssl_handshake_timeout": seconds[0],
+            "ssl_shutdown_timeout": seconds[1],
+        }
         loop = asyncio.get_running_loop()
         self.servers.append(
-            await loop.create_server(
-                protocol,
-                sock=listener,
-                ssl=config.ssl,
-                backlog=config.backlog,
-                ssl_handshake_timeout=seconds[0],
-                ssl_shutdown_timeout=seconds[1],
-            )
+            await loop.create_server(protocol, sock=listener, backlog=config.backlog, **tls)
         )
+        self._accepting.append((listener, partial(loop.connect_accepted_socket, protocol, **tls)))
+
+    async def _stop_accepting(self) -> None:
+        """Stop to listen, and take over who has connected by now: a close would reset them."""
+        taken = []
+        for server, (listener, take) in zip(self.servers, self._accepting, strict=True):
+            with contextlib.suppress(OSError):  # there is nobody more
+                while True:
+                    connection, _ = listener.accept()
+                    taken.append(take(connection))
+            server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVAL_SECONDS):
+                await asyncio.gather(*taken, return_exceptions=True)
 
 
 def uvicorn_settings(config: Config) -> dict[str, Any]:

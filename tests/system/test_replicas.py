@@ -383,13 +383,8 @@ async def test_two_thousand_chats_while_parts_go_away(tmp_path: Path) -> None:
     after = [chat for chat in chats if chat.began > marks["replaced"]]
     assert any("EDITION2" in chat.text for chat in after), "else nothing is shown of the document"
     assert [chat.name for chat in after if chat.old] == []
-    # What was asked of the replica that was killed ends there; nothing else is lost. Where two
-    # cores carry all of this, PostgreSQL may be too slow for a few: they are told so at once.
-    overloaded = [
-        chat for chat in chats if chat.status == 503 and '"unavailable"' in str(chat.error)
-    ]
-    assert len(overloaded) <= len(chats) / 100
-    lost = [chat for chat in chats if not (chat.done or chat.revoked or chat in overloaded)]
+    # What was asked of the replica that was killed ends there; nothing else is lost.
+    lost = [chat for chat in chats if not chat.done and not chat.revoked]
     assert [
         (chat.name, chat.status, chat.error)
         for chat in lost
