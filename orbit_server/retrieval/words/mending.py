@@ -203,7 +203,8 @@ class IndexMender:
             return 0
         gone: list[str] = []
         async for ids in self.lexical.ids(stored.id):
-            there = {record.id for record in await self.chroma.get(stored.name, ids=ids)}
+            found = await self.chroma.get(stored.name, ids=ids, texts=False)
+            there = {record.id for record in found}
             gone += [id for id in ids if id not in there]
         await words.remove(gone)
         return len(gone)
