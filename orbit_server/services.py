@@ -21,7 +21,7 @@ from .auth.limits import Admission, Limiter, is_limited, memory_limiter, redis_l
 from .config import Config
 from .documents import CollectionStore
 from .errors import NotStarted
-from .llm.installed import InstalledModels, model_check, version_check
+from .llm.installed import InstalledModels, model_check
 from .observability import Check, CollectionsCheck, Health, build_chatlog, build_shipper
 from .observability.answers_check import AnswersCheck
 from .observability.health import chatlog_check, disk_check, elasticsearch_check, words_check, works
@@ -317,12 +317,7 @@ class Services:
         if self.guard is not None:
             checks["safety"] = model("ollama", config.safety.model)
         if self.uses_ollama:
-            test = (
-                llm.hosts_check(self.ollama)
-                if isinstance(self.ollama, llm.Hosts)
-                else version_check(self.ollama)
-            )
-            checks["ollama"] = Check(test, optional=True)
+            checks["ollama"] = Check(llm.server_check(self.ollama), optional=True)
         return checks
 
     def _summary(self) -> dict[str, Any]:

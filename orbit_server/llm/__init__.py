@@ -1,7 +1,11 @@
 """The language model: its clients, and what the rest of the program needs of any."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from ..config.schema import OllamaConfig, OllamaHost
 from .hosts import Host, Hosts, hosts_check
+from .installed import version_check
 from .ollama import Ollama
 from .protocols import Chat, Complete, TextStream
 from .queue import FairQueue
@@ -16,8 +20,8 @@ __all__ = [
     "build",
     "build_one",
     "build_queue",
-    "hosts_check",
     "places",
+    "server_check",
 ]
 
 
@@ -65,6 +69,11 @@ def build_queue(
     queue = FairQueue(lambda: hosts.capacity(model), length=length, timeout=timeout)
     hosts.watch_places(queue.admit)
     return queue
+
+
+def server_check(ollama: Ollama | Hosts) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """Return the health check of the servers behind ``ollama``, whatever models they have."""
+    return hosts_check(ollama) if isinstance(ollama, Hosts) else version_check(ollama)
 
 
 def places(config: OllamaConfig, workers: int = 1) -> int:
