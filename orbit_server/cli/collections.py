@@ -207,8 +207,11 @@ def delete_collection(
     from .store import with_store
 
     if not yes:
-        answer = typed(f"Delete collection {name!r} and everything in it? [y/N]: ")
-        if (answer or "").strip().lower() not in ("y", "yes"):
+        question = f"Delete collection {name!r} and everything in it? [y/N]: "
+        answer = "?"
+        while answer not in ("y", "yes", "n", "no", ""):
+            answer = (typed(question) or "").strip().lower()
+        if not answer.startswith("y"):
             raise typer.Abort
 
     async def run(store: "Store", services: "Services") -> None:
