@@ -161,6 +161,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             return
+        if self._stopping:
+            self._close_soon()
         if self._holding:
             self.flow.pause_reading()  # which uvicorn has just ended
             if not self.pipeline:
@@ -169,13 +171,16 @@ class LimitedProtocol(HttpToolsProtocol):
             self._set_deadline()
 
     def shutdown(self) -> None:
-        """Let the answer under way end; a client that waits for none may still ask once."""
+        """Let the answer under way end; a client that was not told of the end may ask once more."""
         self._stopping = True
-        if self._answering():
-            super().shutdown()
-        else:
-            # Its request may be on the way already; to close now would be a reset, not an answer.
-            self.loop.call_later(ARRIVAL_SECONDS, super().shutdown)
+        if not self._answering():
+            self._close_soon()
+        elif not self.cycle.response_started:
+            super().shutdown()  # its head says so
+
+    def _close_soon(self) -> None:
+        # A request may be on the way already; to close now would be a reset, not an answer.
+        self.loop.call_later(ARRIVAL_SECONDS, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""

@@ -31,7 +31,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say hello."""
+    """Say hello, at ``/slow`` half a second after the head."""
+    if scope["path"] == "/slow":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"well", "more_body": True})
+        await asyncio.sleep(0.5)
+        await send({"type": "http.response.body", "body": b"hello"})
+        return
     await PlainTextResponse("hello")(scope, receive, send)
 
 
@@ -87,6 +93,22 @@ async def test_a_question_on_a_connection_that_was_idle() -> None:
     head, _, body = reply.partition(b"\r\n\r\n")
     assert body == b"hello"
     assert b"connection: close" in head, "else the next one would be sent into it too"
+
+
+async def test_a_question_behind_an_answer_that_began_before() -> None:
+    """The head of that one could not say that the connection will be closed."""
+    async with started() as (server, place):
+        with socket.create_connection(place) as client:
+            client.sendall(GET.replace(b" / ", b" /slow "))
+            await asyncio.to_thread(read, client, b"well")
+            stopping = asyncio.create_task(server.shutdown())
+            assert b"0\r\n\r\n" in await asyncio.to_thread(read, client, b"0\r\n\r\n")
+            client.sendall(GET)
+            reply = await asyncio.to_thread(read, client)
+            await stopping
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert body == b"hello"
+    assert b"connection: close" in head
 
 
 async def test_connections_that_are_not_accepted_yet() -> None:
