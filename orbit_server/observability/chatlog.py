@@ -67,6 +67,8 @@ class ChatLog:
         self.failing: str | None = None
         self._now = now
         self._queue: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._handed_over = 0
+        self._dealt_with = 0  # only the thread counts here, so that neither needs a lock
         self._thread: threading.Thread | None = None
         self._formatter = OrjsonFormatter(["timestamp"])
         self._file: int | None = None
@@ -86,8 +88,8 @@ class ChatLog:
 
     @property
     def waiting(self) -> int:
-        """How many lines are queued and not yet written."""
-        return self._queue.qsize()
+        """How many lines are neither written nor lost yet."""
+        return self._handed_over - self._dealt_with
 
     async def write(self, kind: Kind, **fields: Any) -> None:
         """Write a record; return when the operating system has the line.
@@ -112,6 +114,7 @@ class ChatLog:
     def _put(self, kind: Kind, fields: dict[str, Any], confirm: Callable[[], None] | None) -> None:
         moment = timestamp(self._now())
         record = {"timestamp": moment, "id": uuid.uuid4().hex, "kind": kind, **fields}
+        self._handed_over += 1
         self._queue.put(_Line(record, confirm))
 
     def _run(self) -> None:
@@ -128,6 +131,7 @@ class ChatLog:
                 if self.failing is not None:
                     logger.warning("the chat log is written again; %d lines were lost", self.lost)
                 self.failing = None
+            self._dealt_with += 1
             if line.confirm is not None:
                 line.confirm()
         self._close()

@@ -337,14 +337,19 @@ async def test_a_chat_log_that_cannot_be_written(tmp_path: Path) -> None:
         shutil.rmtree(folder)
         folder.touch()
         assert (await there.ask()).text
+        there.server.wait_for_log()
         _, said = await get(there.server, "/health?verbose", **ADMIN)
         assert 1 <= said["components"]["logs"]["lost"] <= said["chatlog"]["lost"]
         assert "logs" in said["chatlog"]["failing"]
-        lost = said["chatlog"]["lost"]
+        there.server.wait_for_log()  # that it fails was to be written down, too
+        lost = there.server.services.chatlog.lost
         folder.unlink()
         assert (await there.ask()).text
+        there.server.wait_for_log()
         _, said = await get(there.server, "/health?verbose", **ADMIN)
         assert said["components"]["logs"] == {"status": "ok", "lost": lost}
+        there.server.wait_for_log()
+        _, said = await get(there.server, "/health?verbose", **ADMIN)
         assert said["chatlog"] == {"waiting": 0, "lost": lost, "failing": None}
 
 

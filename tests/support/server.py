@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -52,8 +53,19 @@ class Running:
         return [record for record in self.records() if record["kind"] == "exchange"]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return all records of the chat log, oldest first."""
+        """Return all records of the chat log, oldest first, once all of them are written."""
+        self.wait_for_log()
         return records_in(self.logs)
+
+    def wait_for_log(self) -> None:
+        """Return when the chat log's thread has dealt with all it was handed over.
+
+        A busy machine may take longer for it than an answer waits.
+        """
+        end = time.monotonic() + 20
+        while self.services.chatlog.waiting:
+            assert time.monotonic() < end, "the chat log's thread stands still"
+            time.sleep(0.001)
 
 
 def records_in(logs: Path) -> list[dict[str, Any]]:
