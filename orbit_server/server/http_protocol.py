@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import select
 import socket
 import struct
 from typing import Any, cast
@@ -180,7 +181,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _close_soon(self) -> None:
         # A request may be on the way already; to close now would be a reset, not an answer.
-        self.loop.call_later(ARRIVAL_SECONDS, super().shutdown)
+        self.loop.call_later(ARRIVAL_SECONDS, self._close_unless_asked)
+
+    def _close_unless_asked(self) -> None:
+        if self.transport.is_closing() or self._answering():
+            return
+        if _has_arrived(self.transport):
+            self._close_soon()  # a busy loop comes here before it reads
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -251,6 +260,13 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._unread = unread or math.inf
         self._reader_check = self.loop.call_later(self._stall_seconds, self._check_reader)
+
+
+def _has_arrived(transport: asyncio.Transport) -> bool:
+    """Tell whether there is something to read that the loop has not read yet."""
+    arrived = select.poll()
+    arrived.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(arrived.poll(0))
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

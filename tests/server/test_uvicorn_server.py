@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from uvloop import Loop
 
 from orbit_server.config.loader import load
+from orbit_server.server.http_protocol import ARRIVAL_SECONDS
 from orbit_server.server.sockets import listen
 from orbit_server.server.uvicorn_server import Server, uvicorn_settings
 
@@ -109,6 +111,30 @@ async def test_a_question_behind_an_answer_that_began_before() -> None:
     head, _, body = reply.partition(b"\r\n\r\n")
     assert body == b"hello"
     assert b"connection: close" in head
+
+
+async def test_a_question_that_a_busy_loop_has_not_seen() -> None:
+    """It came in time; only the loop is late."""
+    async with started() as (server, place):
+        with socket.create_connection(place) as client:
+            client.sendall(GET)
+            await asyncio.to_thread(read, client, b"hello")
+            ours, theirs = socket.socketpair()
+
+            def be_busy() -> None:
+                loop.remove_reader(ours)
+                time.sleep(ARRIVAL_SECONDS)
+                client.sendall(GET)
+
+            loop = asyncio.get_running_loop()
+            stopping = asyncio.create_task(server.shutdown())
+            for _ in range(10):  # until the connection is told to close
+                await asyncio.sleep(0)
+            loop.add_reader(ours, be_busy)
+            with ours, theirs:
+                theirs.send(b"now")
+                await stopping
+            assert (await asyncio.to_thread(read, client)).endswith(b"hello")
 
 
 async def test_connections_that_are_not_accepted_yet() -> None:
