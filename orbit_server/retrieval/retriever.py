@@ -319,7 +319,11 @@ class Retrieval:
     def _terms(self, asked: _Asked, read: Sequence[Record]) -> Mapping[str, Sequence[str]]:
         """Return the terms of each passage: as they are indexed, which costs least."""
         records = {record.id: record for record in read}
-        known = {hit.id: hit.words.split() for hit in asked.hits or () if hit.id in records}
+        known = {
+            hit.id: hit.words.split()
+            for hit in asked.hits or ()
+            if hit.words is not None and hit.id in records
+        }
         missing = records.keys() - known.keys()
         if missing and asked.hits is not None:
             try:

@@ -12,13 +12,13 @@ from .record import Record
 class Hit(NamedTuple):
     """A passage that shares words with the question.
 
-    ``score`` is its BM25, higher is better, comparable only within one answer; ``words`` are its
-    terms, parted by blanks: all of them, or those that the question has too.
+    ``score`` is its BM25, higher is better, comparable only within one answer; ``words`` are those
+    of its terms that the question has too, parted by blanks, where the search tells them.
     """
 
     id: str
     score: float
-    words: str
+    words: str | None = None
 
 
 class FoundWords(NamedTuple):

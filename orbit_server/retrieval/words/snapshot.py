@@ -26,6 +26,7 @@ _REMEMBERED = 1024
 _TIED = 64  # passages beyond those that are asked for, to tell which of equal ones come first
 _DECIMALS = 4  # of a score: the rest depends on the order in which its parts are added
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
+_PLACES = 4096  # of passages, kept at once
 
 
 class Stored(NamedTuple):
@@ -55,6 +56,9 @@ class Snapshot:
     similar_terms: LRUCache[tuple[str, int], list[str]] = field(
         default_factory=lambda: LRUCache(_REMEMBERED)
     )
+    # Reading a passage takes longer than finding it, and the same ones are found again.
+    ids: dict[tuple[int, int], str] = field(default_factory=dict)
+    addresses: dict[str, tantivy.DocAddress] = field(default_factory=dict)
 
     @classmethod
     def of(cls, index: tantivy.Index) -> "Snapshot":
@@ -81,22 +85,20 @@ class Snapshot:
         if not known:
             return []
         terms = [self._term("words", term, weights[term], "freq") for term in known]
-        hits = [(round(score, _DECIMALS), each) for score, each in self._find(terms, n + _TIED)]
-        if len(hits) > n:  # as far as the n-th goes, with all that are as good
-            hits = [hit for hit in hits if hit[0] >= hits[n - 1][0]]
-        read = [(score, self.searcher.doc(address)) for score, address in hits]
-        found = [
-            Hit(str(each.get_first("id")), score, str(each.get_first("words") or ""))
-            for score, each in read
-        ]
+        hits = self._find(terms, n + _TIED)
+        if len(hits) > n:  # as far as the n-th goes, with all that are as good when rounded
+            least = hits[n - 1][0] - 10**-_DECIMALS
+            hits = [hit for hit in hits if hit[0] >= least]
+        found = [Hit(self._id(address), round(score, _DECIMALS)) for score, address in hits]
         return sorted(found, key=lambda hit: (-hit.score, hit.id))[:n]
 
     def terms_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the terms of these passages, as far as they are here."""
-        return {
-            self._text(address, "id"): self._text(address, "words").split()
-            for address in self._addresses(ids)
-        }
+        known = self.addresses
+        found = {id: known[id] for id in ids if id in known}
+        for address in self._addresses([id for id in ids if id not in found]):
+            found[self._id(address)] = address
+        return {id: self._text(address, "words").split() for id, address in found.items()}
 
     def digests(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the digests of the texts of these passages, as far as they are here."""
@@ -165,6 +167,17 @@ class Snapshot:
             query, n, count=False
         ).hits
         return hits
+
+    def _id(self, address: tantivy.DocAddress) -> str:
+        place = address.segment_ord, address.doc
+        id = self.ids.get(place)
+        if id is None:
+            if len(self.ids) >= _PLACES:
+                self.ids.clear()
+                self.addresses.clear()
+            id = self.ids[place] = self._text(address, "id")
+            self.addresses[id] = address
+        return id
 
     def _text(self, address: tantivy.DocAddress, field: str) -> str:
         return str(self.searcher.doc(address).get_first(field) or "")

@@ -223,6 +223,23 @@ async def test_a_question_is_covered_by_stored_terms(index: WordIndex) -> None:
     assert question.idf["unicorn"] > question.idf["librari"] > question.idf["the"]
 
 
+async def test_what_was_found_is_found_again(index: WordIndex) -> None:
+    """As the same passages, however many there are, and as others after the next commit."""
+    rows = [(f"id{i:04}", f"pool {i}") for i in range(5000)]
+    await add(index, rows)
+    for _ in range(2):
+        assert found(index, "pool", n=5000) == [id for id, _ in rows]
+        for some in (rows[:10], rows[-10:], rows[::500]):
+            assert index.terms_of("town", [id for id, _ in some]) == {
+                id: text.split() for id, text in some
+            }
+    async with index.writing("town") as words:
+        await words.remove([id for id, _ in rows[::2]])
+        await words.add([("new", "pool 1")], ENGLISH)
+    assert found(index, "pool", n=5000) == [*(id for id, _ in rows[1::2]), "new"]
+    assert index.terms_of("town", ["id0000", "id0001"]) == {"id0001": ["pool", "1"]}
+
+
 async def test_similar_words(index: WordIndex) -> None:
     """Words of the index that a misspelt one may have meant, however many passages have them."""
     rows = [(f"l{i}", "the library is open") for i in range(50)]
