@@ -76,13 +76,13 @@ class _Asked(NamedTuple):
     def hits(self) -> list[Hit] | None:
         return self.by_words.result().hits
 
-    def scored(self, nearest: Sequence[Record]) -> list[Scored]:
-        """Return what both searches found."""
-        best = self.terms.best_bm25 or 1.0
+    def scored(self, nearest: Mapping[str, float]) -> list[Scored]:
+        """Return what both searches found: by meaning what is ``nearest``, ids and distances."""
+        best, space = self.terms.best_bm25 or 1.0, self.collection.space
         bm25 = {hit.id: min(hit.score / best, 1.0) for hit in self.hits or ()}
         near = [
-            Scored(each.id, _cosine(each, self.collection), bm25.pop(each.id, None))
-            for each in nearest
+            Scored(id, similarity(distance, space), bm25.pop(id, None))
+            for id, distance in nearest.items()
         ]
         farthest = min((each.dense for each in near), default=0.0)
         return near + [Scored(id, farthest, share) for id, share in bm25.items()]
@@ -219,15 +219,15 @@ class Retrieval:
         """Search by meaning, and put what both searches found in ``order``; read the first."""
         name, ordered = asked.collection.name, list[Scored]()
 
-        def choose(nearest: list[Record]) -> list[str]:
+        def choose(nearest: Mapping[str, float]) -> list[str]:
             ordered[:] = order(asked.scored(nearest))
             return [each.id for each in ordered[:depth]]
 
         if asked.vector is None:
-            ids = choose([])
+            ids = choose({})
             return ordered, await self.chroma.get(name, ids=ids, request_id=asked.request_id)
         try:
-            _, read = await self.chroma.search(
+            read = await self.chroma.search(
                 name,
                 asked.vector,
                 n=self.candidates,
@@ -289,20 +289,20 @@ class Retrieval:
         Where there is no vector, words stand for the cosine as well, and where words cannot be
         searched, the share of the question's that a passage contains for its BM25.
         """
-        passages = {record.id: passage(record, asked.collection) for record in read}
+        records = {record.id: record for record in read}
         terms, least = self._terms(asked, read), self._least_words(asked)
         lost = self.thresholds.default.unknown
         lost = lost and lost * (1 - asked.terms.known)
         judged = []
         for scored in chosen:
-            if (each := passages.get(scored.id)) is None:
+            if (record := records.get(scored.id)) is None:
                 continue
-            covered = asked.terms.coverage(terms[each.id])
+            covered = asked.terms.coverage(terms[record.id])
             bm25 = covered if asked.hits is None else scored.bm25 or 0.0
             words = word_score(covered, bm25, lost)
             words = words if least is None else max(words, least)
-            dense = words if asked.vector is None else each.score
-            relevant = replace(each, score=relevance(dense, words))
+            dense = words if asked.vector is None else _cosine(record, asked.collection)
+            relevant = passage(record, asked.collection, relevance(dense, words))
             judged.append(Candidate(relevant, dense=dense, bm25=scored.bm25, words=words))
         return judged
 
@@ -345,8 +345,8 @@ def _cosine(record: Record, collection: Collection) -> float:
     return 0.0 if record.distance is None else similarity(record.distance, collection.space)
 
 
-def passage(record: Record, collection: Collection) -> Passage:
-    """Return a stored record as a passage, scored by its cosine similarity, 0 without a distance.
+def passage(record: Record, collection: Collection, score: float = 0.0) -> Passage:
+    """Return a stored record as a passage of this ``score``.
 
     Of a question/answer pair the text is both together.
     """
@@ -360,7 +360,7 @@ def passage(record: Record, collection: Collection) -> Passage:
         text=text,
         title=str(metadata.get("heading") or metadata.get("title") or question or record.id),
         source=str(metadata.get("source") or collection.name),
-        score=_cosine(record, collection),
+        score=score,
         answer=str(answer) if answer else None,
     )
 

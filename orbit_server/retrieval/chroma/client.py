@@ -18,7 +18,7 @@ from cachetools import TTLCache
 
 from ...errors import CollectionNotFound, SearchError
 from .distance import distance
-from .protocol import Choose, Collection, Found, Metadata, Record, Vector
+from .protocol import Choose, Collection, Metadata, Record, Vector
 from .replies import DamagedCollection, collection_of, expected_form, records_of
 from .validation import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, batches, check_metadata, checked_name
 
@@ -117,25 +117,22 @@ class Client(ABC):
         choose: Choose,
         beside: Awaitable[object] | None = None,
         request_id: str | None = None,
-    ) -> Found:
-        nearest: list[Record] = []
+    ) -> list[Record]:
+        nearest: dict[str, float] = {}
 
         def choice(reply: Any) -> Body | None:
-            nearest[:] = _queried(reply, bare=True)
+            with expected_form():
+                nearest.update(zip(reply["ids"][0], reply["distances"][0], strict=True))
             ids = list(choose(nearest))
-            near = {record.id for record in nearest}
-            vectors = [] if near.issuperset(ids) else ["embeddings"]
+            vectors = [] if nearest.keys() >= set(ids) else ["embeddings"]
             return {"ids": ids, "include": ["documents", "metadatas", *vectors]} if ids else None
 
         query = _query(vector, n, ["distances"])
         reply = await self._query_and_get(name, query, choice, beside, request_id)
-        if reply is None:
-            return Found(nearest, [])
-        known = {each.id: each.distance for each in nearest}
-        return Found(nearest, await self._read(name, reply, vector, known))
+        return [] if reply is None else await self._read(name, reply, vector, nearest)
 
     async def _read(
-        self, name: str, reply: Any, vector: Vector | None, known: Mapping[str, float | None]
+        self, name: str, reply: Any, vector: Vector | None, known: Mapping[str, float]
     ) -> list[Record]:
         """Return the records of a reply; distances to ``vector`` that are not ``known`` are made.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 Vector = Sequence[float]
 Metadata = Mapping[str, Any]
@@ -33,15 +33,8 @@ class Record:
     distance: float | None = None
 
 
-class Found(NamedTuple):
-    """What a search has found: the ``nearest`` records, bare, and those that were ``read``."""
-
-    nearest: list[Record]
-    read: list[Record]
-
-
-# From the nearest records, bare, to the ids of those that are worth reading.
-Choose = Callable[[list[Record]], Sequence[str]]
+# From the distances of the nearest records, by their ids, to the ids of those worth reading.
+Choose = Callable[[Mapping[str, float]], Sequence[str]]
 
 
 class Chroma(Protocol):
@@ -102,12 +95,11 @@ class Chroma(Protocol):
         choose: Choose,
         beside: Awaitable[object] | None = None,
         request_id: str | None = None,
-    ) -> Found:
+    ) -> list[Record]:
         """Find the ``n`` >= 1 nearest records, and read whole those that ``choose`` names.
 
         It may name others than the nearest, and may be called in a thread; what goes on ``beside``
-        has ended by then. Every record has its distance; ids that are not there are left out of
-        ``read``.
+        has ended by then. Every record has its distance; ids that are not there are left out.
         """
 
     async def query(

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -95,19 +95,18 @@ async def test_a_query_returns_the_nearest_first(chroma: Chroma, name: str) -> N
 async def test_a_search_reads_what_is_chosen(chroma: Chroma, name: str) -> None:
     """The choice is made from the nearest; what it names is whole, with its own distance."""
     await fill(chroma, name)
-    seen: list[list[Record]] = []
+    seen: list[dict[str, float]] = []
 
-    def choose(nearest: list[Record]) -> list[str]:
-        seen.append(nearest)
-        return ["north", "unknown", nearest[0].id]
+    def choose(nearest: Mapping[str, float]) -> list[str]:
+        seen.append(dict(nearest))
+        return ["north", "unknown", *nearest]
 
     found = await chroma.search(name, [2, 0.1], n=1, choose=choose, request_id="r-1")
-    assert seen == [found.nearest]
-    assert [(each.id, each.document) for each in found.nearest] == [("east", None)]
-    read = {record.id: record for record in found.read}
+    assert [list(nearest) for nearest in seen] == [["east"]]
+    read = {record.id: record for record in found}
     assert read.keys() == {"north", "east"}
     assert (read["east"].document, read["east"].metadata["source"]) == ("the east", "a.md")
-    assert read["east"].distance == found.nearest[0].distance
+    assert read["east"].distance == seen[0]["east"]
     assert read["north"].document == "the north"
     assert read["north"].distance == pytest.approx(0.9501, abs=1e-4)
 
@@ -115,11 +114,17 @@ async def test_a_search_reads_what_is_chosen(chroma: Chroma, name: str) -> None:
 async def test_a_search_that_chooses_nothing(chroma: Chroma, name: str) -> None:
     """Nothing is read then; an empty collection offers none; a vector must be numbers."""
     await fill(chroma, name)
-    nearest, read = await chroma.search(name, [2, 0.1], n=2, choose=lambda nearest: [])
-    assert ([record.id for record in nearest], read) == (["east", "north-east"], [])
+    seen: list[str] = []
+
+    def choose(nearest: Mapping[str, float]) -> list[str]:
+        seen.extend(nearest)
+        return []
+
+    assert await chroma.search(name, [2, 0.1], n=2, choose=choose) == []
+    assert seen == ["east", "north-east"]
     await chroma.create(f"{name}-empty", {})
     empty = await chroma.search(f"{name}-empty", [1, 0], n=3, choose=lambda nearest: ["east"])
-    assert empty == ([], [])
+    assert empty == []
     for call in (partial(chroma.search, choose=lambda nearest: []), chroma.query):
         with pytest.raises(SearchError, match="not made of numbers"):
             await call(name, [1, float("nan")], n=1)
@@ -229,7 +234,7 @@ async def test_collections_made_by_others(
     assert {each.id: each.distance for each in await chroma.get(name, vector=[2, 0])} == (
         pytest.approx(every, abs=1e-6)
     )
-    _, read = await chroma.search(name, [2, 0], n=1, choose=lambda nearest: list(every))
+    read = await chroma.search(name, [2, 0], n=1, choose=lambda nearest: list(every))
     assert {each.id: each.distance for each in read} == pytest.approx(every, abs=1e-6)
 
 
