@@ -36,7 +36,7 @@ lunes martes miércoles jueves viernes sábado sábados domingo domingos
 lunedì martedì mercoledì giovedì venerdì sabato domenica segunda terça quarta quinta sexta
 понедельник вторник среда среду четверг пятница пятницу суббота субботу воскресенье"""
 _DECISIVE = frozenset(_DECISIVE_WORDS.split())
-_ROUGHLY = 1 / 3
+_ROUGHLY = 1 / 2
 
 
 class _Text:
