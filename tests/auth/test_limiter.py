@@ -1,9 +1,10 @@
-"""The counting behind the limits: never more than allowed, nothing lost, memory bounded."""
+"""The counting in memory: never more than allowed, nothing lost, memory bounded.
 
-import asyncio
+What it does like all limiters is in ``test_limiters``.
+"""
+
 import tracemalloc
 from collections import Counter, deque
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,22 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orbit_server.auth.key import Limits
 from orbit_server.auth.limiter import MemoryLimiter
-from orbit_server.auth.limits import Use, Verdict
+from orbit_server.auth.limits import Use
+
+from ..support.limits import Clock, use
 
 pytestmark = pytest.mark.anyio
-
-NOON = 1_780_056_000.0  # some day at 12:00 UTC
-NONE = Limits(0, 0, 0, 0)
-
-
-class Clock:
-    """Seconds since 1970 that pass when told to."""
-
-    def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def now(coroutine: Any) -> Any:
@@ -36,24 +26,6 @@ def now(coroutine: Any) -> Any:
     with pytest.raises(StopIteration) as done:
         coroutine.send(None)
     return done.value.value
-
-
-def use(key: str = "key_1", visitor: str = "192.0.2.1", used: int = 0, **limits: int) -> Use:
-    return Use(key, visitor, replace(NONE, **limits), used)
-
-
-async def test_a_minute_moves_along() -> None:
-    """What was asked a minute ago counts no more; the refusal says when that will be."""
-    clock = Clock()
-    limiter = MemoryLimiter(clock=clock)
-    twenty = use(requests_per_minute=2)
-    assert await limiter.take(twenty) == Verdict(None, 2, 1, 60.0)
-    clock.now += 50
-    assert (await limiter.take(twenty)).remaining == 0
-    assert await limiter.take(twenty) == Verdict("requests_per_minute", 2, 0, 10.0)
-    clock.now += 10
-    assert (await limiter.take(twenty)).refused is None
-    assert (await limiter.take(twenty)).reset == 50
 
 
 async def test_a_minute_is_never_longer_than_a_minute() -> None:
@@ -66,85 +38,6 @@ async def test_a_minute_is_never_longer_than_a_minute() -> None:
 
     limiter = MemoryLimiter(clock=Running())
     assert (await limiter.take(use(requests_per_minute=2))).reset <= 60
-
-
-async def test_a_day_is_the_calendars() -> None:
-    """It begins at midnight in UTC, whenever the first request came."""
-    clock = Clock()
-    limiter = MemoryLimiter(clock=clock)
-    daily = use(requests_per_day=2)
-    await limiter.take(daily)
-    clock.now += 43_199
-    await limiter.take(daily)
-    assert await limiter.take(daily) == Verdict("requests_per_day", 2, 0, 1.0)
-    clock.now += 1
-    assert (await limiter.take(daily)).refused is None
-
-
-async def test_a_restart_does_not_give_the_day_back() -> None:
-    """What the table knows of the day counts, once."""
-    limiter = MemoryLimiter(clock=Clock())
-    for remaining in (1, 0):
-        assert (await limiter.take(use(requests_per_day=5, used=3))).remaining == remaining
-    assert (await limiter.take(use(requests_per_day=5, used=3))).refused == "requests_per_day"
-    over = use("key_2", requests_per_day=5, used=7)
-    assert (await limiter.take(over)).refused == "requests_per_day"
-
-
-async def test_a_refused_request_costs_nothing() -> None:
-    """Neither of the limit that it is past nor of another: asking again harms nobody."""
-    clock = Clock()
-    limiter = MemoryLimiter(clock=clock)
-    both = use(requests_per_minute=1, requests_per_day=2)
-    await limiter.take(both)
-    for _ in range(50):
-        assert (await limiter.take(both)).refused == "requests_per_minute"
-    clock.now += 60
-    assert (await limiter.take(both)).refused is None
-    clock.now += 60
-    assert (await limiter.take(both)).refused == "requests_per_day"
-
-
-async def test_the_longest_wait_is_said() -> None:
-    """Whoever waits as long as it says is not refused again by another limit."""
-    limiter = MemoryLimiter(clock=Clock())
-    both = use(requests_per_minute=1, requests_per_day=1)
-    await limiter.take(both)
-    assert await limiter.take(both) == Verdict("requests_per_day", 1, 0, 43_200.0)
-
-
-async def test_visitors_and_keys_are_told_apart() -> None:
-    """One that asks too much does not cost another anything."""
-    limiter = MemoryLimiter(clock=Clock())
-    for key in ("key_1", "key_2"):
-        for visitor in ("192.0.2.1", "192.0.2.2"):
-            own = use(key, visitor, visitor_per_minute=1)
-            assert (await limiter.take(own)).refused is None
-            assert (await limiter.take(own)).refused == "visitor_per_minute"
-
-
-async def test_slots_come_back() -> None:
-    """As many at once as allowed, and another as soon as one has ended."""
-    limiter = MemoryLimiter(clock=Clock())
-    two = use(streams=2)
-    for _ in range(3):
-        assert [(await limiter.take(two)).refused for _ in range(3)] == [None, None, "streams"]
-        limiter.give_back("key_1")
-        limiter.give_back("key_1")
-    assert limiter.taken == Counter()
-
-
-async def test_wrong_keys_are_counted_by_address() -> None:
-    """Trying costs nothing, only being wrong."""
-    clock = Clock()
-    limiter = MemoryLimiter(clock=clock)
-    for _ in range(5):
-        assert (await limiter.guess("192.0.2.1", 2, wrong=False)).refused is None
-    await limiter.guess("192.0.2.1", 2, wrong=True)
-    assert (await limiter.guess("192.0.2.1", 2, wrong=True)).refused == "wrong_keys"
-    assert (await limiter.guess("192.0.2.2", 2, wrong=False)).refused is None
-    clock.now += 60
-    assert (await limiter.guess("192.0.2.1", 2, wrong=False)).refused is None
 
 
 @settings(max_examples=150, deadline=None)
@@ -242,11 +135,3 @@ async def test_a_crowd_of_addresses_takes_bounded_memory() -> None:
     assert after - before < 500_000
     verdict = await limiter.take(both)
     assert (verdict.limit, verdict.remaining) == (5, 3)
-
-
-async def test_many_at_once_get_no_more_than_the_limit() -> None:
-    """Calls that overlap are counted one after the other."""
-    limiter = MemoryLimiter()
-    many = use(requests_per_minute=20, requests_per_day=1000, visitor_per_minute=500)
-    verdicts = await asyncio.gather(*(limiter.take(many) for _ in range(300)))
-    assert sum(verdict.refused is None for verdict in verdicts) == 20

@@ -1,18 +1,21 @@
-"""One limiter for several processes: here, for several of its clients."""
+"""One limiter for several processes: here, for several of its clients.
+
+What it does like all limiters is in ``test_limiters``.
+"""
 
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from orbit_server.auth.key import Limits
 from orbit_server.auth.limiter import MemoryLimiter
 from orbit_server.auth.limits import Use, Verdict
 from orbit_server.auth.shared_limiter import SharedLimiter, limiter_at
 from orbit_server.errors import OrbitError
+
+from ..support.limits import use
 
 pytestmark = pytest.mark.anyio
 
@@ -43,10 +46,6 @@ def path(tmp_path: Path, counting: Slow) -> Iterator[Path]:
         yield tmp_path / "limits"
 
 
-def use(**limits: int) -> Use:
-    return Use("key_1", "192.0.2.1", Limits(**limits))
-
-
 async def until_taken(limiter: MemoryLimiter, number: int) -> None:
     async with asyncio.timeout(20):
         while limiter.taken.total() != number:  # noqa: ASYNC110
@@ -55,7 +54,7 @@ async def until_taken(limiter: MemoryLimiter, number: int) -> None:
 
 async def test_all_together_have_one_limit(path: Path) -> None:
     """However unevenly their requests come, and to the last one."""
-    async with SharedLimiter(path) as one, SharedLimiter(path) as two:
+    async with SharedLimiter(path, seconds=60) as one, SharedLimiter(path, seconds=60) as two:
         many = use(requests_per_minute=40, requests_per_day=1000, visitor_per_minute=0)
         asked = [one.take(many) for _ in range(70)] + [two.take(many) for _ in range(10)]
         verdicts = await asyncio.gather(*asked)
@@ -69,46 +68,14 @@ async def test_all_together_have_one_limit(path: Path) -> None:
 
 async def test_slots_of_a_process_that_is_gone_are_free(path: Path, counting: Slow) -> None:
     """Its connection ends when it does; others keep theirs."""
-    async with SharedLimiter(path) as stays:
-        async with SharedLimiter(path) as goes:
+    async with SharedLimiter(path, seconds=60) as stays:
+        async with SharedLimiter(path, seconds=60) as goes:
             for limiter in (stays, goes, goes):
                 assert (await limiter.take(use(streams=3))).refused is None
             assert (await stays.take(use(streams=3))).refused == "streams"
         await until_taken(counting, 1)
         stays.give_back("key_1")
         await until_taken(counting, 0)
-
-
-async def test_a_slot_of_nobody_is_given_back(path: Path, counting: Slow) -> None:
-    """Requests that are cancelled at any moment while they wait for one."""
-    async with SharedLimiter(path) as limiter:
-        await limiter.take(use(streams=1000))
-        for moment in range(60):
-            tasks = [asyncio.create_task(limiter.take(use(streams=1000))) for _ in range(5)]
-            await asyncio.sleep(moment * 0.0001)
-            for task in tasks:
-                task.cancel()
-            for done in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(done, Verdict):
-                    limiter.give_back("key_1")
-        await until_taken(counting, 1)
-
-
-async def test_a_refused_request_that_is_cancelled_gives_back_nothing(
-    path: Path, counting: Slow
-) -> None:
-    """The slots of others stay theirs."""
-    async with SharedLimiter(path) as limiter:
-        for _ in range(2):
-            await limiter.take(use(streams=2))
-        for moment in range(40):
-            task = asyncio.create_task(limiter.take(use(streams=2)))
-            await asyncio.sleep(moment * 0.0001)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        assert (await limiter.take(use(streams=2))).refused == "streams"
-        assert counting.taken.total() == 2
 
 
 async def test_without_an_answer_a_request_goes_on(

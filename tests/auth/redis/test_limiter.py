@@ -1,4 +1,7 @@
-"""Limits in a real Redis: the same over all servers, and nobody waits for a Redis that is gone."""
+"""Limits in a real Redis: the same over all servers, and nobody waits for a Redis that is gone.
+
+What it does like all limiters is in ``test_limiters``.
+"""
 
 import asyncio
 import hashlib
@@ -10,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from orbit_server.auth.limiter import MemoryLimiter
 from orbit_server.auth.limits import Use, Verdict
 from orbit_server.auth.redis import RedisLimiter
 
+from ...support.limits import NOON, Clock, use
 from ...support.postgres import free_port
 from ...support.redis import RedisServer, missing, redis_server
 
@@ -28,19 +31,6 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(bool(missing()), reason=f"needs Debian's package {missing()}"),
 ]
-
-NOON = 1_780_056_000.0  # some day at 12:00 UTC
-NONE = Limits(0, 0, 0, 0)
-
-
-class Clock:
-    """Seconds since 1970 that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(scope="module")
@@ -64,50 +54,22 @@ async def limiter(server: RedisServer, **options: Any) -> AsyncIterator[RedisLim
         yield opened
 
 
-def use(key: str = "key_1", visitor: str = "192.0.2.1", used: int = 0, **limits: Any) -> Use:
-    return Use(key, visitor, replace(NONE, **limits), used)
-
-
 def same(one: Verdict, two: Verdict) -> bool:
     return one[:3] == two[:3] and abs(one.reset - two.reset) < 0.01
 
 
-# What is counted: the same as in memory
+# What is counted
 
 
-async def test_a_minute_moves_along(server: RedisServer) -> None:
-    """What was asked a minute ago counts no more; the refusal says when that will be."""
+async def test_a_limit_that_was_lowered(server: RedisServer) -> None:
+    """Another is possible when fewer than it allows are left, not when the first has left."""
     clock = Clock()
     async with limiter(server, clock=clock) as redis:
-        two = use(requests_per_minute=2)
-        assert await redis.take(two) == Verdict(None, 2, 1, 60.0)
-        clock.now += 50
-        assert (await redis.take(two)).remaining == 0
-        assert await redis.take(two) == Verdict("requests_per_minute", 2, 0, 10.0)
+        await redis.take(use(requests_per_minute=2))
         clock.now += 10
-        assert (await redis.take(two)).refused is None
-        assert (await redis.take(two)).reset == 50
-        assert await redis.take(use(requests_per_minute=1)) == Verdict(
-            "requests_per_minute", 1, 0, 60.0
-        )  # a limit that was lowered: not before both have left
-
-
-async def test_a_day_is_the_calendars(server: RedisServer) -> None:
-    """It begins at midnight in UTC; what the table knows of it counts."""
-    clock = Clock()
-    async with limiter(server, clock=clock) as redis:
-        daily = use(requests_per_day=2)
-        await redis.take(daily)
-        clock.now += 43_199
-        await redis.take(daily)
-        assert await redis.take(daily) == Verdict("requests_per_day", 2, 0, 1.0)
-        clock.now += 1
-        assert (await redis.take(daily)).refused is None
-        for remaining in (1, 0):
-            verdict = await redis.take(use("key_2", requests_per_day=5, used=3))
-            assert (verdict.refused, verdict.remaining) == (None, remaining)
-        over = use("key_2", requests_per_day=5, used=3)
-        assert (await redis.take(over)).refused == "requests_per_day"
+        await redis.take(use(requests_per_minute=2))
+        refused = Verdict("requests_per_minute", 1, 0, 60.0)
+        assert await redis.take(use(requests_per_minute=1)) == refused
 
 
 async def test_a_clock_that_is_set_back_locks_nobody_out(server: RedisServer) -> None:
@@ -203,21 +165,6 @@ async def test_all_servers_have_one_limit(server: RedisServer) -> None:
         assert (await one.take(use("key of streams", streams=100))).refused is None
 
 
-async def test_slots_of_requests_that_are_cancelled_are_free(server: RedisServer) -> None:
-    """At any moment while they wait for one."""
-    async with limiter(server) as redis:
-        for moment in range(40):
-            tasks = [asyncio.create_task(redis.take(use(streams=1000))) for _ in range(5)]
-            await asyncio.sleep(moment * 0.0002)
-            for task in tasks:
-                task.cancel()
-            for done in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(done, Verdict):
-                    redis.give_back("key_1")
-        await redis._link.call("PING")
-        assert "streams" not in server.command("KEYS", "*")
-
-
 HOLDS = """
 import asyncio, sys
 from orbit_server.auth.key import Limits
@@ -238,7 +185,7 @@ asyncio.run(main())
 
 async def test_a_server_that_is_killed_frees_its_slots(server: RedisServer) -> None:
     """When it was not heard of for some time; one that lives keeps its own."""
-    options = {"lease_seconds": 2.0, "beat_seconds": 0.2}
+    options = {"lease_seconds": 4.0, "beat_seconds": 0.2}
     process = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", HOLDS, server.url], stdout=subprocess.PIPE, text=True
     )
@@ -253,7 +200,7 @@ async def test_a_server_that_is_killed_frees_its_slots(server: RedisServer) -> N
         async with asyncio.timeout(60):
             while (await stays.take(use(streams=2))).refused == "streams":  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(4)  # longer than a lease
+        await asyncio.sleep(5)  # longer than a lease
         assert (await stays.take(use(streams=2))).refused == "streams"
 
 
