@@ -21,7 +21,7 @@ from tests.support.ollama_standin import Disconnect, Hang
 
 pytestmark = pytest.mark.anyio
 
-SOON = 2.0  # seconds; it takes a few milliseconds, but a test machine may be busy
+SOON = 15.0  # seconds; it takes a few milliseconds, but a test machine may be busy
 SHAPES: dict[str, dict[str, Any]] = {
     "delta": {"stream_format": "delta"},
     "cumulative": {"stream_format": "cumulative"},
@@ -155,7 +155,7 @@ async def test_leaving_stops_a_model_that_goes_on_talking(town: ChatServer) -> N
     """It is noticed before the model's next word, not at the next attempt to send one."""
     before = len(town.exchanges())
     town.ollama.reply = ["The library"] + [" and so on"] * 1000
-    town.ollama.piece_delay = 0.4
+    town.ollama.piece_delay = SOON
     for shape in ("delta", "cumulative"):
         client = await Socket.asking(town, **SHAPES[shape])
         await client.read_until(b"The library")
@@ -232,7 +232,7 @@ async def test_request_log_says_disconnected(town: ChatServer) -> None:
 
 async def ended(requests: Requests, count: int) -> None:
     """Return once so many requests have ended."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(requests.records) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
@@ -277,7 +277,7 @@ async def test_leaving_after_so_many_messages(
     town.ollama.piece_delay = 0.3  # more than cumulative pieces wait for each other
     before = len(town.exchanges())
     asked = client(town, {"stream_format": stream_format}, disconnect_after=after)
-    result = await asyncio.wait_for(asked.run(app), 5)
+    result = await asyncio.wait_for(asked.run(app), 30)
     assert not result.complete
     assert len(result.messages) == after
     await check_logged(town, before, "The library opens" if after == 3 else "The library")
@@ -301,7 +301,7 @@ async def test_leaving_during_each_step_of_the_search(
     run = asyncio.create_task(asked.run(app))
     await searching.wait()
     asked.leave()
-    result = await asyncio.wait_for(run, 5)
+    result = await asyncio.wait_for(run, 30)
     assert result.messages == []
     await check_logged(town, before, "")
 
@@ -324,9 +324,9 @@ async def test_client_that_stops_reading_is_let_go(tmp_path: Path) -> None:
         )
         asked = client(town, {}, slow_after=3)
         run = asyncio.create_task(asked.run(stream))
-        gone = await town.ollama.wait_disconnect(10)
+        gone = await town.ollama.wait_disconnect()
         assert gone.phase == "stream"
-        await asyncio.wait_for(run, 5)
+        await asyncio.wait_for(run, 30)
         await town.settled()
         (record,) = town.exchanges()
         assert record["outcome"] == "disconnected"

@@ -44,7 +44,7 @@ STREAMS = {name: shape for name, shape in SHAPES.items() if name != "whole"}
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
     """One server for the tests of this file, with a model that may be silent for a moment."""
     folder = tmp_path_factory.mktemp("failures")
-    async with open_town(folder, ollama__read_timeout=0.3) as town:
+    async with open_town(folder, ollama__read_timeout=1) as town:
         yield town
 
 

@@ -141,7 +141,7 @@ async def test_questions_are_embedded_by_the_files_of_their_collection(tmp_path:
 
 async def test_a_hanging_writer_costs_its_limit_once(tmp_path: Path) -> None:
     """Answers go on; a proxy that forgot its password counts like a dead host."""
-    async with town(tmp_path, ollama__first_token_timeout=0.3) as there:
+    async with town(tmp_path, ollama__first_token_timeout=1) as there:
         there.hosts[0].fault = Hang()
         for number in range(6):
             status, _ = await there.ask("When does the library open?", user=f"{number}")

@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ChatServer]:
-    """A server that lets one answer be written and one wait, for less than the head does."""
+    """A server that lets one answer be written and one wait."""
     folder = tmp_path_factory.mktemp("queue")
     async with open_town(
-        folder, ollama__concurrency=1, ollama__queue=1, ollama__queue_timeout=0.3
+        folder, ollama__concurrency=1, ollama__queue=1, ollama__queue_timeout=60
     ) as town:
         yield town
 
@@ -43,7 +43,7 @@ async def holding(town: ChatServer) -> Socket:
 
 async def until_waiting(town: ChatServer, number: int = 1) -> None:
     """Return once ``number`` answers wait."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while town.server.services.queue.waiting != number:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
@@ -99,15 +99,21 @@ async def test_its_turn_comes(town: ChatServer) -> None:
     assert (await figures(town))["orbit_queue_seconds_count"] >= count + 1
 
 
-async def test_waiting_too_long_before_the_head(town: ChatServer) -> None:
+async def test_waiting_too_long_before_the_head(tmp_path: Path) -> None:
     """It is a status, with the wait in the log."""
-    first = await holding(town)
-    reply = await town.ask()
-    assert (reply.status, reply.json()["code"]) == (503, "model_busy")
-    assert "Retry-After" in reply.headers
-    timings = next(r for r in town.exchanges() if r["request_id"] == _id(reply))["timings_ms"]
-    assert timings["queue"] >= 300
-    first.leave()
+    async with (
+        open_town(
+            tmp_path, ollama__concurrency=1, ollama__queue_timeout=0.3, chat__head_timeout=60
+        ) as town,
+        town.with_ollama(),
+    ):
+        first = await holding(town)
+        reply = await town.ask()
+        assert (reply.status, reply.json()["code"]) == (503, "model_busy")
+        assert "Retry-After" in reply.headers
+        timings = next(r for r in town.exchanges() if r["request_id"] == _id(reply))["timings_ms"]
+        assert timings["queue"] >= 300
+        first.leave()
 
 
 async def test_who_leaves_while_waiting(town: ChatServer) -> None:

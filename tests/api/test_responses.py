@@ -73,7 +73,7 @@ class Exchange:
         self.results.append(result)
 
     async def run(self) -> asgi.Result:
-        await asyncio.wait_for(self.client.run(self.response), 5)
+        await asyncio.wait_for(self.client.run(self.response), 60)
         return self.client.result
 
 

@@ -68,7 +68,7 @@ def read(reply: Reply, stream_format: str) -> str:
 async def test_slow_model_gets_a_head_and_pings(town: ChatServer, stream_format: str) -> None:
     """Comments come with the head, then every second, before the first text and after it."""
     town.ollama.reply = ["At", " nine."]
-    town.ollama.piece_delay = 1.5
+    town.ollama.piece_delay = 2.5
     async with town.asking(stream_format=stream_format) as response:
         first = await response.content.readuntil(b"\n\n")
         assert first == b": ping\n\n"
@@ -87,32 +87,32 @@ async def test_fast_model_gets_no_ping(town: ChatServer) -> None:
 
 async def test_pieces_arrive_as_they_are_made(town: ChatServer) -> None:
     """No buffer on the way holds a word back: the model waits for the reader of each."""
-    said: asyncio.Queue[str] = asyncio.Queue()
     town.ollama.reply = [f"{number} " for number in range(5)]
-    town.ollama.piece_delay = 0.15
-    clock = asyncio.get_running_loop().time
-    times: list[float] = []
-    async with town.asking() as response:
+    town.ollama.permits = asyncio.Semaphore(1)
+    async with town.asking() as response, asyncio.timeout(30):
         for number in range(5):
             line = await response.content.readuntil(b"\n\n")
             while line == b": ping\n\n":  # on a machine that is slow to give the first
                 line = await response.content.readuntil(b"\n\n")
-            times.append(clock())
-            said.put_nowait(orjson.loads(line.removeprefix(b"data: "))["text"])
-            assert said.get_nowait() == f"{number} "
+            assert orjson.loads(line.removeprefix(b"data: "))["text"] == f"{number} "
+            town.ollama.permits.release()
         await response.read()
-    assert times[-1] - times[0] > 0.45
 
 
-async def test_whole_cumulative_text_appears_in_time(town: ChatServer) -> None:
-    """Few characters are shown within a quarter of a second, though the model is silent then."""
-    town.ollama.reply = ["a", "b"]
-    town.ollama.piece_delay = 0.05
-    town.ollama.fault = Hang(after=2)
-    async with town.asking(stream_format="cumulative") as response:
-        assert (await response.content.readuntil(b"\n\n")).startswith(b'data: {"text": "a"')
-        async with asyncio.timeout(0.9):  # before a ping could bring it along
-            assert (await response.content.readuntil(b"\n\n")).startswith(b'data: {"text": "ab"')
+async def test_whole_cumulative_text_appears_in_time(tmp_path: Path) -> None:
+    """Few characters are shown soon, though the model is silent then: no ping brings them along."""
+    async with (
+        open_town(tmp_path, chat__head_timeout=60, chat__ping_seconds=60) as town,
+        town.with_ollama(),
+    ):
+        town.ollama.reply = ["a", "b"]
+        town.ollama.piece_delay = 0.05
+        town.ollama.fault = Hang(after=2)
+        async with town.asking(stream_format="cumulative") as response, asyncio.timeout(30):
+            first = await response.content.readuntil(b"\n\n")
+            assert first.startswith(b'data: {"text": "a"')
+            second = await response.content.readuntil(b"\n\n")
+            assert second.startswith(b'data: {"text": "ab"')
 
 
 # -- exact bytes -----------------------------------------------------------------------
@@ -293,7 +293,7 @@ async def program(
             env={**os.environ, "PYTHONWARNINGS": "default", "ADMIN_TOKEN": ADMIN_TOKEN},
         )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not await listens(port):
                 assert process.returncode is None, (folder / "out.txt").read_text()
         yield Program(f"http://127.0.0.1:{port}", headers, process, folder / "logs")
@@ -320,7 +320,7 @@ async def test_shutdown_gives_everybody_an_end(tmp_path: Path) -> None:
     async with (
         OllamaStandIn() as ollama,
         aiohttp.ClientSession() as http,
-        program(tmp_path, ollama, drain=1) as server,
+        program(tmp_path, ollama, drain=4) as server,
     ):
         hanging, silent = Hang(after=2), Hang()
         ollama.reply = ["The library", " opens", " at nine."]
@@ -336,7 +336,7 @@ async def test_shutdown_gives_everybody_an_end(tmp_path: Path) -> None:
         for number, shape in enumerate(shapes, start=1):
             asked.append(asyncio.create_task(server.ask(http, **shape)))
             await ollama.until(lambda: ollama.active == number)  # noqa: B023
-        ollama.fault, ollama.piece_delay = None, 0.4
+        ollama.fault, ollama.piece_delay = None, 0.2
         finishing = [
             asyncio.create_task(server.ask(http, stream=stream)) for stream in (True, False)
         ]
@@ -344,7 +344,7 @@ async def test_shutdown_gives_everybody_an_end(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         whole, whole_json = await asyncio.gather(*finishing)
         delta, cumulative, quiet, said, quiet_json = await asyncio.gather(*asked)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert await server.process.wait() == 0
         await ollama.until(lambda: ollama.active == 0)
         exchanges = server.exchanges()
@@ -399,7 +399,7 @@ async def test_shutdown_ends_what_is_no_answer_yet(tmp_path: Path) -> None:
         await ollama.until(lambda: len(ollama.bodies("/api/embed")) > before)
         server.process.send_signal(signal.SIGTERM)
         replies = await asyncio.gather(half, judged, put)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert await server.process.wait() == 0
         log = (tmp_path / "out.txt").read_text()
     for status, body in replies:
@@ -416,6 +416,6 @@ async def test_shutdown_without_streams_is_quick(tmp_path: Path) -> None:
     ):
         assert (await server.ask(http)).text == ollama.reply
         server.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             assert await server.process.wait() == 0
         assert [record["outcome"] for record in server.exchanges()] == ["completed"]

@@ -210,7 +210,7 @@ async def test_a_server_that_hangs_and_one_that_restarts(caplog: pytest.LogCaptu
     with postgres_process() as server, pgbouncer(server.port) as bouncer:
         for port in (server.port, bouncer):
             url = f"postgresql+asyncpg://orbit:secret@127.0.0.1:{port}/orbit?ssl=disable"
-            async with Keys(url, remember_seconds=0.05, timeout=0.5) as keys:
+            async with Keys(url, remember_seconds=0.05, timeout=1.5) as keys:
                 _, secret = await keys.create("town", "Ann")
                 assert await keys.verify(secret)
                 server.pause()

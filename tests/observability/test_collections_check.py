@@ -36,10 +36,14 @@ class Collections:
         """List them."""
         return self.names
 
-    def check(self) -> CollectionsCheck:
+    def check(self, wait_seconds: float = 60) -> CollectionsCheck:
         """Return a check of them that goes by ``time``."""
         return CollectionsCheck(
-            probe=self.probe, names=self.all, most=3, wait_seconds=0.05, now=lambda: self.time
+            probe=self.probe,
+            names=self.all,
+            most=3,
+            wait_seconds=wait_seconds,
+            now=lambda: self.time,
         )
 
 
@@ -104,7 +108,7 @@ async def test_a_probe_that_hangs() -> None:
     """It holds up no other, is not started twice, and counts as failed after some seconds only."""
     there = Collections("a", "b")
     there.holding = {"a"}
-    async with there.check() as check:
+    async with there.check(wait_seconds=0.5) as check:
         assert await check.test() == {}
         there.time = 5
         assert await check.test() == {}
@@ -179,7 +183,7 @@ async def test_a_listing_that_takes_long() -> None:
         await listed.wait()
         return there.names
 
-    async with CollectionsCheck(probe=there.probe, names=slow, wait_seconds=0.03) as check:
+    async with CollectionsCheck(probe=there.probe, names=slow, wait_seconds=1) as check:
         await check.watch("b", nothing())
         assert await check.test() == {}
         assert there.probed == {"b": 1}

@@ -135,7 +135,7 @@ async def test_a_client_that_leaves_stops_the_judgement(there: ChatServer) -> No
         client = await Socket.asking(there, HARMLESS[4])
         await there.ollama.until(lambda: there.ollama.active == 1)
         client.leave("rst")
-        left = await there.ollama.wait_disconnect(timeout=2)
+        left = await there.ollama.wait_disconnect()
         assert left.path == "/api/chat"
     finally:
         services.configure(config)

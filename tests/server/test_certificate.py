@@ -112,7 +112,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Return once ``condition`` holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -734,7 +734,7 @@ async def secure_town(folder: Path, certificate: Certificate) -> AsyncIterator[C
 
 async def renewed(port: int, serial: int) -> None:
     """Return once a new connection is shown the certificate with that number."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await shown(port) != serial:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -746,7 +746,7 @@ async def test_renewal_under_open_streams(
     """Fifty streams are open while the certificate is renewed twice; none of them notices."""
     async with secure_town(tmp_path, files.certificate()) as town:
         pieces = [f"{number} " for number in range(150)]
-        town.ollama.reply, town.ollama.piece_delay = pieces, 0.02
+        town.ollama.reply, town.ollama.piece_delay = pieces, 0.04
         port = int(town.server.url.rpartition(":")[2])
 
         async def stream() -> Reply:
@@ -756,7 +756,7 @@ async def test_renewal_under_open_streams(
 
         head = asyncio.Semaphore(0)
         streams = [asyncio.create_task(stream()) for _ in range(50)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             for _ in streams:
                 await head.acquire()
             for serial in (2, 3):

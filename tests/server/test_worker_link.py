@@ -24,7 +24,7 @@ async def test_orders_are_followed_in_turn() -> None:
         )
         supervisor.send(RELOAD + RELOAD + DRAIN)
         supervisor.shutdown(socket.SHUT_WR)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             received = [await followed.get() for _ in range(4)]
     assert received == ["reload", "reload", "drain", "stop"]
 

@@ -8,7 +8,7 @@ with a message is what uvicorn does, except that it fails where uvicorn would on
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ class Client:
     It leaves when ``leave`` is called, or by itself: once ``disconnect_after_chunks`` chunks of the
     body were read, or after ``disconnect_after`` messages of the response. What is sent to a client
     that left is dropped. With ``slow_after`` messages taken it takes no more until ``go_on``;
-    ``stuck`` is set when one waits.
+    ``stuck`` is set when one waits. ``calls`` are made when so many messages were taken.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Client:
         self._leaves_by_itself = disconnect_after_chunks is not None
         self._disconnect_after = disconnect_after
         self._slow_after = slow_after
+        self.calls: dict[int, Callable[[], object]] = {}
         self.stuck = asyncio.Event()
         self._over = asyncio.Event()
         self._patient = asyncio.Event()
@@ -133,6 +134,8 @@ class Client:
             self._over.set()
         if len(taken) == self._disconnect_after:
             self.leave()
+        if (call := self.calls.get(len(taken))) is not None:
+            call()
 
     async def run(self, app: ASGIApp) -> Result:
         """Let ``app`` answer; fail when something still reads ``receive`` afterwards."""

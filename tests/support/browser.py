@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 30_000  # milliseconds
 _QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -17,6 +18,8 @@ _QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+expect.set_options(timeout=PATIENCE)
 
 needs_chromium = pytest.mark.skipif(
     not CHROMIUM.exists(), reason="needs chromium (Debian: apt install chromium)"

@@ -108,7 +108,7 @@ class ChatServer:
 
     async def exchanged(self, count: int) -> list[dict[str, Any]]:
         """Return the exchanges once there are ``count`` of them."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(records := self.exchanges()) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         return records
@@ -116,7 +116,7 @@ class ChatServer:
     async def settled(self) -> None:
         """Return once Ollama does nothing for us and no task is left over; else AssertionError."""
         await self.ollama.until(lambda: self.ollama.active == 0)
-        deadline = asyncio.get_running_loop().time() + 5
+        deadline = asyncio.get_running_loop().time() + 30
         while left := self._left_over():
             assert asyncio.get_running_loop().time() < deadline, left
             await asyncio.sleep(0.005)
@@ -187,7 +187,7 @@ class Socket:
         """Read until ``part`` has come; all that was read."""
         loop = asyncio.get_running_loop()
         data = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while part not in data:
                 more = await loop.sock_recv(self.raw, 65536)
                 assert more, f"the connection ended after {data!r}"
@@ -198,7 +198,7 @@ class Socket:
         """Read until the server closes."""
         loop = asyncio.get_running_loop()
         data = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while more := await loop.sock_recv(self.raw, 65536):
                 data += more
         return data
@@ -226,7 +226,7 @@ class Requests(logging.Handler):
 
     async def record(self, reply: Reply) -> dict[str, Any]:
         """Return the record of the request that got ``reply``; it comes after the last byte."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 for record in self.records:
                     if record["request_id"] == reply.headers["X-Request-ID"]:

@@ -192,7 +192,7 @@ class ElasticsearchStandIn:
                 connection.transport.abort()
         await runner.cleanup()
 
-    async def until(self, holds: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
         """Return once ``holds()``, asked after each request; TimeoutError when it never does."""
         async with asyncio.timeout(timeout):
             while not holds():

@@ -139,7 +139,8 @@ class OllamaStandIn:
     ``fault`` and ``embed_fault`` hold for every call, or, as a list, for the next calls one by one.
     ``reply`` is one text (sent word by word), the pieces, or a function of the request's body.
     A model with the capability ``thinking`` first says ``thinking`` unless told ``think: false``.
-    Delays are seconds, ``first_delay`` that of the first piece where it differs; ``slots`` is
+    Delays are seconds, ``first_delay`` that of the first piece where it differs; with ``permits``
+    each piece waits until it can acquire one. ``slots`` is
     OLLAMA_NUM_PARALLEL, None for no limit. Without ``embed_cuts`` it refuses to embed what is
     longer than the context, as 0.13.5 to 0.24 did; ``unembeddable`` is a word that a batch with it
     is refused for, as bge-m3 does with some texts. ``digests`` replaces the digests of models,
@@ -161,6 +162,7 @@ class OllamaStandIn:
         self.thinking: Sequence[str] = ["Let me ", "think."]
         self.piece_delay = 0.0
         self.first_delay: float | None = None
+        self.permits: asyncio.Semaphore | None = None
         self.head_delay = 0.0
         self.embed_delay = 0.0
         self.fault: Script = None
@@ -237,11 +239,11 @@ class OllamaStandIn:
         """Return the bodies of all requests to ``path``, oldest first."""
         return [request.body for request in self.requests if request.path == path]
 
-    async def wait_disconnect(self, timeout: float = 2.0) -> Disconnect:
+    async def wait_disconnect(self, timeout: float = 30.0) -> Disconnect:
         """Return the oldest departure not yet returned; TimeoutError when none comes in time."""
         return await asyncio.wait_for(self._departures.get(), timeout)
 
-    async def until(self, holds: Callable[[], bool], timeout: float = 5.0) -> None:
+    async def until(self, holds: Callable[[], bool], timeout: float = 30.0) -> None:
         """Return once ``holds()``; asked when a request, a generation or a client comes or goes.
 
         Raises TimeoutError after ``timeout`` seconds.
@@ -485,6 +487,8 @@ class OllamaStandIn:
                 due = max(due + pause, now := loop.time())
                 await asyncio.sleep(due - now)
             pause = self.piece_delay
+            if self.permits is not None:
+                await self.permits.acquire()
             connection.phase = "stream"
             connection.pieces += 1
             await sink.piece(piece, thought)

@@ -149,6 +149,6 @@ async def refused(url: str) -> bool:
 async def stopped_listening(server: Server) -> None:
     """Send SIGTERM and return when nobody can connect any more."""
     server.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await refused(server.url):  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -226,7 +226,7 @@ async def test_response_ends_right_after_the_done_event(town: ChatServer) -> Non
             body += chunk
             if b'"done": true' in body:
                 break
-        rest = await asyncio.wait_for(response.read(), 1)
+        rest = await asyncio.wait_for(response.read(), 10)
     assert (body + rest).count(b'"done": true') == 1
     assert (body + rest).endswith(b"}\n\n")
 

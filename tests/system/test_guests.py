@@ -82,7 +82,7 @@ class Guest:
 
     async def outcomes(self, count: int) -> list[str]:
         """Return how the exchanges of the chat log ended, once there are ``count``."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 found = records_in(self.folder / "logs")
                 ends = [each["outcome"] for each in found if each["kind"] == "exchange"]

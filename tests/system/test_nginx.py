@@ -256,15 +256,15 @@ async def test_a_piece_arrives_before_the_next_one_is_made(site: Site) -> None:
 
 
 async def test_the_rhythm_of_the_model_is_kept(site: Site) -> None:
-    """Four words with pauses between them arrive with pauses between them."""
-    site.ollama.piece_delay = 0.3
-    arrived = []
-    async with site.client() as http, site.asking(http) as response:
+    """Four words arrive one by one: the model says the next when the one before has been read."""
+    site.ollama.permits = asyncio.Semaphore(1)
+    arrived = 0
+    async with asyncio.timeout(60), site.client() as http, site.asking(http) as response:
         async for line in response.content:
             if line.startswith(b"data: "):
-                arrived.append(time.monotonic())
-    assert len(arrived) == 5
-    assert arrived[3] - arrived[0] > 0.5
+                arrived += 1
+                site.ollama.permits.release()
+    assert arrived == 5
 
 
 async def test_a_client_that_leaves_nginx_stops_the_model(site: Site) -> None:
@@ -277,7 +277,7 @@ async def test_a_client_that_leaves_nginx_stops_the_model(site: Site) -> None:
         leave(response)
         gone = await site.ollama.wait_disconnect(30)
     assert (gone.path, gone.phase) == ("/api/chat", "stream")
-    assert time.monotonic() - left < 5
+    assert time.monotonic() - left < 15
     assert site.ollama.active == 0
 
 
@@ -370,7 +370,7 @@ async def test_no_key_in_a_path_is_written_down(site: Site) -> None:
             async with http.get(site.secure + path, headers=token) as response:
                 assert response.status == 200
     log = site.running.folder / "nginx" / "access.log"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while "/health/live" not in log.read_text():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert site.key not in log.read_text()

@@ -145,7 +145,7 @@ async def test_node(there: ChatServer, tmp_path: Path) -> None:
 @needs_node
 async def test_node_stops(there: ChatServer, tmp_path: Path) -> None:
     """Leaving the loop closes the connection, and the model stops."""
-    there.ollama.reply, there.ollama.piece_delay = ["word "] * 1000, 0.02
+    there.ollama.reply, there.ollama.piece_delay = ["word "] * 5000, 0.02
     assert await in_node(there, tmp_path, STOP) == 4
     await there.settled()
     assert there.exchange()["outcome"] == "disconnected"
@@ -205,10 +205,10 @@ async def test_browser(there: ChatServer) -> None:
         await expect(page).to_have_title("Town")
         await page.wait_for_function("() => window.OpenAI")
         check(await in_browser(there, page, USE))
-        there.ollama.reply, there.ollama.piece_delay = ["word "] * 1000, 0.02
+        there.ollama.reply, there.ollama.piece_delay = ["word "] * 5000, 0.02
         assert await in_browser(there, page, STOP) == 4
-        await there.ollama.wait_disconnect(10)
-        async with asyncio.timeout(5):
+        await there.ollama.wait_disconnect()
+        async with asyncio.timeout(30):
             while there.server.services.queue.taken:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert there.exchange()["outcome"] == "disconnected"

@@ -562,7 +562,7 @@ async def test_reload_restarts_when_the_code_changes(tmp_path: Path) -> None:
         assert "await services.health()" in source
         changed = '{**await services.health(), "edition": 2}'
         route.write_text(source.replace("await services.health()", changed))
-        async with asyncio.timeout(30), aiohttp.ClientSession() as http:
+        async with asyncio.timeout(120), aiohttp.ClientSession() as http:
             while (await edition(http, running.url)) != 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert await running.ended() == 0

@@ -147,7 +147,7 @@ class ChatServer:
 
     async def logged(self, exchanges: Sequence[Exchange]) -> dict[str, dict[str, Any]]:
         """Return the chat log's records of ``exchanges`` by request id, when all are written."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 records = {record["request_id"]: record for record in self.server.exchanges()}
                 if all(exchange.id in records for exchange in exchanges):

@@ -13,7 +13,7 @@ import termios
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from orbit_server.retrieval.chroma.lock import holder
+from orbit_server.server.http_protocol import ARRIVAL_SECONDS
 from orbit_server.server.signals import ECHO_SECONDS
 
 from ..support.certificates import Authority
@@ -124,7 +125,7 @@ async def all_answer(running: Server) -> None:
 @each_number
 async def test_a_stop_gives_every_reader_an_end(tmp_path: Path, number: int) -> None:
     """Fifty streams at SIGTERM: whole, or with the sentence and its code; all are in the log."""
-    async with set_up(tmp_path, number, general={"drain_seconds": 3}) as town:
+    async with set_up(tmp_path, number, general={"drain_seconds": 6}) as town:
         before = descendants(town.server.process.pid)
         town.ollama.piece_delay = 0.4
         streams = town.streams()
@@ -151,14 +152,25 @@ async def test_a_stop_gives_every_reader_an_end(tmp_path: Path, number: int) -> 
 
 @each_number
 async def test_who_has_just_come_may_still_ask(tmp_path: Path, number: int) -> None:
-    """A connection made before the stop, a question after it: the whole, slow answer."""
-    async with set_up(tmp_path, number) as town:
+    """A connection made before the stop, a question right after it: the whole, slow answer."""
+    for attempt in range(10):
+        (folder := tmp_path / str(attempt)).mkdir()
+        answer, in_time = await answer_after_a_stop(folder, number)
+        if in_time or answer:  # else the test was too slow to ask: the machine is busy
+            break
+    assert b'"finish_reason":"stop"' in answer
+
+
+async def answer_after_a_stop(folder: Path, number: int) -> tuple[bytes, bool]:
+    """Return what comes for a question on a connection of before, and whether it was soon."""
+    async with set_up(folder, number) as town:
         town.ollama.piece_delay = 1.5
         port = int(town.server.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         ours = writer.get_extra_info("sockname")[1]
         serving = workers(town.server) or [town.server.process.pid]
         await until(lambda: any(ours in served_by(pid) for pid in serving))
+        began = time.monotonic()
         await stopped_listening(town.server)
         body = b'{"message": "When does the library open?"}'
         head = (
@@ -166,11 +178,14 @@ async def test_who_has_just_come_may_still_ask(tmp_path: Path, number: int) -> N
             f"X-API-Key: {town.headers['X-API-Key']}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         writer.write(head.encode() + body)
-        async with asyncio.timeout(60):
-            answer = await reader.read()
+        in_time = time.monotonic() - began < ARRIVAL_SECONDS
+        answer = b""
+        with suppress(ConnectionError):
+            async with asyncio.timeout(60):
+                answer = await reader.read()
         writer.close()
-        assert b'"finish_reason":"stop"' in answer
         assert await asyncio.to_thread(town.server.process.wait, 30) == 0
+    return answer, in_time
 
 
 @each_number
@@ -242,7 +257,7 @@ async def test_silent_tls_clients_hold_up_nobody(tmp_path: Path) -> None:
         with closing(silent):
             began = time.monotonic()
             assert await running.ended() == 0
-            assert time.monotonic() - began < 15, "a stop waited for a client that is gone"
+            assert time.monotonic() - began < 25, "a stop waited for a client that is gone"
         assert "timeout graceful shutdown" not in running.log
     finally:
         process.kill()
@@ -503,7 +518,7 @@ async def all_block(town: Set, times: int) -> bool:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return once ``condition`` holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -549,7 +564,7 @@ async def test_a_hangup_forgets_keys(tmp_path: Path, number: int) -> None:
 
 async def said(running: Server, words: str, times: int) -> None:
     """Wait until the server's output holds ``words`` so many times."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while running.log.count(words) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

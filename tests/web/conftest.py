@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, BrowserContext
 
-from ..support.browser import chromium
+from ..support.browser import PATIENCE, chromium
 from ..support.chat_server import QUESTION, ChatServer, town
 
 
@@ -30,7 +30,7 @@ async def chat(tmp_path: Path) -> AsyncIterator[ChatServer]:
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A browser window that has seen nothing yet, and fails the test for an error of a script."""
     context = await browser.new_context(locale="en-GB")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context

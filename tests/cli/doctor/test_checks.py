@@ -754,7 +754,7 @@ async def test_neighbours_that_hang(tmp_path: Path) -> None:
     assert code == 1
     assert [found[name][0]["status"] for name in ("ollama", "chroma", "ports")] == ["fail"] * 3
     assert found["elasticsearch"][0]["status"] == "warn"
-    assert seconds < 20  # about six, on a machine with nothing else to do
+    assert seconds < 40  # about six, on a machine with nothing else to do
 
 
 async def test_a_file_that_would_hang(tmp_path: Path) -> None:
@@ -783,7 +783,7 @@ async def test_a_check_that_hangs(tmp_path: Path) -> None:
     assert result.code == 0
     assert "warn  folders" in result.out and "not done after 8 seconds" in result.out
     assert "ok    disk" in result.out
-    assert seconds < 30  # about nine
+    assert seconds < 50  # about nine; the check takes a minute
 
 
 def on_terminal(folder: Path) -> tuple[int, bytes]:

@@ -254,7 +254,7 @@ async def test_after_the_first_text_the_answer_breaks(fault: Fault) -> None:
 
 async def test_a_silent_host_holds_an_answer_up_once() -> None:
     """For the limit of time, then another host answers, and the next ones avoid the silent one."""
-    async with standins(2) as made, together(made, first_timeout=0.2) as hosts:
+    async with standins(2) as made, together(made, first_timeout=1) as hosts:
         await hosts.models()
         made[0].fault = Hang()
         for number in range(6):
@@ -265,7 +265,7 @@ async def test_a_silent_host_holds_an_answer_up_once() -> None:
         async with stream:
             assert await anext(stream) == ["1"]
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(1.5):
                     await anext(stream)
 
 
@@ -274,8 +274,8 @@ async def test_thoughts_are_no_silence() -> None:
     async with standins(2) as made:
         for each in made:
             each.models = {CHAT: ["completion", "thinking"]}
-            each.thinking, each.piece_delay = ["Hm. "] * 20, 0.05
-        hosts = together(made, first_timeout=0.5)
+            each.thinking, each.piece_delay = ["Hm. "] * 40, 0.05
+        hosts = together(made, first_timeout=1.5)
         for host in hosts.hosts:
             host.client.think = True
         async with hosts:
@@ -299,7 +299,7 @@ async def test_a_frozen_host_delays_nothing_but_the_start() -> None:
     async with standins(2) as made:
         made[0].frozen = True
         hosts = together(made)
-        hosts._first_look_seconds = 0.2
+        hosts._first_look_seconds = 1
         async with hosts:
             for _ in range(3):
                 assert await told(hosts.chat(ASK, model=CHAT)) == "1"

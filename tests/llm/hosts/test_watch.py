@@ -29,7 +29,7 @@ async def watched(
     changed = asyncio.Event()
 
     async def until(holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():
                 changed.clear()
                 await changed.wait()

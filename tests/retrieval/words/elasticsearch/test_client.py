@@ -43,8 +43,8 @@ async def standin() -> AsyncIterator[ElasticsearchStandIn]:
 
 @pytest.fixture
 async def client(standin: ElasticsearchStandIn) -> AsyncIterator[ElasticsearchClient]:
-    """A client that waits a tenth of a second with a question."""
-    client = build_client(settings(standin.url, words_timeout=0.2))
+    """A client that waits a second with a question."""
+    client = build_client(settings(standin.url, words_timeout=1))
     await client.open()
     yield client
     client.close()
@@ -63,7 +63,7 @@ FAULTS: list[tuple[Fault, str]] = [
     (BAD_GATEWAY, "502 Bad Gateway"),
     (Refuse(200, page="<html>a login page</html>"), "not one of Elasticsearch"),
     (Garbage(), "not one of Elasticsearch"),
-    (Hang(), "no answer within 0.2 s"),
+    (Hang(), "no answer within 1 s"),
     (Reset(), "cannot be reached"),
     (Refuse(401, "security_exception", "unable to authenticate"), "status 401"),
 ]

@@ -71,7 +71,7 @@ async def test_a_lock_that_is_renewed(shared: tuple[ElasticsearchClient, str]) -
             now = seconds
             async with other.held("town", patience=0) as held:
                 assert not held
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
 
 
 async def test_whoever_is_cancelled_frees_it(shared: tuple[ElasticsearchClient, str]) -> None:
