@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from pythonjsonlogger.orjson import OrjsonFormatter
+import orjson
 
 from ..config import make_private_folder
 from .chatlog_files import ends_torn, expired_files, file_path, timestamp
@@ -70,7 +70,6 @@ class ChatLog:
         self._handed_over = 0
         self._dealt_with = 0  # only the thread counts here, so that neither needs a lock
         self._thread: threading.Thread | None = None
-        self._formatter = OrjsonFormatter(["timestamp"])
         self._file: int | None = None
         self._day = ""
         self._part = 0
@@ -105,7 +104,11 @@ class ChatLog:
                 written.set_result(None)
 
         self._put(kind, fields, lambda: _call(loop, confirm))
-        await asyncio.wait({written}, timeout=self.max_wait)
+        timer = loop.call_later(self.max_wait, confirm)
+        try:
+            await written
+        finally:
+            timer.cancel()
 
     def write_nowait(self, kind: Kind, **fields: Any) -> None:
         """Write a record without waiting for it."""
@@ -143,8 +146,7 @@ class ChatLog:
             for name in ("query", "response", "user", "comment"):
                 if isinstance(record.get(name), str):
                     record[name] = self.redact(record[name])
-        line = self._formatter.format(logging.makeLogRecord({"msg": _encodable(record)}))
-        data = line.encode() + b"\n"
+        data = _json(record) + b"\n"
         if self._file is None or os.write(self._file, data) != len(data):
             raise OSError("the disk took only a part of the line")
 
@@ -188,6 +190,13 @@ class ChatLog:
 def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_encodable(record), default=str)
 
 
 def _encodable(value: Any) -> Any:
