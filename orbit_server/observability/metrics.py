@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -103,24 +104,37 @@ class Metrics:
                 name, text, labels, namespace="orbit", registry=registry, buckets=buckets
             )
 
-        self._requests = counter(
-            "requests", "Requests, by how they ended.", "route", "status", "outcome"
+        # Finding the series of some labels takes the library longer than counting in it.
+        self._requests = cache(
+            counter("requests", "Requests, by how they ended.", "route", "status", "outcome").labels
         )
-        self._failures = counter("failures", "Failed requests, by the code of the error.", "code")
-        self._refusals = counter(
-            "refusals", "Requests that were refused unread, by the limit or rule.", "reason"
+        self._failures = cache(
+            counter("failures", "Failed requests, by the code of the error.", "code").labels
         )
-        self._answer = histogram(
-            "answer_seconds", "From the checked question to the end.", _LONG, "outcome"
+        self._refusals = cache(
+            counter(
+                "refusals", "Requests that were refused unread, by the limit or rule.", "reason"
+            ).labels
         )
-        self._results = counter(
-            "answers", "Answers, by whether passages were found or needed.", "result"
+        self._answer = cache(
+            histogram(
+                "answer_seconds", "From the checked question to the end.", _LONG, "outcome"
+            ).labels
+        )
+        self._results = cache(
+            counter(
+                "answers", "Answers, by whether passages were found or needed.", "result"
+            ).labels
         )
         self._first_token = histogram(
             "first_token_seconds", "From the checked question to the first text.", _LONG
         )
-        self._step = histogram("step_seconds", "Steps on the way to an answer.", _SHORT, "step")
-        self._tokens = counter("tokens", "Tokens the answering model read and wrote.", "direction")
+        self._step = cache(
+            histogram("step_seconds", "Steps on the way to an answer.", _SHORT, "step").labels
+        )
+        self._tokens = cache(
+            counter("tokens", "Tokens the answering model read and wrote.", "direction").labels
+        )
         self._rate = histogram(
             "tokens_per_second", "How fast each answer was written, from its first text.", _RATES
         )
@@ -167,13 +181,13 @@ class Metrics:
     def request(self, record: Mapping[str, Any]) -> None:
         """Count one record of the request log."""
         status = record["status"] or "none"
-        self._requests.labels(record["route"], status, record["outcome"]).inc()
+        self._requests(record["route"], status, record["outcome"]).inc()
         if record["error"]:
-            self._failures.labels(record["error"]).inc()
+            self._failures(record["error"]).inc()
 
     def refused(self, reason: str) -> None:
         """Count a request that was refused by a limit, or for the site that it came from."""
-        self._refusals.labels(reason).inc()
+        self._refusals(reason).inc()
 
     def stream_begins(self) -> None:
         """Count a stream as open."""
@@ -189,7 +203,7 @@ class Metrics:
         self._verdicts.labels("passed" if safe else "blocked", kind).inc()
         if cached:
             self._verdicts_cached.inc()
-        self._step.labels("moderation").observe(seconds)
+        self._step("moderation").observe(seconds)
 
     def rating(self, rating: int) -> None:
         """Count what a reader thinks of an answer: 1 or -1."""
@@ -213,9 +227,9 @@ class Metrics:
         total = steps.pop("total") / 1000
         if "queue" in steps:
             self._queue_wait.observe(steps.pop("queue") / 1000)
-        self._answer.labels(outcome).observe(total)
+        self._answer(outcome).observe(total)
         if result is not None:
-            self._results.labels(result).inc()
+            self._results(result).inc()
         written = usage["completion_tokens"]
         if "first_token" in steps:
             first = steps.pop("first_token") / 1000
@@ -223,9 +237,9 @@ class Metrics:
             if written > 1 and total > first:
                 self._rate.observe((written - 1) / (total - first))
         for step, milliseconds in steps.items():
-            self._step.labels(step).observe(milliseconds / 1000)
-        self._tokens.labels("in").inc(usage["prompt_tokens"])
-        self._tokens.labels("out").inc(written)
+            self._step(step).observe(milliseconds / 1000)
+        self._tokens("in").inc(usage["prompt_tokens"])
+        self._tokens("out").inc(written)
 
     async def text(self) -> bytes:
         """Return all figures, those of the other workers included, as ``CONTENT_TYPE``."""
