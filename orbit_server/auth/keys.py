@@ -223,7 +223,8 @@ class Keys:
         # begins, and nobody can choose a key by the beginning of its hash: no timing leak.
         digest = hash_of(secret)
         generation = self._remembered.generation
-        until, key = self._remembered.get(digest) or (0.0, None)
+        until, known = self._remembered.get(digest) or (0.0, None)
+        key = known
         if key is None:
             started, key = await self._read(digest)
             until = started + self._remember_seconds
@@ -233,7 +234,8 @@ class Keys:
         if key.last_used_at is None or now - key.last_used_at >= NOTED_EVERY:
             key = replace(key, last_used_at=now.astimezone(UTC))
             self._uses.note(key.id, now)
-        self._remembered.put(digest, key, until=until, generation=generation)
+        if key is not known:
+            self._remembered.put(digest, key, until=until, generation=generation)
         return key
 
     def count_use(self, key: Key) -> None:
