@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..config.schema import LimitsConfig
@@ -131,6 +132,7 @@ class Admission:
         return rate_headers(verdict), ending.close
 
 
+@lru_cache(maxsize=256)
 def effective(limits: Limits, defaults: Limits) -> Limits:
     """Return ``limits`` with the ``defaults`` where they say nothing."""
     own = {name: getattr(limits, name) for name in LIMITS}
@@ -156,6 +158,7 @@ def is_from(origins: tuple[str, ...], headers: Mapping[str, str]) -> bool:
     return is_one_of(headers.get("origin", ""), origins) or is_own_page(headers)
 
 
+@lru_cache(maxsize=1024)
 def visitor(address: str) -> str:
     """Return what counts as one visitor: an IPv4 address, or the /64 network of an IPv6 one.
 
