@@ -69,7 +69,7 @@ class KeyWatch:
                 self._some.clear()
                 await self._some.wait()
             await asyncio.sleep(self._seconds)
-            used = list(self._used)
+            used = [digest for digest, each in self._used.items() if not each.ended]
             for begin in range(0, len(used), _AT_ONCE):
                 digests = used[begin : begin + _AT_ONCE]
                 try:
