@@ -71,18 +71,19 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, watched: bool = False, seconds: float | None = None
+        self, *, watched: bool = False, in_time: bool = False
     ) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a transaction; raise ``NotStarted`` while it is not open.
 
-        Of ``watched`` ones the log says when they begin to fail, and when they work again. All of
-        it takes at most ``seconds``, where that is given.
+        Of ``watched`` ones the log says when they begin to fail, and when they work again. What a
+        request waits for is to be done ``in_time``: all of it takes ``timeout`` at most.
         """
         if self._engine is None:
             raise NotStarted("Keys is used outside of its async with block")
         try:
             with keys_unavailable():
-                async with asyncio.timeout(seconds), self._engine.begin() as connection:
+                limit = self._timeout if in_time else None
+                async with asyncio.timeout(limit), self._engine.begin() as connection:
                     yield connection
         except KeysUnavailable as error:
             if watched and not self._failing:

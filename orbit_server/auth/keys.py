@@ -68,7 +68,6 @@ class Keys:
         self._clock = clock
         self._now = now
         self._create = create
-        self._timeout = timeout
         self.database = Database(url, timeout=timeout)
         self._remembered = KeyCache(most=most_remembered, clock=clock)
         self._reading: dict[tuple[str, int], _Reading] = {}
@@ -299,7 +298,7 @@ class Keys:
 
         If any is not, nothing is answered from memory any more.
         """
-        async with self.database.transaction(seconds=self._timeout) as connection:
+        async with self.database.transaction(in_time=True) as connection:
             rows = (await connection.execute(WITH_HASHES.where(has_hash(digests)))).mappings().all()
         now, asked = self._now(), set(digests)
         found = [verified_key(row, row[name]) for row in rows for name in HASHES]
@@ -329,7 +328,7 @@ class Keys:
 
     async def _stored(self, digest: str) -> Key | None:
         stored = WITH_HASHES.where(has_hash([digest]))
-        transaction = self.database.transaction(watched=True, seconds=self._timeout)
+        transaction = self.database.transaction(watched=True, in_time=True)
         async with transaction as connection:
             row = (await connection.execute(stored)).mappings().first()
         return None if row is None else verified_key(row, digest)

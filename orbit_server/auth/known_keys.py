@@ -62,13 +62,13 @@ class KnownKeys:
             sa.select(keys.hash).where(usable),
             sa.select(keys.previous_hash).where(usable, keys.previous_until > now),
         )
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(in_time=True) as connection:
             return frozenset(await connection.scalars(hashes))
 
     async def _all_origins(self) -> frozenset[str]:
         named = API_KEYS.c.origins.is_not(None)
         origins = sa.select(API_KEYS.c.origins).where(API_KEYS.c.active, named).distinct()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(in_time=True) as connection:
             rows = await connection.scalars(origins)
             return frozenset(origin for found in rows for origin in found)
 

@@ -70,7 +70,7 @@ async def test_a_slow_database_does_not_end_the_counting(url: str) -> None:
 
         @asynccontextmanager
         async def transaction(
-            self, *, watched: bool = False, seconds: float | None = None
+            self, *, watched: bool = False, in_time: bool = False
         ) -> AsyncIterator[AsyncConnection]:
             await self.go_on.wait()
             async with super().transaction(watched=watched) as connection:
@@ -104,7 +104,7 @@ async def test_a_busy_key_is_not_written_all_the_time(url: str) -> None:
     class Watched(Database):
         @asynccontextmanager
         async def transaction(
-            self, *, watched: bool = False, seconds: float | None = None
+            self, *, watched: bool = False, in_time: bool = False
         ) -> AsyncIterator[AsyncConnection]:
             nonlocal transactions
             transactions += 1

@@ -1,6 +1,8 @@
 """What is known of all keys together: read now and then, whoever asks how often."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from orbit_server.auth.keys import Keys
 from orbit_server.auth.known_keys import Snapshot
+from orbit_server.errors import KeysUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +52,23 @@ async def test_while_nothing_can_be_read_a_page_may_ask(tmp_path: Path) -> None:
     """It would not learn otherwise that the keys cannot be checked."""
     keys = Keys(f"sqlite+aiosqlite:///{tmp_path}/orbit.db")
     assert await keys.known.name_origin("https://evil.example")
+
+
+async def test_a_request_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """A database that hangs takes no more of its time than ``timeout`` says."""
+
+    class Hanging:
+        @asynccontextmanager
+        async def begin(self) -> AsyncIterator[None]:
+            await asyncio.Event().wait()
+            yield
+
+    keys = Keys(f"sqlite+aiosqlite:///{tmp_path}/orbit.db", timeout=0.01)
+    keys.database._engine = Hanging()  # type: ignore[assignment]
+    async with asyncio.timeout(30):
+        with pytest.raises(KeysUnavailable, match="no answer in time"):
+            await keys.known.include("api_x")
+        assert await keys.known.name_origin("https://town.example")
 
 
 async def test_a_crowd_reads_once() -> None:
