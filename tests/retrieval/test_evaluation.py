@@ -28,7 +28,7 @@ from orbit_server.types import Passage
 from ..support.ollama_standin import OllamaStandIn
 from ..support.program import ROOT, command, configure
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
-from ..support.words import indexed_ids, local
+from ..support.words import hits, indexed_ids, local
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -264,7 +264,7 @@ async def test_reindexing_in_pages(
     assert {"text", "ask", "told"} <= {*rows["id 0"]}
     assert {*rows["id 3"]} == {*analyzer(["en"]).terms("text of number3")}
     five = dict.fromkeys(analyzer(["en"]).terms("number5"), 1.0)
-    assert local(index).search(stored.id, five, n=3)[0].id == "id 5"
+    assert hits(local(index), stored.id, five, n=3)[0].id == "id 5"
 
 
 async def test_a_broken_index_is_written_anew(store: Store, server: Running) -> None:

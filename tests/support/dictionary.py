@@ -13,14 +13,14 @@ class MemoryDictionary:
         self.texts = [set(analyzer.terms(text)) for text in texts]
         self.asked = 0
 
-    def frequencies(self, collection_id: str, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
+    def frequencies(self, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
         """Return the number of texts, and how many of them have each term."""
         counts = Counter(term for text in self.texts for term in text)
         found = {term: counts[term] for term in terms}
         self.asked += len(found)
         return len(self.texts), found
 
-    def similar(self, collection_id: str, term: str, *, distance: int) -> list[str]:
+    def similar(self, term: str, *, distance: int) -> list[str]:
         """Return the terms within so many edits."""
         assert distance in (1, 2)
         self.asked += 1

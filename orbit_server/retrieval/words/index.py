@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import (
     AsyncIterator,
     Collection,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -34,8 +33,8 @@ from . import record
 from .analyzer import Analyzer
 from .errors import translated
 from .file_lock import locked
-from .protocol import FoundWords, Hit, IndexState
-from .question import question_terms
+from .protocol import FoundWords, IndexState
+from .question import plain_terms, question_terms
 from .record import META, Record
 from .writing import Writing
 
@@ -79,27 +78,33 @@ class WordIndex:
             await asyncio.to_thread(threads.shutdown)
         self._open.clear()
 
+    @contextmanager
+    def reading(self, collection_id: str) -> Iterator["Snapshot | None"]:
+        """Read an index as it was at its last commit; there may be none."""
+        if self._threads is None:
+            raise NotStarted(_CLOSED)
+        path = self._path(collection_id)
+        with translated(path):
+            try:
+                yield self._snapshot(collection_id, path)
+            except BaseException:
+                self._open.pop(collection_id, None)
+                raise
+
     def count(self, collection_id: str) -> int:
         """Return the number of indexed passages, 0 without an index."""
-        with self._reading(collection_id) as snapshot:
+        with self.reading(collection_id) as snapshot:
             return snapshot.count if snapshot else 0
-
-    def frequencies(self, collection_id: str, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
-        """Return the number of passages, and how many of them have each of ``terms``.
-
-        Passages that were deleted lately may count among the latter, at most a tenth more.
-        """
-        with self._reading(collection_id) as snapshot:
-            if snapshot is None:
-                return 0, dict.fromkeys(terms, 0)
-            return snapshot.count, snapshot.frequencies(terms)
 
     async def find(
         self, collection_id: str, text: str, analyzer: Analyzer, *, n: int
     ) -> FoundWords:
         """Return what the question ``text`` looks for, and its ``n`` best passages."""
-        terms = question_terms(text, self, collection_id, analyzer)
-        return FoundWords(terms, self.search(collection_id, terms.weights(), n=n))
+        with self.reading(collection_id) as snapshot:
+            if snapshot is None:
+                return FoundWords(plain_terms(text, analyzer), [])
+            terms = question_terms(text, snapshot, analyzer)
+            return FoundWords(terms, snapshot.search(terms.weights(), n))
 
     async def ping(self) -> None:
         """Return: files answer, or the disk is full or broken, which is looked at elsewhere."""
@@ -108,29 +113,10 @@ class WordIndex:
         """Bound nothing: what is asked of files takes less than a millisecond."""
         return nullcontext()
 
-    def search(self, collection_id: str, weights: Mapping[str, float], *, n: int) -> list[Hit]:
-        """Return the ``n`` best passages that have one of the terms, best first.
-
-        ``weights`` are factors of the terms' BM25. The 32 rarest terms are looked for; those of
-        more than half of the passages only when there are no others. Without an index nothing is
-        found.
-        """
-        with self._reading(collection_id) as snapshot:
-            return snapshot.search(weights, n) if snapshot else []
-
     def terms_of(self, collection_id: str, ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the terms of these passages, with repetitions, as far as they are indexed."""
-        with self._reading(collection_id) as snapshot:
+        with self.reading(collection_id) as snapshot:
             return snapshot.terms_of(ids) if snapshot else {}
-
-    def similar(self, collection_id: str, term: str, *, distance: int) -> list[str]:
-        """Return indexed terms that at most ``distance`` (1 or 2) edits make of ``term``.
-
-        Two neighbours that change places are one edit. ``term`` itself is not among them; where
-        very many are similar, these are some.
-        """
-        with self._reading(collection_id) as snapshot:
-            return snapshot.similar(term, distance) if snapshot else []
 
     async def state(self, collection_id: str) -> IndexState:
         """Return what is in the index of a collection."""
@@ -138,12 +124,12 @@ class WordIndex:
 
     async def changed(self, collection_id: str, texts: Mapping[str, str]) -> list[str]:
         """Return the ids in ``texts`` that are indexed with another text, or not at all."""
-        with self._reading(collection_id) as snapshot:
+        with self.reading(collection_id) as snapshot:
             return snapshot.changed(texts) if snapshot else list(texts)
 
     async def ids(self, collection_id: str) -> AsyncIterator[list[str]]:
         """Iterate over the ids of all indexed passages, some thousands at a time."""
-        with self._reading(collection_id) as snapshot:
+        with self.reading(collection_id) as snapshot:
             pages = snapshot.pages() if snapshot else iter(())
         run = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         while page := await run(next, pages, None):
@@ -236,18 +222,6 @@ class WordIndex:
     async def drop_others(self, collection_ids: Collection[str]) -> int:
         """Delete the indexes of all but these collections; the number of bytes freed."""
         return sum([await self.drop(id) for id in await self.leftovers(collection_ids)])
-
-    @contextmanager
-    def _reading(self, collection_id: str) -> Iterator["Snapshot | None"]:
-        if self._threads is None:
-            raise NotStarted(_CLOSED)
-        path = self._path(collection_id)
-        with translated(path):
-            try:
-                yield self._snapshot(collection_id, path)
-            except BaseException:
-                self._open.pop(collection_id, None)
-                raise
 
     def _snapshot(self, collection_id: str, path: Path) -> "Snapshot | None":
         try:

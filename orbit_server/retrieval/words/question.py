@@ -7,6 +7,7 @@ by those that are spelt nearly so.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from .analyzer import Analyzer, Token
@@ -36,7 +37,7 @@ class Word(NamedTuple):
     guessed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QuestionTerms:
     """The words of a question, and what each of its terms tells.
 
@@ -56,14 +57,28 @@ class QuestionTerms:
                 found[term] = max(word.weight, found.get(term, 0.0))
         return found
 
-    @property
-    def best_bm25(self) -> float:
-        """The BM25 of a conceivable passage that has each word very often."""
-        return _BEST_OF_A_TERM * sum(
+    @cached_property
+    def _asked(self) -> float:
+        """What all words tell."""
+        return sum(
             (1.0 if word.guessed else word.weight) * self.idf[part]
             for word in self.words
             for part in word.parts
         )
+
+    @cached_property
+    def _parts(self) -> Sequence[tuple[frozenset[str], float]]:
+        """The terms of which any tells one part of a word, and how much that is."""
+        return [
+            (frozenset((part, *word.instead)), word.weight * self.idf[part])
+            for word in self.words
+            for part in word.parts
+        ]
+
+    @property
+    def best_bm25(self) -> float:
+        """The BM25 of a conceivable passage that has each word very often."""
+        return _BEST_OF_A_TERM * self._asked
 
     @property
     def known(self) -> float:
@@ -72,20 +87,12 @@ class QuestionTerms:
 
     def coverage(self, terms: Iterable[str]) -> float:
         """Return the share (0 to 1) of what the question tells that a passage of ``terms`` has."""
-        there = frozenset(terms)
-        mass = found = 0.0
-        for word in self.words:
-            whole = not there.isdisjoint(word.instead)
-            for part in word.parts:
-                tells = word.weight * self.idf[part]
-                mass += self.idf[part] if word.guessed else tells
-                found += tells if whole or part in there else 0.0
-        return found / mass if mass else 0.0
+        absent = frozenset(terms).isdisjoint
+        found = sum(tells for any_of, tells in self._parts if not absent(any_of))
+        return found / self._asked if self._asked else 0.0
 
 
-def question_terms(
-    text: str, index: Dictionary, collection_id: str, analyzer: Analyzer
-) -> QuestionTerms:
+def question_terms(text: str, index: Dictionary, analyzer: Analyzer) -> QuestionTerms:
     """Return what the question ``text`` looks for in a collection; raise what the index does.
 
     Stop words count half, and not at all where no passage has them. The longest of the unknown
@@ -93,22 +100,24 @@ def question_terms(
     """
     tokens = list(dict.fromkeys(analyzer.tokens(text)))[:_MOST_WORDS]
     terms = {term for token in tokens for term in token.parts + token.joined}
-    passages, frequencies = index.frequencies(collection_id, terms)
-    words = []
-    misspelt = []
+    passages, frequencies = index.frequencies(terms)
+    words, misspelt = list[Word](), list[Token]()
+    found_in = frequencies.__getitem__
     for token in tokens:
-        stop = token.word in analyzer.stop_words
-        unknown = not all(frequencies[part] for part in token.parts)
-        if unknown and token.joined and frequencies[token.joined[0]]:
-            words.append(Word(token.joined[:1]))
-        elif unknown and correctable(token.word) and not stop:
+        word, parts, joined = token
+        if all(map(found_in, parts)):
+            words.append(Word(parts, joined[:1], joined[1:], _weight(token, analyzer)))
+        elif joined and found_in(joined[0]):
+            words.append(Word(joined[:1]))
+        elif word in analyzer.stop_words:
+            continue
+        elif correctable(word):
             misspelt.append(token)
-        elif not (unknown and stop):
-            weight = _weight(token, analyzer)
-            words.append(Word(token.parts, token.joined[:1], token.joined[1:], weight))
+        else:
+            words.append(Word(parts, joined[:1], joined[1:]))
     misspelt.sort(key=lambda token: -len(token.word))
     for token in misspelt[:_MOST_CORRECTED] if passages else ():
-        if found := corrections(token.word, index, collection_id, analyzer):
+        if found := corrections(token.word, index, analyzer):
             first, *others = found.terms
             frequencies |= found.frequencies
             if first not in analyzer.stop_words:

@@ -24,7 +24,7 @@ _PAGE = 5000
 _ROUNDS = 8
 _REMEMBERED = 1024
 _TIED = 64  # passages beyond those that are asked for, to tell which of equal ones come first
-_DECIMALS = 4  # of a score: the rest depends on the order in which its parts are added
+_EXACT = 10**4  # parts of a score: what is less depends on the order in which its parts are added
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
 _PLACES = 4096  # of passages, kept at once
 
@@ -71,29 +71,35 @@ class Snapshot:
         """The number of passages; what was deleted is not counted."""
         return self.searcher.num_docs
 
-    def frequencies(self, terms: Iterable[str]) -> dict[str, int]:
-        """Return how many passages have each term, at most a tenth more than there are."""
+    def frequencies(self, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
+        """Return the number of passages, and how many of them have each of ``terms``.
+
+        Passages that were deleted lately may count among the latter, at most a tenth more.
+        """
         find, most = self.searcher.doc_freq, self.count
-        return {term: min(find("words", term), most) for term in terms}
+        return most, {term: min(find("words", term), most) for term in terms}
 
     def search(self, weights: Mapping[str, float], n: int) -> list[Hit]:
-        """Return the ``n`` best passages by BM25, best first, equally good ones by their ids.
+        """Return the ``n`` best passages that have one of the terms, best first, then by their ids.
 
-        Which of very many that are equally good are among them is left to chance.
+        ``weights`` are factors of the terms' BM25. The 32 rarest terms are looked for; those of
+        more than half of the passages only when there are no others. Which of very many that are
+        equally good are among them is left to chance.
         """
-        known = telling(self.frequencies(list(weights)[:MOST_LOOKED_UP]), self.count)
+        passages, frequencies = self.frequencies(list(weights)[:MOST_LOOKED_UP])
+        known = telling(frequencies, passages)
         if not known:
             return []
         terms = [self._term("words", term, weights[term], "freq") for term in known]
         hits = self._find(terms, n + _TIED)
         if len(hits) > n:  # as far as the n-th goes, with all that are as good when rounded
-            least = hits[n - 1][0] - 10**-_DECIMALS
+            least = hits[n - 1][0] - 1 / _EXACT
             hits = [hit for hit in hits if hit[0] >= least]
-        found = [Hit(self._id(address), round(score, _DECIMALS)) for score, address in hits]
-        return sorted(found, key=lambda hit: (-hit.score, hit.id))[:n]
+        found = sorted((-round(score * _EXACT) / _EXACT, self._id(each)) for score, each in hits)
+        return [Hit(id, -score) for score, id in found[:n]]
 
     def terms_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
-        """Return the terms of these passages, as far as they are here."""
+        """Return the terms of these passages, with repetitions, as far as they are here."""
         known = self.addresses
         found = {id: known[id] for id in ids if id in known}
         for address in self._addresses([id for id in ids if id not in found]):
@@ -114,8 +120,12 @@ class Snapshot:
         known = self.digests(list(texts))
         return [id for id, text in texts.items() if known.get(id) != digest(text)]
 
-    def similar(self, term: str, distance: int) -> list[str]:
-        """Return terms within ``distance`` (1 or 2) edits of ``term``, some if there are many."""
+    def similar(self, term: str, *, distance: int) -> list[str]:
+        """Return indexed terms that at most ``distance`` (1 or 2) edits make of ``term``.
+
+        Two neighbours that change places are one edit. ``term`` itself is not among them; where
+        very many are similar, these are some.
+        """
         known = self.similar_terms.get((term, distance))
         if known is None:
             known = self.similar_terms[term, distance] = self._similar(term, distance)

@@ -26,10 +26,10 @@ _ONE_EDIT, _TWO_EDITS = 0.8, 0.5  # what they count for, beside a word that was 
 class Dictionary(Protocol):
     """The terms of a word index."""
 
-    def frequencies(self, collection_id: str, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
+    def frequencies(self, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
         """Return the number of passages, and how many of them have each term."""
 
-    def similar(self, collection_id: str, term: str, *, distance: int) -> list[str]:
+    def similar(self, term: str, *, distance: int) -> list[str]:
         """Return indexed terms that are so many edits away at most."""
 
 
@@ -61,9 +61,7 @@ def spellings(word: str, analyzer: Analyzer) -> tuple[str, str]:
     return unaccented(word), analyzer.stem(word)
 
 
-def corrections(
-    word: str, index: Dictionary, collection_id: str, analyzer: Analyzer
-) -> Corrections | None:
+def corrections(word: str, index: Dictionary, analyzer: Analyzer) -> Corrections | None:
     """Return the terms that may be meant by an unknown ``word``, ``None`` if there are none.
 
     Cheapest first: most words are found by their stem, one edit away.
@@ -75,21 +73,21 @@ def corrections(
             term
             for each in set(both)
             if len(each) >= shortest
-            for term in index.similar(collection_id, each, distance=distance)
+            for term in index.similar(each, distance=distance)
             if _meant(each, term)
         ]
 
     if found := similar(1, shortest=_SHORTEST_MEANT):
-        return _likeliest(found, index, collection_id, analyzer, _ONE_EDIT)
+        return _likeliest(found, index, analyzer, _ONE_EDIT)
     ends = dict.fromkeys(map(analyzer.stem, _other_endings(word, analyzer.letters)))
-    known = [term for term, n in index.frequencies(collection_id, ends)[1].items() if n]
+    known = [term for term, n in index.frequencies(ends)[1].items() if n]
     if found := [term for term in known if len(term) >= _SHORTEST_MEANT]:
-        return _likeliest(found, index, collection_id, analyzer, _ONE_EDIT)
+        return _likeliest(found, index, analyzer, _ONE_EDIT)
     if len(plain) >= _SHORTEST_FOR_TWO and (found := similar(2, shortest=_SHORTEST_FOR_TWO - 1)):
         letters = sorted(plain), sorted(stem)
         if swapped := [term for term in found if sorted(term) in letters]:
-            return _likeliest(swapped, index, collection_id, analyzer, _ONE_EDIT)
-        return _likeliest(found, index, collection_id, analyzer, _TWO_EDITS)
+            return _likeliest(swapped, index, analyzer, _ONE_EDIT)
+        return _likeliest(found, index, analyzer, _TWO_EDITS)
     return None
 
 
@@ -105,10 +103,10 @@ def _meant(word: str, term: str) -> bool:
 
 
 def _likeliest(
-    terms: Iterable[str], index: Dictionary, collection_id: str, analyzer: Analyzer, weight: float
+    terms: Iterable[str], index: Dictionary, analyzer: Analyzer, weight: float
 ) -> Corrections:
     """Take what most passages have; stop words only where nothing else is meant."""
-    found = index.frequencies(collection_id, dict.fromkeys(terms))[1]
+    found = index.frequencies(dict.fromkeys(terms))[1]
     telling = found.keys() - analyzer.stop_words
     order = sorted(telling or found, key=lambda term: (-found[term], term))
     return Corrections({term: found[term] for term in order[:_MOST]}, weight)

@@ -16,7 +16,8 @@ from orbit_server.errors import NotStarted, SearchError, SearchUnavailable
 from orbit_server.retrieval.words.analyzer import analyzer
 from orbit_server.retrieval.words.file_lock import locked
 from orbit_server.retrieval.words.index import WordIndex
-from orbit_server.retrieval.words.question import question_terms
+
+from ...support.words import hits
 
 pytestmark = pytest.mark.anyio
 
@@ -58,16 +59,30 @@ async def ids(index: WordIndex) -> list[str]:
 def found(index: WordIndex, question: str, *, n: int = 10) -> list[str]:
     """Return the ids that a search in the town's collection finds, best first."""
     weights = dict.fromkeys(ENGLISH.terms(question), 1.0)
-    return [hit.id for hit in index.search("town", weights, n=n)]
+    return [hit.id for hit in hits(index, "town", weights, n=n)]
+
+
+def frequencies(index: WordIndex, terms: Sequence[str]) -> tuple[int, dict[str, int]]:
+    """Return how many passages the town's collection has, and how many with each term."""
+    with index.reading("town") as snapshot:
+        assert snapshot
+        return snapshot.frequencies(terms)
+
+
+def similar(index: WordIndex, term: str, *, distance: int) -> list[str]:
+    """Return the terms in the town's collection that are so many edits away at most."""
+    with index.reading("town") as snapshot:
+        assert snapshot
+        return snapshot.similar(term, distance=distance)
 
 
 async def test_the_best_passage_comes_first(index: WordIndex) -> None:
     """Passages that share words come by descending score, stems count, and ``n`` bounds them."""
     await add(index, PASSAGES)
     weights = dict.fromkeys(ENGLISH.terms("Is the library open on Sunday?"), 1.0)
-    hits = index.search("town", weights, n=10)
-    assert [hit.id for hit in hits] == ["library", "pool"]
-    assert hits[0].score > hits[1].score > 0
+    best = hits(index, "town", weights, n=10)
+    assert [hit.id for hit in best] == ["library", "pool"]
+    assert best[0].score > best[1].score > 0
     assert found(index, "Is the library open on Sunday?", n=1) == ["library"]
     assert found(index, "Who swims?") == ["pool"]
 
@@ -76,17 +91,17 @@ async def test_the_score_is_bm25(index: WordIndex) -> None:
     """With k1 = 1.2 and b = 0.75, as tantivy's and Lucene's; a weight multiplies it."""
     await add(index, [("short", "tea"), ("long", "tea and cake and more cake")])
     words = {"tea": 1.0, "cake": 1.0}
-    idf = question_terms("tea cake", index, "town", ENGLISH).idf
+    idf = (await index.find("town", "tea cake", ENGLISH, n=5)).terms.idf
     assert idf["tea"] < idf["cake"]
     length, average = 6, 3.5
     norm = 1.2 * (1 - 0.75 + 0.75 * length / average)
     expected = idf["tea"] * 2.2 / (1 + norm) + idf["cake"] * 2 * 2.2 / (2 + norm)
-    cake = next(hit for hit in index.search("town", words, n=5) if hit.id == "long")
+    cake = next(hit for hit in hits(index, "town", words, n=5) if hit.id == "long")
     # "tea" is in every passage, and so says nothing beside "cake".
-    [alone] = index.search("town", {"cake": 1.0}, n=5)
+    [alone] = hits(index, "town", {"cake": 1.0}, n=5)
     assert cake.score == alone.score
     assert alone.score == pytest.approx(expected - idf["tea"] * 2.2 / (1 + norm), rel=1e-4)
-    [half] = index.search("town", {"cake": 0.5}, n=5)
+    [half] = hits(index, "town", {"cake": 0.5}, n=5)
     assert half.score == pytest.approx(alone.score / 2)
 
 
@@ -94,8 +109,8 @@ async def test_the_score_is_bm25(index: WordIndex) -> None:
 async def test_a_term_is_never_syntax(index: WordIndex, term: str) -> None:
     """Terms are looked up as they are; what no passage has finds nothing."""
     await add(index, PASSAGES)
-    assert index.search("town", {term: 1.0}, n=3) == []
-    assert index.frequencies("town", [term]) == (5, {term: 0})
+    assert hits(index, "town", {term: 1.0}, n=3) == []
+    assert frequencies(index, [term]) == (5, {term: 0})
 
 
 @pytest.mark.parametrize("question", ["", "?", "…!", "🙂", "elephant", "\ud800"])
@@ -150,15 +165,15 @@ async def test_deleted_passages_do_not_count_for_long(index: WordIndex) -> None:
     """The number of passages is exact; that of those with a word is a tenth too high at most."""
     await add(index, [(f"id{i}", "library opening hours") for i in range(100)])
     await remove(index, [f"id{i}" for i in range(10)])
-    size, frequencies = index.frequencies("town", ["librari", "pool"])
+    size, passages = frequencies(index, ["librari", "pool"])
     assert size == 90
-    assert frequencies == {"librari": 90, "pool": 0}
+    assert passages == {"librari": 90, "pool": 0}
     for i in range(10, 32):
         await remove(index, [f"id{i}"])
         await add(index, [(f"id{i}", "pool")])
-        size, frequencies = index.frequencies("town", ["librari", "pool"])
+        size, passages = frequencies(index, ["librari", "pool"])
         assert size == 90
-        assert 89 - (i - 10) <= frequencies["librari"] <= 89 - (i - 10) + 10
+        assert 89 - (i - 10) <= passages["librari"] <= 89 - (i - 10) + 10
     assert len(list((index.directory / "town.words").iterdir())) < 150
     assert await ids(index) == sorted(f"id{i}" for i in range(10, 100))
 
@@ -172,10 +187,10 @@ async def test_collections_do_not_mix(index: WordIndex) -> None:
 
 async def test_reading_never_creates_a_file(index: WordIndex) -> None:
     """Without an index every question has an empty answer and the disk stays as it was."""
-    assert index.search("town", {"librari": 1.0}, n=3) == []
-    assert index.frequencies("town", ["librari"]) == (0, {"librari": 0})
+    assert (await index.find("town", "The libary", ENGLISH, n=3)).hits == []
+    with index.reading("town") as snapshot:
+        assert snapshot is None
     assert index.terms_of("town", ["library"]) == {}
-    assert index.similar("town", "libary", distance=1) == []
     assert await index.changed("town", {"a": "text"}) == ["a"]
     assert index.count("town") == 0
     assert index.record("town") is None
@@ -216,7 +231,7 @@ async def test_only_indexes_are_dropped(index: WordIndex) -> None:
 async def test_a_question_is_covered_by_stored_terms(index: WordIndex) -> None:
     """What a passage has of a question follows from its terms, which the index keeps."""
     await add(index, PASSAGES)
-    question = question_terms("Unicorns at the libary on Sundays", index, "town", ENGLISH)
+    question, _ = await index.find("town", "Unicorns at the libary on Sundays", ENGLISH, n=5)
     terms = index.terms_of("town", ["library", "dog", "unknown"])
     assert terms == {id: ENGLISH.terms(dict(PASSAGES)[id]) for id in ("library", "dog")}
     assert question.coverage(terms["library"]) > 0.35 > question.coverage(terms["dog"])
@@ -244,13 +259,13 @@ async def test_similar_words(index: WordIndex) -> None:
     """Words of the index that a misspelt one may have meant, however many passages have them."""
     rows = [(f"l{i}", "the library is open") for i in range(50)]
     await add(index, [*rows, ("b", "bicycle paths"), ("o", "an often oven"), ("s", "Straße Ozean")])
-    assert index.similar("town", "libary", distance=1) == []
-    assert index.similar("town", "libarri", distance=2) == ["librari"]
-    assert index.similar("town", "opne", distance=1) == ["open"]
-    assert set(index.similar("town", "oen", distance=1)) == {"open", "oven"}
-    assert set(index.similar("town", "oven", distance=2)) == {"open", "often", "ozean"}
-    assert index.similar("town", "stras", distance=1) == ["strass"]
-    assert index.similar("town", "zebra", distance=2) == []
+    assert similar(index, "libary", distance=1) == []
+    assert similar(index, "libarri", distance=2) == ["librari"]
+    assert similar(index, "opne", distance=1) == ["open"]
+    assert set(similar(index, "oen", distance=1)) == {"open", "oven"}
+    assert set(similar(index, "oven", distance=2)) == {"open", "often", "ozean"}
+    assert similar(index, "stras", distance=1) == ["strass"]
+    assert similar(index, "zebra", distance=2) == []
 
 
 async def test_similar_words_follow_what_is_written(index: WordIndex) -> None:
@@ -258,11 +273,11 @@ async def test_similar_words_follow_what_is_written(index: WordIndex) -> None:
     async with index.writing("town") as words:
         await words.add([("a", "library")], ENGLISH)
     for _ in range(2):
-        assert index.similar("town", "oven", distance=1) == []
+        assert similar(index, "oven", distance=1) == []
     async with index.writing("town") as words:
         await words.add([("b", "open")], ENGLISH)
     for _ in range(2):
-        found = index.similar("town", "oven", distance=1)
+        found = similar(index, "oven", distance=1)
         assert found == ["open"]
         found.clear()  # what one question does with it is not the next one's
 
@@ -272,7 +287,7 @@ async def test_some_of_very_many_similar_words(index: WordIndex) -> None:
     letters = "bcdfghklmn"
     rows = [(one + other, f"libra{one}{other}x") for one in letters for other in letters]
     await add(index, rows)
-    assert 8 <= len(index.similar("town", "libraaax", distance=2)) <= 64
+    assert 8 <= len(similar(index, "libraaax", distance=2)) <= 64
 
 
 async def test_a_very_long_question_is_answered(index: WordIndex) -> None:
@@ -322,7 +337,7 @@ async def test_a_broken_file_is_named_with_the_remedy(
     async with WordIndex(index.directory) as other, other.writing("town") as words:
         assert not await words.sound()
         for call in (
-            lambda: other.search("town", {"librari": 1.0}, n=3),
+            lambda: hits(other, "town", {"librari": 1.0}, n=3),
             lambda: other.count("town"),
         ):
             with pytest.raises(SearchError, match="collections reindex") as refused:
@@ -362,7 +377,7 @@ async def test_an_index_of_another_version_is_refused(index: WordIndex) -> None:
     path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"version": 99}))
     async with WordIndex(index.directory) as other:
         with pytest.raises(SearchError, match="version 99"):
-            other.search("town", {"librari": 1.0}, n=3)
+            hits(other, "town", {"librari": 1.0}, n=3)
 
 
 async def test_an_unfinished_index_counts_as_none(index: WordIndex) -> None:
@@ -499,13 +514,13 @@ async def test_processes_share_an_index(index: WordIndex) -> None:
     writers = [await writer(index, name, 10) for name in ("red", "green", "blue")]
     finished = asyncio.gather(*(each.communicate() for each in writers))
     while not finished.done():
-        for hit in index.search("town", {"passag": 1.0, "green": 1.0}, n=5):
+        for hit in hits(index, "town", {"passag": 1.0, "green": 1.0}, n=5):
             assert hit.score > 0
         await asyncio.sleep(0.01)
     await finished
     assert [each.returncode for each in writers] == [0, 0, 0]
     assert index.count("town") == 3 * 10 * 4
-    [hit] = index.search("town", {"blue": 1.0}, n=1)
+    [hit] = hits(index, "town", {"blue": 1.0}, n=1)
     assert hit.id.startswith("blue")
 
 
@@ -544,7 +559,8 @@ async def main(directory, count):
         threads = len(os.listdir("/proc/self/task"))
         for _ in range(2):
             for i in range(count):
-                [hit] = index.search(f"c{i}", {"librari": 1.0}, n=1)
+                with index.reading(f"c{i}") as snapshot:
+                    [hit] = snapshot.search({"librari": 1.0}, 1)
                 assert hit.id == "library", hit
         files = len(os.listdir("/proc/self/fd"))
         for _ in range(600):  # tantivy's threads look every half second whether they are needed

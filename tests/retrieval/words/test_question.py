@@ -22,7 +22,7 @@ ENGLISH = analyzer(("en",))
 
 def asked(text: str, texts: list[str] = TEXTS, terms: Analyzer = ENGLISH) -> QuestionTerms:
     """Return what ``text`` looks for in ``texts``."""
-    return question_terms(text, MemoryDictionary(texts, terms), "id", terms)
+    return question_terms(text, MemoryDictionary(texts, terms), terms)
 
 
 def coverage(question: str, text: str, texts: list[str] = TEXTS) -> float:
@@ -86,7 +86,7 @@ def test_misspelt_words_find_what_is_meant() -> None:
 def test_a_stop_word_is_meant_only_by_what_is_written_like_it() -> None:
     """Else a name would be found in every passage: DECnet as "den"."""
     german, texts = analyzer(("de",)), ["Was den Hund betrifft, ist klar.", "Das ist ein Haus."]
-    found = question_terms("Was ist DECnet?", MemoryDictionary(texts, german), "id", german)
+    found = question_terms("Was ist DECnet?", MemoryDictionary(texts, german), german)
     assert found.coverage(german.terms(texts[0])) < 0.4
     assert coverage("whta", "what", ["what is open", "who is here"]) == pytest.approx(1)
 
@@ -111,7 +111,7 @@ def test_hostile_questions_cost_little() -> None:
         f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}qxz{'y' * (n % 9)}" for n in range(9999)
     )
     index = MemoryDictionary(TEXTS, ENGLISH)
-    found = question_terms(words, index, "id", ENGLISH)
+    found = question_terms(words, index, ENGLISH)
     assert len(found.words) <= 512
     assert index.asked < 10_000
 

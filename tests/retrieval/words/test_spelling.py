@@ -23,7 +23,7 @@ GERMAN = [
 def corrected(word: str, texts: list[str], language: str) -> list[str]:
     """Return the terms that are meant by ``word``."""
     terms = analyzer((language,))
-    found = corrections(word, MemoryDictionary(texts, terms), "id", terms)
+    found = corrections(word, MemoryDictionary(texts, terms), terms)
     return found.terms if found else []
 
 
@@ -77,10 +77,10 @@ def test_two_edits_count_for_less() -> None:
     """The nearest words win, and none counts as much as one that is spelt right."""
     terms = analyzer(("en",))
     index = MemoryDictionary(ENGLISH, terms)
-    one = corrections("libary", index, "id", terms)
-    two = corrections("pasporz", index, "id", terms)
+    one = corrections("libary", index, terms)
+    two = corrections("pasporz", index, terms)
     assert one and two and 1 > one.weight > two.weight > 0
-    swapped = corrections("bycicle", index, "id", terms)
+    swapped = corrections("bycicle", index, terms)
     assert swapped and swapped.weight == one.weight
 
 
@@ -111,5 +111,5 @@ def test_a_word_costs_at_most_so_many_looks() -> None:
     """Of many letters of two scripts: some hundred words, in one look."""
     terms = analyzer(("de", "ru"))
     index = MemoryDictionary(GERMAN, terms)
-    corrections("q" * 24, index, "id", terms)
+    corrections("q" * 24, index, terms)
     assert index.asked < 600

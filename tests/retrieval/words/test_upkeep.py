@@ -16,6 +16,8 @@ from orbit_server.retrieval.retriever import Retrieval
 from orbit_server.retrieval.words.index import WordIndex
 from orbit_server.retrieval.words.upkeep import IndexUpkeep
 
+from ...support.words import hits
+
 pytestmark = pytest.mark.anyio
 
 CHUNKS = [Chunk.of(f"where is room{n}?", f"in house{n}", {"position": n}) for n in range(60)]
@@ -51,8 +53,8 @@ class Host:
 
     async def scores(self, *words: str) -> list[tuple[str, float]]:
         """Return the passages that have the words, best first, and their BM25."""
-        hits = self.lexical.search(await self.id(), dict.fromkeys(words, 1.0), n=10)
-        return [(hit.id, hit.score) for hit in hits]
+        found = hits(self.lexical, await self.id(), dict.fromkeys(words, 1.0), n=10)
+        return [(hit.id, hit.score) for hit in found]
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ class Known:
         self.endings: dict[str, None] = {}
         self._groups: list[tuple[str, ...]] = []
 
-    def frequencies(self, collection_id: str, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
+    def frequencies(self, terms: Iterable[str]) -> tuple[int, dict[str, int]]:
         """Return the number of passages, and how many of them have each term, as far as known.
 
         The first call is for the terms of the question: those are taken for known words.
@@ -82,7 +82,7 @@ class Known:
             found[term] = int(term in own) if count is None else count
         return self.passages or 1, found
 
-    def similar(self, collection_id: str, term: str, *, distance: int) -> list[str]:
+    def similar(self, term: str, *, distance: int) -> list[str]:
         """Return indexed terms that are so many edits away at most, as far as known."""
         known = self._similar.get(term)
         if known is None:

@@ -68,7 +68,7 @@ class QuestionSearch:
         """Return what ``text`` looks for, and its ``n`` best passages."""
         path = f"/{self._names.alias(collection_id)}/_msearch?include_named_queries_score=true"
         known = Known(self._memory, collection_id)
-        terms = question_terms(text, known, collection_id, analyzer)
+        terms = question_terms(text, known, analyzer)
         sent, matched = _Sent({}, (), (), ()), list[_Matched]()
         for _ in range(_REQUESTS):
             sent = _to_send(terms, known, text, analyzer)
@@ -76,7 +76,7 @@ class QuestionSearch:
                 break
             reply = await self._client.call("POST", path, lines=_lines(sent, n))
             matched = self._learned(sent, reply.body, known)
-            terms = question_terms(text, known, collection_id, analyzer)
+            terms = question_terms(text, known, analyzer)
             if not known.wanted and terms.weights().keys() <= {*sent.terms}:
                 break
         known.keep()

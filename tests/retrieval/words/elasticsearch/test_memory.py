@@ -6,7 +6,7 @@ from orbit_server.retrieval.words.elasticsearch.memory import Known, Memory
 def learned(memory: Memory, passages: int = 9) -> Known:
     """Return what one question has learned, and left to others."""
     known = Known(memory, "town")
-    known.frequencies("town", {"pool", "libary"})
+    known.frequencies({"pool", "libary"})
     known.learn(passages, {"pool": 4, "libary": 0})
     known.suggested("libary", {"library": 2, "librarian": 1})
     known.keep()
@@ -16,11 +16,11 @@ def learned(memory: Memory, passages: int = 9) -> Known:
 def test_a_first_question_takes_its_words_for_known() -> None:
     """What it lacks is wanted; other words are taken for unknown ones."""
     known = Known(Memory(), "town")
-    assert known.frequencies("town", {"pool"}) == (1, {"pool": 1})
-    assert known.frequencies("town", ["pools", "poola"])[1] == {"pools": 0, "poola": 0}
+    assert known.frequencies({"pool"}) == (1, {"pool": 1})
+    assert known.frequencies(["pools", "poola"])[1] == {"pools": 0, "poola": 0}
     assert known.wanted == {"pool", "pools", "poola"}
     assert list(known.endings) == ["pools", "poola"]
-    assert known.similar("town", "pool", distance=1) == []
+    assert known.similar("pool", distance=1) == []
 
 
 def test_a_second_question_knows() -> None:
@@ -28,12 +28,12 @@ def test_a_second_question_knows() -> None:
     memory = Memory()
     learned(memory)
     known = Known(memory, "town")
-    assert known.frequencies("town", {"pool", "libary"}) == (9, {"pool": 4, "libary": 0})
-    assert known.similar("town", "libary", distance=1) == ["library"]
+    assert known.frequencies({"pool", "libary"}) == (9, {"pool": 4, "libary": 0})
+    assert known.similar("libary", distance=1) == ["library"]
     assert known.has_similar("libary")
     assert not known.wanted
     other = Known(memory, "village")
-    assert other.frequencies("village", {"pool"}) == (1, {"pool": 1})
+    assert other.frequencies({"pool"}) == (1, {"pool": 1})
 
 
 def test_it_is_of_no_use_when_the_passages_are_others() -> None:
