@@ -108,7 +108,9 @@ class Stage:
         folder.mkdir(parents=True)
         config = self._config(folder, free_port())
         began, cpu = time.perf_counter(), time.process_time()
-        async with Services(load(config, environ={})) as services:
+        services = Services(load(config, environ={}))
+        services.chroma.answers_meanwhile = False  # as for `orbit ingest` without a server
+        async with services:
             services.store.embedder = OllamaEmbedder(
                 _embedded, model=services.embedder.model, batch_size=500, concurrency=1
             )

@@ -41,6 +41,7 @@ async def open_store(
             )
         say(f"A server holds {config.chroma.path}; going through {server}.")
     if server is None:
+        services.chroma.answers_meanwhile = False  # this command has it for itself
         async with services.lexical, services.chroma:
             yield services.store
         return

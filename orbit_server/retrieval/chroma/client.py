@@ -32,8 +32,7 @@ _WHOLE = ["documents", "metadatas", "distances"]
 class Client(ABC):
     """Names, remembered UUIDs, batches and checks: everything but the way a call takes."""
 
-    write_records = MAX_BATCH_RECORDS
-    write_values: int | None = None  # numbers of vectors in one write, where that matters
+    answers_meanwhile = True
 
     def __init__(self, *, batch_bytes: int = MAX_BATCH_BYTES) -> None:
         self._batch_bytes = batch_bytes
@@ -212,9 +211,7 @@ class Client(ABC):
         metadatas: Sequence[Metadata | None],
     ) -> None:
         records = ids, vectors, documents, metadatas
-        most = self.write_records
-        if self.write_values and vectors:
-            most = min(most, max(1, self.write_values // max(1, len(vectors[0]))))
+        most = self._most_written(len(vectors[0]) if vectors else 0)
         for batch in batches(*records, most=most, most_bytes=self._batch_bytes):
             body = {
                 "ids": list(ids[batch]),
@@ -225,6 +222,10 @@ class Client(ABC):
                 ],
             }
             await self._records("upsert", name, body)
+
+    def _most_written(self, dimension: int) -> int:
+        """Return how many records with vectors of this length are written at once."""
+        return MAX_BATCH_RECORDS
 
     async def delete(self, name: str, *, ids: Sequence[str]) -> None:
         for first in range(0, len(ids), MAX_BATCH_RECORDS):

@@ -27,6 +27,7 @@ DATABASE = "chroma.sqlite3"
 THREADS = 4
 WRITE_RECORDS = 32
 WRITE_VALUES = 16 * 1024  # 16 records of 1,024 dimensions
+WRITE_RECORDS_UNATTENDED = 256  # takes two thirds of the processor time of 32; more saves nothing
 MOST_LOADED = 1000  # collections, of which each takes some megabytes of memory
 FILES_OF_A_COLLECTION = 4
 NEVER_FULL = 1_000_000
@@ -73,11 +74,6 @@ class ChromaEmbedded(Client):
     Calls run in threads. A cancelled call returns at once; what its thread had begun is completed.
     """
 
-    # While chromadb takes over vectors, no other thread runs: a write is many short ones, between
-    # which answers go on.
-    write_records = WRITE_RECORDS
-    write_values = WRITE_VALUES
-
     def __init__(
         self, path: str | Path, *, address: str | None = None, most_loaded: int | None = None
     ) -> None:
@@ -119,6 +115,13 @@ class ChromaEmbedded(Client):
     async def drop(self, name: str) -> None:
         await super().drop(name)
         await self._beside(tables.remove_orphans)
+
+    def _most_written(self, dimension: int) -> int:
+        # While chromadb takes over vectors, no other thread runs: a write is many short ones,
+        # between which answers go on.
+        if not self.answers_meanwhile:
+            return WRITE_RECORDS_UNATTENDED
+        return min(WRITE_RECORDS, max(1, WRITE_VALUES // max(1, dimension)))
 
     async def stored_records(
         self, collection_id: str, *, after: int, limit: int

@@ -44,6 +44,9 @@ class Chroma(Protocol):
     and :class:`Unprocessable` for a name that no collection can have.
     """
 
+    answers_meanwhile: bool
+    """Whether questions are asked while records are written: then few of these are at once."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...

@@ -373,7 +373,10 @@ async def test_more_records_than_a_batch(chroma: Chroma, name: str) -> None:
 
 
 async def test_a_big_write_lets_others_run(tmp_path: Path, name: str) -> None:
-    """chromadb stops every thread while it takes over vectors, so it is given few at a time."""
+    """chromadb stops every thread while it takes over vectors, so it is given few at a time.
+
+    Where there are no others, it is given many, which takes a third less of the processor.
+    """
     turns: list[int] = []
     writes: list[int] = []
 
@@ -406,6 +409,20 @@ async def test_a_big_write_lets_others_run(tmp_path: Path, name: str) -> None:
     assert max(writes) <= 32
     # Between any write and the next one the loop has gone round.
     assert set(range(1, len(writes))) <= set(turns)
+
+    writes.clear()
+    async with ChromaEmbedded(tmp_path) as chroma:
+        chroma.answers_meanwhile = False
+        client = chroma._client
+        upsert = client._upsert
+        client._upsert = counted
+        ids = [f"id-{number}" for number in range(300)]
+        nothing: list[None] = [None] * 300
+        await chroma.upsert(
+            name, ids=ids, vectors=[[1, 1]] * 300, documents=nothing, metadatas=nothing
+        )
+        assert await chroma.count(name) == 300
+    assert writes == [256, 44]
 
 
 async def test_collections_do_not_mix(chroma: Chroma, name: str) -> None:
