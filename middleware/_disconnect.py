@@ -77,7 +77,8 @@ async def unless(work: Awaitable[T], end: Awaitable[None]) -> T:
             watcher.add_done_callback(lambda _: block.interrupt())
             return await work
     except Ended:
-        watcher.result()
+        if watcher.done():  # else the work was raced against something of its own
+            watcher.result()
         raise
     finally:
         # It must have ended before the caller goes on: a watcher left behind would steal the next

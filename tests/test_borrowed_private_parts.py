@@ -27,7 +27,6 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from orbit_server.api.event_stream import EventStream
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.server.http_protocol import LimitedProtocol
 from orbit_server.server.uvicorn_server import Server
@@ -65,27 +64,6 @@ def names_in(function: Callable[..., Any]) -> set[str]:
 
 
 # -- sse-starlette: api/event_stream.py --------------------------------------------------------
-
-RACE = {
-    "_stream_response": ["send"],
-    "_ping": ["send"],
-    "_listen_for_exit_signal_with_grace": [],
-}
-
-
-@pytest.mark.parametrize("name", RACE)
-def test_the_race_of_a_stream(name: str) -> None:
-    """The coroutines that ``EventStream`` replaces are those that the response runs."""
-    assert parameters(getattr(EventSourceResponse, name)) == RACE[name]
-    assert parameters(getattr(EventStream, name)) == RACE[name]
-    assert name in names_in(EventSourceResponse.__call__)
-
-
-def test_the_state_of_a_stream() -> None:
-    """Whether it goes on, and the time between its pings."""
-    response = EventSourceResponse(iter(()), ping=7)
-    assert response.active is True
-    assert response.ping_interval == 7
 
 
 def test_the_signal_that_a_server_ends() -> None:

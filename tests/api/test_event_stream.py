@@ -535,3 +535,34 @@ async def test_a_key_that_ends_before_the_head_is_a_status() -> None:
         await running
     assert exchange.client.result.messages == []
     assert exchange.script.exited
+
+
+async def test_a_key_that_has_ended_already_is_a_status() -> None:
+    """It ends between the layer that knows it and the stream: nothing is searched for it."""
+
+    @contextmanager
+    def ended(over: Callable[[], object]) -> Iterator[None]:
+        over()
+        yield
+
+    exchange = Exchange(["a"], key_ending=ended)
+    with pytest.raises(KeyEnded):
+        await exchange.run()
+    assert exchange.client.result.messages == []
+    assert not exchange.script.entered
+    assert exchange.ending.outcome == "failed"
+
+
+async def test_a_second_interruption_does_not_cut_the_end_of_a_step() -> None:
+    """The client leaves while the step that the key's end cancelled takes its time."""
+    key = Ending()
+    exchange = Exchange(["a"], 3600.0, key_ending=key, cumulative=True)
+    running = asyncio.create_task(exchange.run())
+    async with asyncio.timeout(30):
+        while not exchange.client.result.messages:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    key.over()
+    await asyncio.sleep(0.005)
+    exchange.client.leave()
+    await running
+    assert exchange.script.exited
