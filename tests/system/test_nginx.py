@@ -95,8 +95,12 @@ class Site:
             await response.read()
             assert response.status == 200
             name = response.headers["X-Request-ID"]
-        records = records_in(self.running.folder / "logs")
-        return next(each for each in records if each.get("request_id") == name)
+        async with asyncio.timeout(30):  # a busy server answers before it has written
+            while True:
+                for record in records_in(self.running.folder / "logs"):
+                    if record.get("request_id") == name:
+                        return record
+                await asyncio.sleep(0.05)
 
 
 def rendered(folder: Path, upstream: str, plain: int, secure: int) -> Path:
@@ -203,7 +207,7 @@ async def opened(
 @pytest.fixture
 async def site(opened: Site) -> AsyncIterator[Site]:
     """The site with an Ollama that has forgotten the test before."""
-    opened.ollama.fault, opened.ollama.piece_delay = None, 0.0
+    opened.ollama.fault, opened.ollama.permits = None, None
     opened.ollama.reply = ["On", " Saturdays", " at", " ten."]
     yield opened
     await opened.ollama.until(lambda: opened.ollama.active == 0)
