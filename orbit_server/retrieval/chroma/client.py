@@ -141,10 +141,9 @@ class Client(ABC):
         with expected_form():
             ids, distances = reply["ids"], dict(known)
             if vector is not None:
-                own = reply["embeddings"] or [()] * len(ids)
-                for id, each in zip(ids, own, strict=True):
+                for place, id in enumerate(ids):
                     if id not in distances:
-                        distances[id] = distance(vector, each, space)
+                        distances[id] = distance(vector, reply["embeddings"][place], space)
             found = [distances.get(id) for id in ids]
             documents = reply["documents"] or [None] * len(ids)
             return records_of(ids, documents, reply["metadatas"], found)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import shutil
 import signal
@@ -652,6 +653,49 @@ async def test_what_is_sent() -> None:
     collections = "/api/v2/tenants/a%2Fb/databases/db/collections"
     query = (f"{collections}/an-id/query", "t", "r-7")
     assert seen == [(f"{collections}/docs", "t", None), query, query]
+
+
+FOREIGN_FIRST = ["documents", "ids", "embeddings", "metadatas"]
+
+
+@pytest.mark.parametrize("spaces", [False, True])
+@pytest.mark.parametrize("order", [["ids", "embeddings", "documents", "metadatas"], FOREIGN_FIRST])
+async def test_vectors_of_a_reply(order: list[str], spaces: bool) -> None:
+    """They are read wherever they stand, and no text of a record is taken for them."""
+    trap = ']] "embeddings":[[9,9]] \\"embeddings\\":[[9,9]] \\'
+    columns: dict[str, Any] = {"ids": ["a", "b"], "embeddings": [[1.0, 0.0], [0.0, 2.5e-3]]}
+    columns |= {"documents": [trap, None], "metadatas": [{"source": trap}, None]}
+    reply = {key: columns[key] for key in order}
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response(described("docs"))
+        text = json.dumps(reply) if spaces else compact(reply)
+        return web.Response(text=text, content_type="application/json")
+
+    async with standing_in(answer) as port, ChromaServer("127.0.0.1", port) as chroma:
+        near, far = await chroma.get("docs", vector=[2, 0])
+    assert (near.document, near.metadata, near.distance) == (trap, {"source": trap}, 0.0)
+    assert (far.document, far.metadata) == (None, {})
+    assert far.distance == pytest.approx(1.0)
+
+
+async def test_a_reply_without_a_vector() -> None:
+    """It is an error, not a distance."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response(described("docs"))
+        columns = {"embeddings": [[1.0, 0.0], None], "documents": None, "metadatas": [None, None]}
+        return web.json_response({"ids": ["a", "b"], **columns}, dumps=compact)
+
+    async with standing_in(answer) as port, ChromaServer("127.0.0.1", port) as chroma:
+        with pytest.raises(SearchError, match="does not come from Chroma"):
+            await chroma.get("docs", vector=[2, 0])
+
+
+def compact(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 async def test_secrets_stay_out_of_errors() -> None:
