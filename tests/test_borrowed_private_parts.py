@@ -113,6 +113,7 @@ def test_which_methods_of_a_connection_are_replaced() -> None:
         *("connection_lost", "connection_made", "data_received"),
         *("on_body", "on_header", "on_headers_complete", "on_message_complete"),
         *("on_response_complete", "resume_writing", "send_400_response", "shutdown"),
+        "timeout_keep_alive_handler",
     ] == PROTOCOL
 
 

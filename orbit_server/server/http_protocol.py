@@ -171,6 +171,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._in_head:
             self._set_deadline()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection that has brought nothing: a busy loop may not have read yet."""
+        if not self.transport.is_closing() and not _has_arrived(self.transport):
+            self.transport.close()
+
     def shutdown(self) -> None:
         """Let the answer under way end; a client that was not told of the end may ask once more."""
         self._stopping = True

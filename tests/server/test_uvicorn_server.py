@@ -4,8 +4,9 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,28 +114,47 @@ async def test_a_question_behind_an_answer_that_began_before() -> None:
     assert b"connection: close" in head
 
 
+@contextmanager
+def busy(seconds: float, then: Callable[[], object]) -> Iterator[None]:
+    """Keep the loop busy, in one of its turns while it reads, and call ``then`` at the end."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+
+    def be_busy() -> None:
+        loop.remove_reader(ours)
+        time.sleep(seconds)
+        then()
+
+    with ours, theirs:
+        loop.add_reader(ours, be_busy)
+        theirs.send(b"now")
+        yield
+
+
 async def test_a_question_that_a_busy_loop_has_not_seen() -> None:
     """It came in time; only the loop is late."""
     async with started() as (server, place):
         with socket.create_connection(place) as client:
             client.sendall(GET)
             await asyncio.to_thread(read, client, b"hello")
-            ours, theirs = socket.socketpair()
-
-            def be_busy() -> None:
-                loop.remove_reader(ours)
-                time.sleep(ARRIVAL_SECONDS)
-                client.sendall(GET)
-
-            loop = asyncio.get_running_loop()
             stopping = asyncio.create_task(server.shutdown())
             for _ in range(10):  # until the connection is told to close
                 await asyncio.sleep(0)
-            loop.add_reader(ours, be_busy)
-            with ours, theirs:
-                theirs.send(b"now")
+            with busy(ARRIVAL_SECONDS, partial(client.sendall, GET)):
                 await stopping
             assert (await asyncio.to_thread(read, client)).endswith(b"hello")
+
+
+async def test_a_question_just_before_an_idle_connection_is_closed() -> None:
+    """It came in time; only the loop is late."""
+    async with started(timeout_keep_alive=1) as (server, place):
+        with socket.create_connection(place) as client:
+            client.sendall(GET)
+            await asyncio.to_thread(read, client, b"hello")
+            with busy(1.5, partial(client.sendall, GET)):
+                assert b"hello" in await asyncio.to_thread(read, client, b"hello")
+            assert await asyncio.to_thread(read, client) == b"", "it is closed for all that"
+        await server.shutdown()
 
 
 async def test_connections_that_are_not_accepted_yet() -> None:
