@@ -111,11 +111,13 @@ class Pipeline:
                 text = await self._condense(question)
             # Earlier questions that are only searched along are not asked again.
             asked = asked if text == joined(question) else text
-        texts = [without_small_talk(text), *questions_in(without_small_talk(asked))]
+        whole = without_small_talk(text)
+        apart = whole if asked == text else without_small_talk(asked)
+        texts = [whole, *questions_in(apart)]
         find = partial(self._find, question, collection, search or self._search)
-        whole, *parts = await _together(map(find, texts))
-        found = [whole]
-        if answers_apart(whole, parts):
+        first, *parts = await _together(map(find, texts))
+        found = [first]
+        if answers_apart(first, parts):
             found, texts = parts, texts[1:]
         lists = [each.passages for each in found]
         if self._rerank is not None and any(lists):
@@ -127,7 +129,7 @@ class Pipeline:
             passages = self._fit(question, passages)
         return Retrieved(
             passages,
-            timings | _slowest(whole, *parts),
+            timings | _slowest(first, *parts),
             questions=len(found),
             considered=interleaved([each.considered for each in found], MOST_CONSIDERED),
         )
