@@ -45,6 +45,8 @@ def cited(text: str, count: int) -> list[int]:
     after a word a marker counts only where the sentence ends, as in ``at nine[1].``
     """
     found: dict[int, None] = {}
+    if not any(bracket in text for bracket in "[【［"):  # sooner told than where they are
+        return []
     for marker in _MARKER.finditer(_OTHERWISE.sub("\0", text)):
         for item in _ITEM.finditer(marker[0]):
             first = int(item[1])
