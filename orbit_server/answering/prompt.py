@@ -117,8 +117,13 @@ def _shortened(passage: Passage, *, excess: int) -> Passage:
 
 
 def _fenced(number: int, passage: Passage) -> str:
-    title = _defused(" ".join(passage.title.split()).translate(_IN_TITLE))
-    return f'<passage id="{number}" title="{title}">\n{_defused(passage.text)}\n</passage>'
+    title, text = _titled(passage.title), _defused(passage.text)
+    return f'<passage id="{number}" title="{title}">\n{text}\n</passage>'
+
+
+@lru_cache(maxsize=256)
+def _titled(title: str) -> str:
+    return _defused(" ".join(title.split()).translate(_IN_TITLE))
 
 
 @lru_cache(maxsize=256)  # a passage is fenced several times on the way to its prompt
