@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -9,14 +10,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from ..answering import Answer
-from ..errors import KeyEnded, OrbitError
+from ..errors import KeyEnded, OrbitError, ShuttingDown
 from ..safety import Verdict, refusal_text
 from ..services import Services
 from ..types import ExchangeResult, Outcome, Question
-from ._middleware._disconnect import ClientLeft, unless_client_leaves
+from ._middleware._disconnect import ClientLeft, Ended, Interruptible, unless_client_leaves
 from .events import STREAM_HEADERS, done_event, event, to_json
 from .exchange_log import log_refusal
-from .shutdown import Calling, Shutdown, cancelled_by, never
+from .shutdown import Calling, Shutdown, never
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class WholeAnswer(Response):
         self._answer = answer
         self._finish = finish
         self._body = body
-        collect = cancelled_by(key_ending, KeyEnded, self._collect)
-        self._collect_in_time = shutdown.cancel_on_shutdown(collect)
+        self._shutdown = shutdown
+        self._key_ending = key_ending
         self._pieces: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +59,7 @@ class WholeAnswer(Response):
             outcome: Outcome = "disconnected"
             error: OrbitError | None = None
             try:
-                await unless_client_leaves(self._collect_in_time(), receive)
+                await unless_client_leaves(self._collect_until_stopped(), receive)
                 outcome = "completed"
             except ClientLeft:
                 return
@@ -71,6 +72,23 @@ class WholeAnswer(Response):
             reply = self._body(text, self._answer.closing(text))
             whole = Response(to_json(reply), media_type="application/json")
             await whole(scope, receive, send)
+
+    async def _collect_until_stopped(self) -> None:
+        stopped_by: list[type[OrbitError]] = []
+
+        def stop(error: type[OrbitError]) -> None:
+            stopped_by.append(error)
+            block.interrupt()
+
+        try:
+            with (
+                Interruptible() as block,
+                self._shutdown.calling(partial(stop, ShuttingDown)),
+                self._key_ending(partial(stop, KeyEnded)),
+            ):
+                await self._collect()
+        except Ended as ended:
+            raise stopped_by[0] from ended
 
     async def _collect(self) -> None:
         try:

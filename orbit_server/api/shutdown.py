@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from ..errors import OrbitError, ShuttingDown
+from ..errors import ShuttingDown
 from ._middleware._disconnect import Ended, Interruptible
 
 P = ParamSpec("P")
@@ -21,22 +21,6 @@ _POLL_SECONDS = 0.2
 def never(over: Callable[[], object]) -> AbstractContextManager[None]:
     """Call ``over`` never."""
     return nullcontext()
-
-
-def cancelled_by(
-    calling: Calling, error: type[OrbitError], work: Callable[P, Awaitable[T]]
-) -> Callable[P, Awaitable[T]]:
-    """Return ``work`` as a function that ends with ``error`` as soon as ``calling`` calls."""
-
-    @wraps(work)
-    async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            with Interruptible() as block, calling(block.interrupt):
-                return await work(*args, **kwargs)
-        except Ended as ended:
-            raise error from ended
-
-    return racing
 
 
 class Shutdown:
@@ -63,7 +47,16 @@ class Shutdown:
 
         It raises ``ShuttingDown`` then.
         """
-        return cancelled_by(self.calling, ShuttingDown, work)
+
+        @wraps(work)
+        async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                with Interruptible() as block, self.calling(block.interrupt):
+                    return await work(*args, **kwargs)
+            except Ended as ended:
+                raise ShuttingDown from ended
+
+        return racing
 
     @contextmanager
     def calling(self, over: Callable[[], object]) -> Iterator[None]:
