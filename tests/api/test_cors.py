@@ -51,6 +51,18 @@ async def test_a_page_may_read_when_to_try_again() -> None:
     assert {"x-request-id", "retry-after", "x-should-retry"} <= set(exposed.split(", "))
 
 
+@pytest.mark.parametrize("origins", [(), ("*",), ("https://a.example",)])
+@pytest.mark.parametrize(("before", "after"), [(None, "Origin"), ("Accept", "Accept, Origin")])
+async def test_what_no_page_has_asked_for_is_not_kept_for_pages(
+    origins: tuple[str, ...], before: str | None, after: str
+) -> None:
+    """A cache must not show a page an answer without the headers that let pages read it."""
+    app = PlainTextResponse("hello", headers={"Vary": before} if before else None)
+    result = await asgi.call(server(*origins, app=app), "GET", "/")
+    assert result.headers.getlist("Vary") == [after]
+    assert not [name for name in result.headers if name.startswith("access-control")]
+
+
 @pytest.mark.parametrize("method", ["OPTIONS", "POST"])
 async def test_a_refused_origin_is_named_in_the_log(
     method: str, caplog: pytest.LogCaptureFixture
