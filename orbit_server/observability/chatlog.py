@@ -8,8 +8,8 @@ import asyncio
 import logging
 import os
 import queue
+import secrets
 import threading
-import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
@@ -116,7 +116,7 @@ class ChatLog:
 
     def _put(self, kind: Kind, fields: dict[str, Any], confirm: Callable[[], None] | None) -> None:
         moment = timestamp(self._now())
-        record = {"timestamp": moment, "id": uuid.uuid4().hex, "kind": kind, **fields}
+        record = {"timestamp": moment, "id": secrets.token_hex(16), "kind": kind, **fields}
         self._handed_over += 1
         self._queue.put(_Line(record, confirm))
 
