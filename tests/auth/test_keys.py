@@ -218,6 +218,14 @@ async def test_a_key_is_meant_by_itself_its_id_or_its_prefix(keys: Keys) -> None
         assert await keys.find(ref) is None
 
 
+async def test_a_long_prefix_names_its_key_too(sqlite_url: str) -> None:
+    """It is as long as a whole key may be."""
+    async with Keys(sqlite_url, prefix="the-chat-of-the-town-library-api") as keys:
+        key, secret = await keys.create("town", "Ann")
+        assert await keys.find(key.prefix) == await keys.find(secret) == key
+        assert await keys.find(secret[:-1]) is None
+
+
 async def test_an_ambiguous_prefix_ends_nothing(keys: Keys, url: str) -> None:
     """Two keys that begin alike are told apart by id or as a whole only."""
     ann, ann_secret = await keys.create("town", "Ann")
