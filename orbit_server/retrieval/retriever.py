@@ -179,28 +179,23 @@ class Retrieval:
         return search
 
     async def _asked(self, text: str, collection: str, request_id: str | None) -> _Asked:
-        """Embed a question, and search it by words."""
+        """Embed a question, and search it by words meanwhile."""
         stored = await self.chroma.collection(collection)
         check_embedder(stored.metadata, self.embedder, collection)
         started = time.perf_counter()
-        by_words: asyncio.Task[_ByWords] | None = None
-        if self.lexical.remote:  # another machine searches while this one embeds
-            by_words = asyncio.create_task(self._by_words(stored, text))
+        by_words = asyncio.create_task(self._by_words(stored, text))
         try:
             vector, _, reason = await self._question_vector(text, stored.metadata)
+            embedded = time.perf_counter()
+            if vector is None or not self.lexical.remote:
+                await by_words
         except BaseException:
-            if by_words is not None:
-                by_words.cancel()
+            by_words.cancel()
             raise
-        embedded = time.perf_counter()
-        if by_words is None:
-            by_words = asyncio.create_task(self._by_words(stored, text))
-            await by_words
         asked = _Asked(
             text, request_id, stored, vector, by_words, _milliseconds(started, embedded), 0
         )
         if vector is None:
-            await by_words
             logger.warning(
                 "the embedding model refuses a question, which words alone answer: %s",
                 reason,
@@ -247,6 +242,7 @@ class Retrieval:
     async def _by_words(self, stored: Collection, text: str) -> _ByWords:
         """Search by words, where their index is whole; a part of it would mislead."""
         analyzer = analyzer_of(stored)
+        await asyncio.sleep(0)  # until the question is on its way to the embedding model
         try:
             async with self.lexical.limited():
                 if await self.mender.is_complete(stored):

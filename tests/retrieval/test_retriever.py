@@ -1,9 +1,10 @@
 """Retrieval: how candidates are ordered, when nothing is relevant, and what must not upset it."""
 
+import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,13 @@ from hypothesis import strategies as st
 from orbit_server.documents.collection_store import CollectionStore
 from orbit_server.documents.ingest import ingest
 from orbit_server.documents.model import Chunk
-from orbit_server.errors import CollectionNotFound, EmbedderMismatch, ModelError
+from orbit_server.errors import (
+    CollectionNotFound,
+    EmbedderMismatch,
+    ModelError,
+    ModelUnreachable,
+    SearchError,
+)
 from orbit_server.retrieval.chroma.protocol import Chroma
 from orbit_server.retrieval.embedders import embedder_metadata
 from orbit_server.retrieval.evaluation import evaluate, read_questions
@@ -30,10 +37,12 @@ from orbit_server.retrieval.ranking import (
 )
 from orbit_server.retrieval.retriever import Retrieval
 from orbit_server.retrieval.thresholds import CALIBRATED
+from orbit_server.retrieval.words.analyzer import Analyzer
 from orbit_server.retrieval.words.index import WordIndex
 from orbit_server.retrieval.words.mending import analyzer_of
+from orbit_server.retrieval.words.protocol import FoundWords
 from orbit_server.services import Services
-from orbit_server.types import Passage, Question
+from orbit_server.types import Passage, Question, Retrieved
 
 from ..support.server import lexical
 
@@ -458,6 +467,119 @@ async def test_equal_passages_count_once(town: ChatServer) -> None:
     texts = [" ".join(passage.text.casefold().split()) for passage in found]
     assert sorted(texts) == sorted({same.casefold(), "it costs a lot.", "no dogs."})
     assert counting.calls.count("search") == 1
+
+
+# -- what goes on at the same time ------------------------------------------------------------
+
+
+class Embedding(LexicalEmbedder):
+    """An embedder whose request is written by a task of its own, as HTTP clients do."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self.events = events
+        self.free = asyncio.Event()
+        self.fails = False
+
+    async def query(self, text: str) -> list[float]:
+        async def write() -> None:
+            self.events.append("sent to the model")
+
+        writing = asyncio.create_task(write())
+        await self.free.wait()
+        await writing
+        if self.fails:
+            raise ModelUnreachable("no model")
+        self.events.append("embedded")
+        return await super().query(text)
+
+
+class SearchedWords(WordIndex):
+    """A word index that says when it is searched."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.events: list[str] = []
+        self.searched = asyncio.Event()
+        self.broken = False
+
+    async def find(
+        self, collection_id: str, text: str, analyzer: Analyzer, *, n: int
+    ) -> FoundWords:
+        self.events.append("searched by words")
+        self.searched.set()
+        if self.broken:
+            raise SearchError("cannot be read")
+        return await super().find(collection_id, text, analyzer, n=n)
+
+
+class Asking(NamedTuple):
+    """What answers a question, with a hold on its model, and what has happened."""
+
+    ask: Callable[[], Awaitable[Retrieved]]
+    model: Embedding
+    words: SearchedWords
+    events: list[str]
+
+
+@pytest.fixture
+async def asking(chroma: Chroma, tmp_path: Path) -> AsyncIterator[Asking]:
+    """A question whose collection is known, and whose model does not answer yet."""
+    async with SearchedWords(tmp_path) as words:
+        town = ChatServer(chroma, words)
+        await town.load(PAIRS)
+        model = Embedding(words.events)
+        retrieval = town.retrieval(embedder=model, confidence=0.1)
+        model.free.set()
+        await retrieval(Question(message="Is there a weir?"), town.name)
+        model.free.clear()
+        words.searched.clear()
+        words.events.clear()
+        question = Question(message="When is the library open?")
+        yield Asking(lambda: retrieval(question, town.name), model, words, words.events)
+
+
+async def turns(number: int = 10) -> None:
+    """Let everything else go on for some turns of the loop."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_words_are_searched_while_the_question_is_embedded(asking: Asking) -> None:
+    """They do not wait for its vector, nor does the model wait for them."""
+    answer = asyncio.ensure_future(asking.ask())
+    async with asyncio.timeout(30):
+        await asking.words.searched.wait()
+    assert asking.events == ["sent to the model", "searched by words"]
+    asking.model.free.set()
+    assert (await answer).passages[0].answer == PAIRS["When is the library open?"]
+    assert asking.events[2:] == ["embedded"]
+
+
+@pytest.mark.parametrize("number", range(5))
+async def test_a_cancelled_question_leaves_no_search_behind(asking: Asking, number: int) -> None:
+    """Whenever it is cancelled, nothing of it goes on."""
+    before, answer = asyncio.all_tasks(), asyncio.ensure_future(asking.ask())
+    await turns(number)
+    answer.cancel()
+    await asyncio.wait([answer])
+    assert answer.cancelled()
+    happened = list(asking.events)
+    await turns()
+    assert asyncio.all_tasks() <= before
+    assert "searched by words" not in asking.events[len(happened) :]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_model_that_fails_leaves_no_search_behind(asking: Asking, broken: bool) -> None:
+    """It is what the question fails with, also where its words could not be searched."""
+    asking.model.fails, asking.words.broken = True, broken
+    before = asyncio.all_tasks()
+    asking.model.free.set()
+    with pytest.raises(ModelUnreachable):
+        await asking.ask()
+    await turns()
+    assert asyncio.all_tasks() <= before
 
 
 # -- questions that have no vector ------------------------------------------------------------

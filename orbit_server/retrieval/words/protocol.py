@@ -67,7 +67,7 @@ class Words(Protocol):
     """
 
     remote: bool
-    """Whether ``find`` waits for another machine, so that it is begun before its turn."""
+    """Whether ``find`` waits for another machine, so that Chroma is asked meanwhile."""
 
     async def __aenter__(self) -> Self: ...
 
