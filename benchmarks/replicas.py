@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from orbit_server.auth.keys import Keys
-from tests.support import postgres, redis
+from tests.support import ports, postgres, redis
 
 from .figures import Table
 from .load import Result
@@ -87,7 +87,7 @@ def cluster(stage: Stage, loaded: Loaded) -> Iterator[Cluster]:
         chroma = stack.enter_context(stage.chroma(stage.copy(loaded, "shared")))
         database = stack.enter_context(postgres.postgres_process())
         counters = stack.enter_context(redis.redis_server())
-        url = f"postgresql+asyncpg://orbit:secret@{postgres.HOST}:{database.port}/orbit"
+        url = f"postgresql+asyncpg://orbit:secret@{ports.HOST}:{database.port}/orbit"
         key = asyncio.run(_key(url))
         shared: Settings = {
             "database": {"url": url},

@@ -19,11 +19,12 @@ from orbit_server.documents.model import Chunk
 from orbit_server.retrieval.embedders import OllamaEmbedder
 from orbit_server.services import Services
 from tests.support.ollama_standin import embedding
+from tests.support.ports import free_port
 
 from .load import Job
 from .model import DIMENSION
 from .passages import Pair, pairs, questions
-from .processes import ROOT, Process, free_port, running
+from .processes import ROOT, Process, running
 
 COLLECTION = "benchmark"
 Settings = Mapping[str, dict[str, Any]]

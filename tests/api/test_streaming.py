@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from orbit_server.llm import Ollama
 from tests.support.chat_server import PAIRS, QUESTION, ChatServer, Reply
 from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import Hang, OllamaStandIn
+from tests.support.ports import free_port, listens
 from tests.support.server import ADMIN_TOKEN, configuration, records_in, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -266,9 +266,7 @@ async def program(
     folder: Path, ollama: OllamaStandIn, *, drain: float, **sections: Any
 ) -> AsyncIterator[Program]:
     """Run the server as its users do, with the documents of the town."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = configuration(folder, ollama__base_url=ollama.url)
     async with running(config) as server:
         await server.pairs("town", PAIRS)
@@ -296,23 +294,12 @@ async def program(
         async with asyncio.timeout(120):
             while not await listens(port):
                 assert process.returncode is None, (folder / "out.txt").read_text()
+                await asyncio.sleep(0.05)
         yield Program(f"http://127.0.0.1:{port}", headers, process, folder / "logs")
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-async def listens(port: int) -> bool:
-    """Try to connect; after a failure wait a moment."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        await asyncio.sleep(0.05)
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 async def test_shutdown_gives_everybody_an_end(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ..support.program import Server, command, configure, free_port
+from ..support.ports import free_port
+from ..support.program import Server, command, configure
 from ..support.town import write_town
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,8 @@ from orbit_server.config.loader import Config
 from orbit_server.services import Services
 
 from ..support.ollama_standin import OllamaStandIn
-from ..support.program import command, configure, free_port, server
+from ..support.ports import free_port
+from ..support.program import command, configure, server
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from orbit_server.config.loader import Config
 from orbit_server.services import Services
 
 from ..support.ollama_standin import OllamaStandIn
-from ..support.program import free_port
+from ..support.ports import free_port
 from ..support.server import configuration, lexical, running
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,8 @@ from orbit_server.config.loader import load
 from orbit_server.observability import build_shipper
 
 from ..support.elasticsearch_standin import ElasticsearchStandIn, Refuse
-from ..support.program import command, configure, environment, free_port
+from ..support.ports import free_port
+from ..support.program import command, configure, environment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ..support.ollama_standin import OllamaStandIn
-from ..support.program import command, configure, free_port, server
+from ..support.ports import free_port
+from ..support.program import command, configure, server
 from ..support.town import write_town
 
 pytestmark = pytest.mark.anyio

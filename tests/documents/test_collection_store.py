@@ -27,7 +27,7 @@ from orbit_server.retrieval.words.index import WordIndex
 from orbit_server.retrieval.words.mending import without_entries
 from orbit_server.retrieval.words.writing import Writing
 
-from ..support.program import free_port
+from ..support.ports import free_port
 from ..support.server import ADMIN_TOKEN, Running, lexical, running
 from ..support.words import indexed_ids, local
 

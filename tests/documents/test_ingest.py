@@ -24,7 +24,8 @@ from orbit_server.retrieval.out_of_domain import out_of_domain_questions
 from orbit_server.services import Services
 
 from ..support.ollama_standin import NotPulled, OllamaStandIn, Status
-from ..support.program import Server, command, configure, environment, free_port, server
+from ..support.ports import free_port
+from ..support.program import Server, command, configure, environment, server
 from ..support.server import configuration, events, lexical, text
 from ..support.words import forget, indexed_ids, local
 

@@ -30,7 +30,8 @@ from orbit_server.services import Services
 from ..support.certificates import Authority, PrivateKey
 from ..support.chat_server import PAIRS, ChatServer, Reply
 from ..support.ollama_standin import OllamaStandIn
-from ..support.program import START_SECONDS, configure, free_port, start
+from ..support.ports import free_port
+from ..support.program import START_SECONDS, configure, start
 from ..support.server import ADMIN_TOKEN, Running, configuration, lexical, running, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]

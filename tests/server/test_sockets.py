@@ -7,7 +7,7 @@ import pytest
 
 from orbit_server.server.sockets import address, addresses, listen, listening
 
-from ..support.program import free_port
+from ..support.ports import free_port
 from ..support.server import configuration
 
 

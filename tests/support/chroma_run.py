@@ -1,7 +1,6 @@
 """A real Chroma server for tests: ``async with chroma_run(folder) as running``."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -9,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from .ports import HOST, free_port, listens
+
 LOG = "chroma.log"
 START_SECONDS = 60.0
 
@@ -39,11 +39,11 @@ async def chroma_run(folder: Path, *, port: int | None = None) -> AsyncIterator[
 
 async def _started(folder: Path, port: int | None) -> RunningChroma:
     for _ in range(3):  # somebody else may take the free port before Chroma does
-        running = _spawned(folder, port or _free_port())
+        running = _spawned(folder, port or free_port())
         try:
             async with asyncio.timeout(START_SECONDS):
                 while running.process.poll() is None:
-                    if await _listens(running.port):
+                    if await listens(running.port):
                         return running
                     await asyncio.sleep(0.05)
         except BaseException:
@@ -64,20 +64,3 @@ def _spawned(folder: Path, port: int) -> RunningChroma:
             stderr=subprocess.STDOUT,
         )
     return RunningChroma(HOST, port, process)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(HOST, port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True

@@ -28,6 +28,7 @@ from aiohttp import ClientError, web
 from .elasticsearch_mapping import Malformed, check_mappings, check_source
 from .elasticsearch_search import Refusal, search
 from .elasticsearch_words import WordEngine
+from .ports import HOST, free_port
 
 Body = dict[str, Any]
 
@@ -112,8 +113,8 @@ class ElasticsearchStandIn:
     ``words`` has the indexes of words, and ``outage`` holds for every request to them.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, version: str = "9.2.0") -> None:
-        self.host, self.port, self.version = host, port, version
+    def __init__(self, *, version: str = "9.2.0") -> None:
+        self.host, self.port, self.version = HOST, free_port(), version
         self.fault: Fault | list[Fault | None] | None = None
         self.refuse: Callable[[str, Body], Refuse | None] = lambda identity, source: None
         self.watch: Callable[[str], None] = lambda stage: None
@@ -180,7 +181,6 @@ class ElasticsearchStandIn:
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def kill(self) -> None:
         """Stop listening and cut every connection, as a killed node does; what is stored stays."""

@@ -39,6 +39,8 @@ from typing import Any, NamedTuple, Protocol, Self, cast
 
 import httptools
 
+from .ports import HOST, free_port
+
 Body = dict[str, Any]
 Reply = str | Sequence[str] | Callable[[Body], str | Iterable[str]]
 
@@ -148,8 +150,8 @@ class OllamaStandIn:
     while it is ``frozen`` it takes connections and answers nothing at all.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.host, self.port = host, port
+    def __init__(self, *, host: str = HOST, port: int | None = None) -> None:
+        self.host, self.port = host, free_port() if port is None else port
         self.models: dict[str, Sequence[str]] = {
             "gemma3:4b": ["completion"],
             "bge-m3:latest": ["embedding"],
@@ -215,7 +217,6 @@ class OllamaStandIn:
         self._server = await loop.create_server(
             lambda: _Connection(self), self.host, self.port, backlog=2048
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def kill(self) -> None:
         """Stop listening and cut every connection, as a killed process does."""
@@ -1379,7 +1380,7 @@ def main() -> None:
     """Run the stand-in until SIGTERM; its address is the first line it prints."""
     parser = argparse.ArgumentParser(description="An Ollama stand-in for trials and benchmarks.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--port", type=int)
     parser.add_argument("--pieces", type=int, default=0, help="say so many words to everything")
     parser.add_argument("--piece-delay", type=float, default=0.02, help="seconds")
     parser.add_argument("--head-delay", type=float, default=0.0, help="seconds")

@@ -16,9 +16,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ports import HOST, free_port
 from .processes import descendants
 
-HOST = "127.0.0.1"
 START_SECONDS = 60.0
 
 
@@ -160,14 +160,6 @@ def _process(
         process.send_signal(signal.SIGCONT)
         process.wait(START_SECONDS)
         Path(log.name).unlink()
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]", name: str) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typer.main import get_command
 
 from orbit_server.cli import main as cli
 
+from .ports import free_port
 from .server import ADMIN_TOKEN
 
 ROOT = Path(__file__).parents[2]
@@ -97,14 +97,6 @@ def serve_options(*arguments: str) -> dict[str, Any]:
     serve = get_command(cli.app).commands["serve"]  # type: ignore[attr-defined]
     parsed: dict[str, Any] = serve.make_context("serve", list(arguments)).params
     return parsed
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True)

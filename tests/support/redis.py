@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .postgres import HOST, free_port, wait_for
+from .ports import HOST, free_port
+from .postgres import wait_for
 
 PASSWORD = "pass-word"
 

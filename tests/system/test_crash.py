@@ -24,7 +24,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..support.elasticsearch_standin import BUSY, NO_MASTER, ElasticsearchStandIn, Fault, Reset
-from ..support.program import Server, answering, command, configure, free_port, server, start
+from ..support.ports import free_port
+from ..support.program import Server, answering, command, configure, server, start
 from ..support.server import ADMIN_TOKEN, events
 
 pytestmark = pytest.mark.anyio

@@ -23,12 +23,12 @@ from typer.main import get_command
 from orbit_server.cli import main as cli
 from orbit_server.config.loader import Config, load
 
+from ..support.ports import free_port
 from ..support.program import (
     ROOT,
     command,
     configure,
     environment,
-    free_port,
     serve_options,
     server,
 )

@@ -14,8 +14,9 @@ from orbit_server import create_app
 from orbit_server.config.loader import Config, load
 
 from ..support.ollama_standin import OllamaStandIn
+from ..support.ports import free_port
 from ..support.processes import Streams, stopped_listening
-from ..support.program import ROOT, command, configure, free_port, server
+from ..support.program import ROOT, command, configure, server
 from ..support.server import ADMIN_TOKEN, lexical
 from .test_deploy import DEPLOY, DRAIN, kept_in, last
 

@@ -21,7 +21,7 @@ import yaml
 from orbit_server.config import load
 from orbit_server.services import Services
 from tests.support.ollama_standin import OllamaStandIn
-from tests.support.program import free_port
+from tests.support.ports import free_port
 from tests.support.server import Running, events, records_in, text
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,8 @@ import uvicorn
 from ..support.certificates import Authority
 from ..support.chat_server import Reply
 from ..support.ollama_standin import BUSY, Hang, OllamaStandIn
-from ..support.program import ROOT, Server, command, configure, free_port, server
+from ..support.ports import free_port, listens
+from ..support.program import ROOT, Server, command, configure, server
 from ..support.server import ADMIN_TOKEN, records_in
 
 SITE = ROOT / "deploy" / "nginx.conf"
@@ -133,7 +134,7 @@ async def nginx(
     plain, secure = free_port(), free_port()
     process = started(folder, upstream, authority, plain, secure)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await listens(plain):
                 assert process.poll() is None, (folder / "error.log").read_text()
                 await asyncio.sleep(0.05)
@@ -161,17 +162,6 @@ def leave(response: aiohttp.ClientResponse) -> None:
     assert response.connection is not None and response.connection.transport is not None
     response.connection.transport.abort()
     response.close()
-
-
-async def listens(port: int) -> bool:
-    """Tell whether somebody listens on the loopback ``port``."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 @pytest.fixture(scope="module")

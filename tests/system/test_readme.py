@@ -26,7 +26,8 @@ import pytest
 import yaml
 from starlette.applications import Starlette
 
-from ..support.program import ROOT, free_port
+from ..support.ports import free_port
+from ..support.program import ROOT
 from ..support.server import serving
 
 NOT_RUN = {

@@ -32,10 +32,11 @@ from ..support import postgres, redis
 from ..support.chroma_run import chroma_run
 from ..support.elasticsearch_standin import ElasticsearchStandIn
 from ..support.ollama_standin import Body, OllamaStandIn
-from ..support.program import ROOT, Server, answering, configure, free_port, start
+from ..support.ports import free_port, listens
+from ..support.program import ROOT, Server, answering, configure, start
 from ..support.redis import RedisServer
 from ..support.server import ADMIN_TOKEN, events, records_in
-from .test_nginx import MAIN, NGINX, listens
+from .test_nginx import MAIN, NGINX
 
 pytestmark = [
     pytest.mark.anyio,

@@ -25,6 +25,7 @@ from orbit_server.retrieval.chroma.lock import holder
 from orbit_server.server.sockets import address
 
 from ..support.ollama_standin import OllamaStandIn, quote_passage
+from ..support.ports import free_port
 from ..support.program import (
     ROOT,
     Server,
@@ -32,7 +33,6 @@ from ..support.program import (
     command,
     configure,
     environment,
-    free_port,
     serve_options,
     server,
     start,

@@ -28,7 +28,8 @@ from orbit_server.retrieval.retriever import Retrieval
 from orbit_server.retrieval.words.index import WordIndex
 
 from ..support.chroma_run import RunningChroma, chroma_run
-from ..support.program import Server, answering, command, configure, free_port, start
+from ..support.ports import free_port
+from ..support.program import Server, answering, command, configure, start
 from ..support.server import ADMIN_TOKEN
 
 pytestmark = pytest.mark.anyio

@@ -28,6 +28,7 @@ from orbit_server.server.signals import ECHO_SECONDS
 
 from ..support.certificates import Authority
 from ..support.ollama_standin import Hang, OllamaStandIn
+from ..support.ports import free_port
 from ..support.processes import (
     QUESTION,
     SENTENCE,
@@ -48,7 +49,6 @@ from ..support.program import (
     command,
     configure,
     environment,
-    free_port,
     server,
     start,
 )

@@ -23,7 +23,7 @@ from orbit_server.auth.limits import Use, Verdict
 from orbit_server.auth.redis import RedisLimiter
 
 from ...support.limits import NOON, Clock, use
-from ...support.postgres import free_port
+from ...support.ports import free_port
 from ...support.redis import RedisServer, missing, redis_server
 
 pytestmark = [

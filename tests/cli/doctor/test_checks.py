@@ -24,13 +24,13 @@ from ...support.certificates import Authority
 from ...support.chroma_run import chroma_run
 from ...support.elasticsearch_standin import ElasticsearchStandIn
 from ...support.ollama_standin import OllamaStandIn
+from ...support.ports import free_port
 from ...support.program import (
     ROOT,
     Result,
     command,
     configure,
     environment,
-    free_port,
     server,
     start,
 )
