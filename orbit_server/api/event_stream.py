@@ -1,8 +1,8 @@
 """An answer becomes Server-Sent Events; the response owns the answer as long as it is sent.
 
-The text is sent by the task of the request, which is interrupted by whatever comes first: its end,
-a client that has left or takes no ping, the end of the server or of the key. All pieces that one
-read of the model's stream brought go out as bytes in one ``send``.
+The text is sent by a task, which is interrupted by whatever comes first: its end, a client that has
+left or takes no ping, the end of the server or of the key. All pieces that one read of the model's
+stream brought go out as bytes in one ``send``.
 
 Importing this module imports sse-starlette, which patches ``uvicorn.Server.handle_exit``.
 """
@@ -103,8 +103,9 @@ class EventStream(Response):
         async with self._answer:
             error: OrbitError | None = None
             try:
-                answered = unless(self._answer_until_stopped(send), self._ping(send))
-                await unless_client_leaves(answered, receive)
+                # A task of its own: every token would wake all layers that wait above this one.
+                answering = asyncio.create_task(self._answer_until_stopped(send))
+                await unless_client_leaves(unless(answering, self._ping(send)), receive)
             except Ended:
                 pass
             except OrbitError as raised:
