@@ -146,7 +146,8 @@ class OllamaEmbedder:
         vectors = await self._embed(texts, model=self.model, **files)
         if len(vectors) != len(texts):
             raise ModelError(f"{self.model} gave {len(vectors)} vectors for {len(texts)} texts")
-        if not all(map(math.isfinite, chain.from_iterable(vectors))):
+        # A sum of single-precision numbers is finite where all of them are.
+        if not all(math.isfinite(sum(vector)) for vector in vectors):
             raise ModelError(f"{self.model} gave a vector with a value that is not finite")
         return self._of_one_length(vectors)
 

@@ -140,6 +140,7 @@ async def test_no_documents_need_no_call() -> None:
         ([[], []], r"\[0\] dimensions"),
         ([[1.0], [math.nan]], "not finite"),
         ([[1.0], [math.inf]], "not finite"),
+        ([[1.0, 2.0], [math.inf, -math.inf]], "not finite"),
     ],
 )
 async def test_senseless_vectors_are_refused(vectors: list[list[float]], complaint: str) -> None:
