@@ -151,6 +151,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
+        cycle.transport = cast(asyncio.Transport, _HeadWithBody(self.transport, self.loop))
         self._unread = math.inf
         if self._stopping:
             cycle.keep_alive = False
@@ -272,6 +273,39 @@ def _has_arrived(transport: asyncio.Transport) -> bool:
     arrived = select.poll()
     arrived.register(transport.get_extra_info("socket"), select.POLLIN)
     return bool(arrived.poll(0))
+
+
+class _HeadWithBody:
+    """The transport of one answer, on which its head goes out together with what follows at once.
+
+    Two writes are two packets, for each of which the client wakes, and two records of TLS. What the
+    application has no body for yet leaves before the loop turns to anything new.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._begun = False
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun, self._head = True, data
+            self._loop.call_soon(self._flush)
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines([head, data])
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

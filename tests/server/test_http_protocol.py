@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orbit_server.api.error_handlers import EXPECTED
 from orbit_server.api.json_body import read_json
@@ -372,3 +372,85 @@ async def test_a_body_that_stalls_is_408() -> None:
         content = await reader.readuntil(b"}")
     assert b" 408 " in status
     assert orjson.loads(content.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
+
+
+class Recorded:
+    """A transport that notes what is written in one go."""
+
+    def __init__(self, transport: asyncio.Transport, writes: list[bytes]) -> None:
+        self._transport, self._writes = transport, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(data)
+        self._transport.write(data)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self._writes.append(b"".join(pieces))
+        self._transport.writelines(pieces)
+
+
+@asynccontextmanager
+async def recording(app: ASGIApp, writes: list[bytes]) -> AsyncIterator[Client]:
+    """A connection to ``app``; what its server writes into it is put into ``writes``."""
+
+    class Recording(LimitedProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            recorded = Recorded(cast(asyncio.Transport, transport), writes)
+            super().connection_made(cast(asyncio.Transport, recorded))
+
+    async with serving(app, http=Recording) as url, connected(url) as streams:
+        yield streams
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_head_goes_out_with_its_body(method: bytes) -> None:
+    """In one write, for every answer on a connection; an answer may also be a head only."""
+    writes: list[bytes] = []
+    async with recording(PlainTextResponse("body"), writes) as (reader, writer):
+        for _ in range(2):
+            writer.write(GET.replace(b"GET", method, 1))
+            await reader.readuntil(b"body" if method == b"GET" else b"\r\n\r\n")
+    assert [write[:15] for write in writes] == [b"HTTP/1.1 200 OK"] * 2
+
+
+async def test_a_head_does_not_wait_for_its_body() -> None:
+    """A stream whose first piece takes its time begins at once; its pieces follow one by one."""
+    writes, read = list[bytes](), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await read.wait()
+        for piece in (b"first", b"second"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async with recording(slow, writes) as (reader, writer):
+        writer.write(GET)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+        read.set()
+        await reader.readuntil(b"second\r\n0\r\n\r\n")
+    assert [write[3:8] for write in writes[1:]] == [b"first", b"secon", b"\r\n"]
+
+
+async def test_a_head_is_not_lost_when_its_connection_closes() -> None:
+    """The last answer of a connection is whole, also if it is nothing but a head."""
+    writes: list[bytes] = []
+    async with recording(Response(status_code=204), writes) as (reader, writer):
+        writer.write(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        reply = await reader.read()
+    assert reply.startswith(b"HTTP/1.1 204 ") and reply.endswith(b"\r\n\r\n")
+    assert writes == [reply]
+
+
+async def test_who_asks_for_it_is_told_to_continue(client: Client) -> None:
+    """At once, since the client sends no body before."""
+    reader, writer = client
+    writer.write(
+        b"POST / HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    )
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"abc")
+    assert (await reader.readuntil(b"<3>")).startswith(b"HTTP/1.1 200 ")
