@@ -5,8 +5,9 @@ what has not changed is not written again. The terms are stored too: which of th
 then one short look, and an index is compacted without asking Chroma.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ _REMEMBERED = 1024
 _TIED = 64  # passages beyond those that are asked for, to tell which of equal ones come first
 _EXACT = 10**4  # parts of a score: what is less depends on the order in which its parts are added
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
-_PLACES = 4096  # of passages, kept at once
+_PLACES = _TERMS = 4096  # kept at once: of passages, and terms with their numbers
 
 
 class Stored(NamedTuple):
@@ -52,6 +53,7 @@ class Snapshot:
 
     schema: tantivy.Schema
     searcher: tantivy.Searcher
+    having: Callable[[str], int]  # how many passages have a term; most questions ask for the same
     # Looking for them is the dearest part of a question, and people misspell the same words.
     similar_terms: LRUCache[tuple[str, int], list[str]] = field(
         default_factory=lambda: LRUCache(_REMEMBERED)
@@ -64,7 +66,10 @@ class Snapshot:
     def of(cls, index: tantivy.Index) -> "Snapshot":
         """Return what ``index`` holds now."""
         index.config_reader("manual")  # else it is loaded twice, and behind our back
-        return cls(index.schema, index.searcher())
+        searcher = index.searcher()
+        most, find = searcher.num_docs, searcher.doc_freq
+        having = lru_cache(_TERMS)(lambda term: min(find("words", term), most))
+        return cls(index.schema, searcher, having)
 
     @property
     def count(self) -> int:
@@ -76,8 +81,8 @@ class Snapshot:
 
         Passages that were deleted lately may count among the latter, at most a tenth more.
         """
-        find, most = self.searcher.doc_freq, self.count
-        return most, {term: min(find("words", term), most) for term in terms}
+        having = self.having
+        return self.count, {term: having(term) for term in terms}
 
     def search(self, weights: Mapping[str, float], n: int) -> list[Hit]:
         """Return the ``n`` best passages that have one of the terms, best first, then by their ids.
