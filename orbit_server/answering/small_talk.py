@@ -54,6 +54,9 @@ def recognised(message: str) -> SmallTalk | None:
     """
     if len(message) > _MOST_CHARACTERS or not message.strip():
         return None
+    # The last word of a question is hardly ever one of small talk, and is looked at sooner.
+    if not _all_words().issuperset(_words(message.rsplit(None, 1)[-1])):
+        return None
     words = _words(message)
     if not words:
         return SmallTalk(_without_words(message), _INTERNATIONAL)
@@ -128,6 +131,11 @@ def _words(text: str) -> list[str]:
         marked = unicodedata.normalize("NFD", bare)
         bare = "".join(char for char in marked if unicodedata.category(char) != "Mn")
     return _WORD.findall(_LONG_DRAWN.sub(r"\1", bare))
+
+
+@cache
+def _all_words() -> frozenset[str]:
+    return frozenset().union(*(language.words for language in _languages().values()))
 
 
 @cache
