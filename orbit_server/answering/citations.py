@@ -31,6 +31,9 @@ _OTHERWISE = re.compile(
     "|".join((_FENCED, _CODE, _DEFINITION, _LINK, _REFERENCE, _ADDRESS, _INDEXED)),
     re.MULTILINE,
 )
+# Each of them has one of these in it, which is told much sooner.
+_SIGNS = ("`", "~~~", "]:", "]：", "](", "][", "://")
+_INDEX_OF_A_WORD = re.compile(r"\[(?<=[A-Za-z0-9_)]\[)")
 _MARKER = re.compile(rf"(?<!\\)(?:\[{_LIST}\]|[【［]{_LIST}[】］])")
 _ITEM = re.compile(rf"({_NUMBER})(?:\s?[-‐‑–—−]\s?({_NUMBER}))?")
 
@@ -45,9 +48,9 @@ def cited(text: str, count: int) -> list[int]:
     after a word a marker counts only where the sentence ends, as in ``at nine[1].``
     """
     found: dict[int, None] = {}
-    if not any(bracket in text for bracket in "[【［"):  # sooner told than where they are
-        return []
-    for marker in _MARKER.finditer(_OTHERWISE.sub("\0", text)):
+    if any(sign in text for sign in _SIGNS) or _INDEX_OF_A_WORD.search(text):
+        text = _OTHERWISE.sub("\0", text)
+    for marker in _MARKER.finditer(text):
         for item in _ITEM.finditer(marker[0]):
             first = int(item[1])
             last = int(item[2] or first)
