@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,6 +20,7 @@ import yaml
 from typer.main import get_command
 
 from orbit_server.cli import main as cli
+from orbit_server.cli.doctor import checks
 
 from .ports import free_port
 from .server import ADMIN_TOKEN
@@ -67,8 +69,10 @@ async def command(
 
     ``typed`` is its standard input.
 
-    A process of its own would spend a second on imports each time.
+    A process of its own would spend a second on imports each time. The checks of ``doctor`` have
+    more time than a user would wait: where one is given up, it ends the process.
     """
+    patient = partial(checks.diagnose, limit=120.0)
 
     def run() -> Result:
         out, err = io.StringIO(), io.StringIO()
@@ -80,6 +84,7 @@ async def command(
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             patch.object(sys, "stdin", io.StringIO(typed)),
+            patch.object(checks, "diagnose", patient),
         ):
             try:
                 cli.main()
