@@ -256,7 +256,7 @@ def framed(chance: random.Random, body: bytes) -> Iterator[bytes]:
         yield size + b"\r\n" + part + b"\r\n"
 
 
-async def exchange(running: Server, request: bytes, patience: float = 30) -> bytes:
+async def exchange(running: Server, request: bytes, patience: float = 120) -> bytes:
     """Send ``request`` and return the beginning of what comes back, if anything does."""
     place = urlsplit(running.url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
