@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from uuid import UUID
 
 from ...errors import NotStarted, OrbitError, SearchError, SearchUnavailable
 from . import tables
@@ -36,12 +35,13 @@ T = TypeVar("T")
 
 
 def _query_and_get(client: Any, key: str, body: Body) -> Any:
-    chosen = body["choice"](client._query(UUID(key), **body["query"]))
-    return None if chosen is None else client._get(UUID(key), **chosen)
+    chosen = body["choice"](client._query(key, **body["query"]))
+    return None if chosen is None else client._get(key, **chosen)
 
 
-# Records go through the methods below chromadb's own Collection: they take the UUID, and do not try
-# to build the embedding function that somebody else may have made the collection with.
+# Records go through the methods below chromadb's own Collection: they take the UUID, of which they
+# first make the text that we have, and do not try to build the embedding function that somebody
+# else may have made the collection with.
 _IN_PROCESS: dict[str, Callable[[Any, str, Any], Any]] = {
     "heartbeat": lambda client, _, __: client.heartbeat(),
     "list": lambda client, _, __: [_described(each) for each in client.list_collections()],
@@ -50,13 +50,13 @@ _IN_PROCESS: dict[str, Callable[[Any, str, Any], Any]] = {
     ),
     "find": lambda client, key, _: _described(client.get_collection(key, embedding_function=None)),
     "drop": lambda client, key, _: client.delete_collection(key),
-    "modify": lambda client, key, body: client._modify(UUID(key), **body),
-    "count": lambda client, key, _: client._count(UUID(key)),
-    "query": lambda client, key, body: client._query(UUID(key), **body),
-    "get": lambda client, key, body: client._get(UUID(key), **body),
+    "modify": lambda client, key, body: client._modify(key, **body),
+    "count": lambda client, key, _: client._count(key),
+    "query": lambda client, key, body: client._query(key, **body),
+    "get": lambda client, key, body: client._get(key, **body),
     "query and get": _query_and_get,
-    "upsert": lambda client, key, body: client._upsert(UUID(key), **body),
-    "delete": lambda client, key, body: client._delete(UUID(key), **body),
+    "upsert": lambda client, key, body: client._upsert(key, **body),
+    "delete": lambda client, key, body: client._delete(key, **body),
 }
 
 
