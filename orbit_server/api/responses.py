@@ -1,5 +1,6 @@
 """Responses that know their whole text: an answer as one JSON object, and a refusal."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -59,7 +60,9 @@ class WholeAnswer(Response):
             outcome: Outcome = "disconnected"
             error: OrbitError | None = None
             try:
-                await unless_client_leaves(self._collect_until_stopped(), receive)
+                # A task of its own: every token would wake all layers that wait above this one.
+                collecting = asyncio.create_task(self._collect_until_stopped())
+                await unless_client_leaves(collecting, receive)
                 outcome = "completed"
             except ClientLeft:
                 return
