@@ -294,7 +294,7 @@ class _HeadWithBody:
             self._loop.call_soon(self._flush)
         elif self._head:
             head, self._head = self._head, b""
-            self._transport.writelines([head, data])
+            self._transport.write(head + data)  # of "writelines", TLS makes two records
         else:
             self._transport.write(data)
 

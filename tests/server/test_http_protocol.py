@@ -387,10 +387,6 @@ class Recorded:
         self._writes.append(data)
         self._transport.write(data)
 
-    def writelines(self, pieces: list[bytes]) -> None:
-        self._writes.append(b"".join(pieces))
-        self._transport.writelines(pieces)
-
 
 @asynccontextmanager
 async def recording(app: ASGIApp, writes: list[bytes]) -> AsyncIterator[Client]:
