@@ -147,11 +147,11 @@ async def test_a_question_that_a_busy_loop_has_not_seen() -> None:
 
 async def test_a_question_just_before_an_idle_connection_is_closed() -> None:
     """It came in time; only the loop is late."""
-    async with started(timeout_keep_alive=1) as (server, place):
+    async with started(timeout_keep_alive=2) as (server, place):
         with socket.create_connection(place) as client:
             client.sendall(GET)
             await asyncio.to_thread(read, client, b"hello")
-            with busy(1.5, partial(client.sendall, GET)):
+            with busy(2.5, partial(client.sendall, GET)):
                 assert b"hello" in await asyncio.to_thread(read, client, b"hello")
             assert await asyncio.to_thread(read, client) == b"", "it is closed for all that"
         await server.shutdown()
