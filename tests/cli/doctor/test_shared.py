@@ -74,7 +74,8 @@ async def test_redis(tmp_path: Path) -> None:
     assert redis.PASSWORD not in str(found)
 
 
-def test_what_is_no_redis() -> None:
+def test_what_is_no_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake of the configuration, which does not repeat what was written."""
+    monkeypatch.chdir(tmp_path)
     said: Any = mistake("limits: {storage: 'http://:pass-word@h'}")
     assert "limits.storage" in said and "pass-word" not in said
