@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ skipped: list[str] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of this run, unless the environment names one; xdist's workers inherit it."""
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(2**32)))
+    # Shells let what they start in the background ignore Ctrl-C, and programs inherit that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
