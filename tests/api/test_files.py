@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from yarl import URL
 from ..support.office import docx, paragraph, xlsx
 from ..support.ollama_standin import NotPulled, OllamaStandIn
 from ..support.server import ADMIN_TOKEN, Running, configuration, events, lexical, running
+from ..support.timing import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -400,12 +401,6 @@ async def test_a_name_that_no_collection_can_have_is_refused(client: Client) -> 
 
 
 # -- ends before the end ----------------------------------------------------------------------
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_a_client_that_leaves_while_it_sends_leaves_nothing(client: Client) -> None:

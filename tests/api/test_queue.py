@@ -10,6 +10,7 @@ from tests.support.chat_server import QUESTION, ChatServer, Reply, Socket
 from tests.support.chat_server import town as open_town
 from tests.support.ollama_standin import BUSY, Hang
 from tests.support.server import ADMIN_TOKEN
+from tests.support.timing import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -43,9 +44,7 @@ async def holding(town: ChatServer) -> Socket:
 
 async def until_waiting(town: ChatServer, number: int = 1) -> None:
     """Return once ``number`` answers wait."""
-    async with asyncio.timeout(30):
-        while town.server.services.queue.waiting != number:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+    await until(lambda: town.server.services.queue.waiting == number, timeout=30)
 
 
 async def figures(town: ChatServer) -> dict[str, float]:

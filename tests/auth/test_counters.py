@@ -4,21 +4,14 @@ import pytest
 
 from orbit_server.auth.counters import BoundedCounters
 
+from ..support.timing import Clock
+
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """Seconds since 1970 that pass when told to."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_a_moving_window() -> None:
     """Moments are in it until they are as old as it is long; what is refused is not."""
-    clock = Clock()
+    clock = Clock(1000.0)
     counters = BoundedCounters(most=10, clock=clock)
     assert await counters.get_moving_window("a", 2, 60) == (1000.0, 0)
     assert [await counters.acquire_entry("a", 2, 60) for _ in range(3)] == [True, True, False]
@@ -32,7 +25,7 @@ async def test_a_moving_window() -> None:
 
 async def test_a_count_ends_with_its_time() -> None:
     """It lives from its first one on, whatever comes later."""
-    clock = Clock()
+    clock = Clock(1000.0)
     counters = BoundedCounters(most=10, clock=clock)
     assert [await counters.incr("a", 60, amount) for amount in (1, 3)] == [1, 4]
     clock.now = 1059.0
@@ -43,7 +36,7 @@ async def test_a_count_ends_with_its_time() -> None:
 
 async def test_the_oldest_makes_room() -> None:
     """Oldest is what was not asked for longest."""
-    counters = BoundedCounters(most=2, clock=Clock())
+    counters = BoundedCounters(most=2, clock=Clock(1000.0))
     for key in ("a", "b"):
         await counters.incr(key, 60)
         await counters.acquire_entry(key, 5, 60)
@@ -57,7 +50,7 @@ async def test_the_oldest_makes_room() -> None:
 
 async def test_all_or_one_can_be_forgotten() -> None:
     """As the protocol of the package wants it."""
-    counters = BoundedCounters(most=9, clock=Clock())
+    counters = BoundedCounters(most=9, clock=Clock(1000.0))
     for key in ("a", "b"):
         await counters.incr(key, 60)
     await counters.clear("a")

@@ -7,6 +7,8 @@ import pytest
 from orbit_server.auth.key import Key
 from orbit_server.auth.key_cache import KeyCache
 
+from ..support.timing import Clock
+
 KEY = Key(
     id="a1",
     prefix="orbit_abcd",
@@ -21,19 +23,9 @@ KEY = Key(
 )
 
 
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 def test_a_key_is_remembered_until_its_time(clock: Clock) -> None:

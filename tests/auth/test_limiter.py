@@ -16,7 +16,8 @@ from orbit_server.auth.key import Limits
 from orbit_server.auth.limiter import MemoryLimiter
 from orbit_server.auth.limits import Use
 
-from ..support.limits import Clock, use
+from ..support.limits import use
+from ..support.timing import Clock
 
 pytestmark = pytest.mark.anyio
 

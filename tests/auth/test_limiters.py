@@ -12,8 +12,9 @@ from orbit_server.auth.limits import Limiter, Verdict
 from orbit_server.auth.redis import RedisLimiter
 from orbit_server.auth.shared_limiter import SharedLimiter, limiter_at
 
-from ..support.limits import Clock, use
+from ..support.limits import use
 from ..support.redis import RedisServer, missing, redis_server
+from ..support.timing import Clock
 
 pytestmark = pytest.mark.anyio
 

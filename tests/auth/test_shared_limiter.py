@@ -16,6 +16,7 @@ from orbit_server.auth.shared_limiter import SharedLimiter, limiter_at
 from orbit_server.errors import OrbitError
 
 from ..support.limits import use
+from ..support.timing import until
 
 pytestmark = pytest.mark.anyio
 
@@ -47,9 +48,7 @@ def path(tmp_path: Path, counting: Slow) -> Iterator[Path]:
 
 
 async def until_taken(limiter: MemoryLimiter, number: int) -> None:
-    async with asyncio.timeout(20):
-        while limiter.taken.total() != number:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await until(lambda: limiter.taken.total() == number)
 
 
 async def test_all_together_have_one_limit(path: Path) -> None:

@@ -21,6 +21,7 @@ from middleware import request_log
 from middleware.api_key import ApiKeyMiddleware
 from middleware.request_log import RequestLogMiddleware
 from tests.support.asgi import Client, Fields, call, scope
+from tests.support.timing import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -31,21 +32,11 @@ FIELDS = {
 }  # fmt: skip
 
 
-class Clock:
-    """Time that passes only when somebody lets it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that records are measured with."""
-    clock = Clock()
-    monkeypatch.setattr(request_log, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    clock = Clock(1000.0)
+    monkeypatch.setattr(request_log, "time", SimpleNamespace(perf_counter=clock))
     return clock
 
 

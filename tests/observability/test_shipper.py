@@ -38,6 +38,7 @@ from ..support.elasticsearch_standin import (
     Refuse,
     Reset,
 )
+from ..support.timing import until
 from .test_ecs import EXCHANGE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -111,13 +112,6 @@ def log(tmp_path: Path) -> Log:
 def arrived(log: Log, elastic: ElasticsearchStandIn) -> Callable[[], bool]:
     """Return a question: is everything stored that is expected, once?"""
     return lambda: elastic.ids() == log.expected
-
-
-async def until(holds: Callable[[], bool], timeout: float = 20.0) -> None:
-    """Return once ``holds()``; TimeoutError when it never does."""
-    async with asyncio.timeout(timeout):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 class States(list[tuple[bool, str]]):

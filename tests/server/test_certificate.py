@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from ..support.ollama_standin import OllamaStandIn
 from ..support.ports import free_port
 from ..support.program import START_SECONDS, configure, start
 from ..support.server import ADMIN_TOKEN, Running, configuration, lexical, running, serving
+from ..support.timing import until as until_within
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -111,11 +113,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     ]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Return once ``condition`` holds."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+until = partial(until_within, timeout=60)
 
 
 @asynccontextmanager

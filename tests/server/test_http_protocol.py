@@ -1,7 +1,7 @@
 """What one connection may cost: the size of a head, the time of a head, the time of a body."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, cast
@@ -20,6 +20,7 @@ from orbit_server.api.json_body import read_json
 from orbit_server.server.http_protocol import FIELD_LIMIT, HEAD_LIMIT, LimitedProtocol
 
 from ..support.server import serving
+from ..support.timing import until
 
 pytestmark = pytest.mark.anyio
 
@@ -281,7 +282,7 @@ async def test_who_asks_without_end_gets_what_is_under_way(client: Client) -> No
     await asyncio.gather(asking, return_exceptions=True)
     assert "/wait/ahead" not in left
     writer.transport.abort()
-    await until(lambda: "/wait/ahead" in left)
+    await until(lambda: "/wait/ahead" in left, timeout=30)
 
 
 async def write_without_end(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -291,20 +292,13 @@ async def write_without_end(writer: asyncio.StreamWriter, data: bytes) -> None:
         await writer.drain()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return once ``condition`` holds."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 async def test_who_leaves_is_noticed_behind_more_requests(client: Client) -> None:
     """Also when requests wait that were sent after the one under way."""
     _, writer = client
     writer.write(GET.replace(b"/ ", b"/wait/leaver ", 1) + GET)
     await asyncio.sleep(0.1)
     writer.close()
-    await until(lambda: "/wait/leaver" in left)
+    await until(lambda: "/wait/leaver" in left, timeout=30)
 
 
 async def test_what_follows_an_answer_does_not_cut_it(client: Client) -> None:
@@ -332,7 +326,7 @@ async def test_who_does_not_read_is_dropped(path: bytes) -> None:
         writer.write(GET.replace(b"/ ", path + b" ", 1))
         await reader.readexactly(1)
         cast(asyncio.Transport, writer.transport).pause_reading()
-        await until(lambda: not made[0].connections)
+        await until(lambda: not made[0].connections, timeout=30)
         cast(asyncio.Transport, writer.transport).resume_reading()
         with pytest.raises(ConnectionResetError):
             while await reader.read(2**20):

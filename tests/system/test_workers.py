@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ from ..support.program import (
     start,
 )
 from ..support.server import ADMIN_TOKEN, records_in
+from ..support.timing import until
 
 pytestmark = [
     pytest.mark.anyio,
@@ -169,7 +170,7 @@ async def answer_after_a_stop(folder: Path, number: int) -> tuple[bytes, bool]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         ours = writer.get_extra_info("sockname")[1]
         serving = workers(town.server) or [town.server.process.pid]
-        await until(lambda: any(ours in served_by(pid) for pid in serving))
+        await until(lambda: any(ours in served_by(pid) for pid in serving), timeout=60)
         began = time.monotonic()
         await stopped_listening(town.server)
         body = b'{"message": "When does the library open?"}'
@@ -516,13 +517,6 @@ async def all_block(town: Set, times: int) -> bool:
     return True
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return once ``condition`` holds."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 def takes_hangups(pid: int) -> bool:
     """Tell whether SIGHUP does not end the process by itself: it is caught or ignored."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -693,7 +687,7 @@ async def test_chroma_waits_for_nobody_when_its_parent_is_gone(tmp_path: Path) -
             town.server.process.kill()
             await gone(before)
     # A process counts as gone when its first thread is; the last one closes the lock.
-    await until(lambda: holder(tmp_path / "data" / "chroma") is None)
+    await until(lambda: holder(tmp_path / "data" / "chroma") is None, timeout=60)
 
 
 @each_number
@@ -703,7 +697,7 @@ async def test_a_hangup_never_ends_a_server(tmp_path: Path, number: int) -> None
     process = start(tmp_path, f"--port={free_port()}", f"--workers={number}")
     running = Server("", tmp_path, process)
     try:
-        await until(lambda: takes_hangups(process.pid))  # Python itself has to begin
+        await until(lambda: takes_hangups(process.pid), timeout=60)  # Python itself has to begin
         async with asyncio.timeout(60):
             while "answers at" not in running.log:
                 for pid in (*descendants(process.pid), process.pid):

@@ -22,9 +22,10 @@ from orbit_server.auth.limiter import MemoryLimiter
 from orbit_server.auth.limits import Use, Verdict
 from orbit_server.auth.redis import RedisLimiter
 
-from ...support.limits import NOON, Clock, use
+from ...support.limits import use
 from ...support.ports import free_port
 from ...support.redis import RedisServer, missing, redis_server
+from ...support.timing import NOON, Clock
 
 pytestmark = [
     pytest.mark.anyio,

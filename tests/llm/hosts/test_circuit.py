@@ -2,14 +2,7 @@
 
 from orbit_server.llm.hosts.circuit import Circuit
 
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from ...support.timing import Clock
 
 
 def circuit(clock: Clock, jitter: float = 1.0) -> Circuit:
@@ -22,7 +15,7 @@ def is_out(tested: Circuit) -> bool:
 
 def test_it_is_out_after_three_failures_in_a_row() -> None:
     """A success in between starts the count anew; the last failure says that it is out now."""
-    tested = circuit(Clock())
+    tested = circuit(Clock(100.0))
     assert [tested.failed(), tested.failed()] == [False, False]
     assert not tested.succeeded()
     assert [tested.failed(), tested.failed(), tested.failed(), tested.failed()] == [
@@ -36,14 +29,14 @@ def test_it_is_out_after_three_failures_in_a_row() -> None:
 
 def test_one_long_silence_is_enough() -> None:
     """Three of them would be three people who wait for their whole limit."""
-    tested = circuit(Clock())
+    tested = circuit(Clock(100.0))
     assert tested.failed(silent=True)
     assert tested.is_out
 
 
 def test_pauses_grow_and_begin_anew_after_a_success() -> None:
     """1, 2, 4, then 5 s at most; a burst of failures while it is out makes none longer."""
-    clock = Clock()
+    clock = Clock(100.0)
     tested = circuit(clock)
     tested.failed(silent=True)
     pauses = [tested.next_trial - clock.now]
@@ -60,7 +53,7 @@ def test_pauses_grow_and_begin_anew_after_a_success() -> None:
 
 def test_pauses_differ() -> None:
     """So that many servers do not try one host in the same moment."""
-    clock = Clock()
+    clock = Clock(100.0)
     seen = set()
     for _ in range(20):
         tested = Circuit(clock=clock)
@@ -73,7 +66,7 @@ def test_pauses_differ() -> None:
 
 def test_after_a_failure_others_come_first_for_a_while() -> None:
     """One failure is no reason to leave a host out, but to ask others before it."""
-    clock = Clock()
+    clock = Clock(100.0)
     tested = circuit(clock)
     doubts = [tested.is_doubtful]
     tested.failed()
