@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .ports import HOST, free_port
@@ -45,7 +46,7 @@ class Postgres:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start it, and return when it takes sessions."""
         self._process = self._running.enter_context(self._start())
 
     def restart(self) -> None:
@@ -89,7 +90,8 @@ def postgres_process() -> Iterator[Postgres]:
         ]
         command: list[Path | str] = [tools / "postgres", "-D", data, "-cfsync=off", *settings]
         with ExitStack() as stack:
-            running = Postgres(port, lambda: _process(command, folder, port), ExitStack())
+            start = partial(_process, command, folder, port, ready=partial(_takes_sessions, tools))
+            running = Postgres(port, start, ExitStack())
             stack.callback(lambda: running._running.close())
             running.start()
             _run([tools / "createdb", "-h", HOST, "-p", str(port), "-U", "orbit", "orbit"], folder)
@@ -139,9 +141,24 @@ def _run(command: list[Path | str], folder: Path) -> None:
     )
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _takes_sessions(tools: Path, port: int) -> bool:
+    # It listens sooner than it is ready: "the database system is starting up".
+    asking: list[Path | str] = [tools / "pg_isready", "-q", "-h", HOST, "-p", str(port)]
+    return subprocess.run(asking).returncode == 0
+
+
 @contextmanager
 def _process(
-    command: list[Path | str], folder: Path, port: int
+    command: list[Path | str],
+    folder: Path,
+    port: int,
+    *,
+    ready: Callable[[int], bool] = _listens,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     user = _user()
     group = pwd.getpwnam(user).pw_gid if user else None
@@ -150,7 +167,7 @@ def _process(
             command, cwd=folder, user=user, group=group, stdout=log, stderr=log
         )
     try:
-        wait_for(port, process, f"{command[0]} (see {log.name})")
+        wait_for(port, process, f"{command[0]} (see {log.name})", ready=ready)
         yield process
     finally:
         # PostgreSQL takes a SIGTERM for a wish: it waits until all clients are gone.
@@ -162,15 +179,16 @@ def _process(
         Path(log.name).unlink()
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]", name: str) -> None:
-    """Return when ``process`` listens; RuntimeError when it has ended, or takes too long."""
+def wait_for(
+    port: int,
+    process: "subprocess.Popen[bytes]",
+    name: str,
+    *,
+    ready: Callable[[int], bool] = _listens,
+) -> None:
+    """Return when ``process`` is ready; RuntimeError when it has ended, or takes too long."""
     until = time.monotonic() + START_SECONDS
-    while not _listens(port):
+    while not ready(port):
         if process.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"{name} does not start")
         time.sleep(0.05)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
