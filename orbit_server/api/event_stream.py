@@ -28,7 +28,7 @@ from .shutdown import Calling, Shutdown, never
 
 logger = logging.getLogger(__name__)
 
-_HEADERS = {**STREAM_HEADERS, "Connection": "keep-alive", "X-Accel-Buffering": "no"}
+_HEADERS = {**STREAM_HEADERS, "Connection": "keep-alive"}
 _PING = b": ping\n\n"
 _LAST_WORDS_SECONDS = 3.0
 _CUMULATIVE_CHARACTERS = 24
@@ -70,10 +70,8 @@ class EventStream(Response):
         ping: float = 15.0,
         stalled: float = 30.0,
     ) -> None:
-        # What Starlette's own streams do; its ``__init__`` would declare a length.
-        self.status_code = 200
-        self.background = None
-        self.init_headers(_HEADERS)
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
         self._answer = answer
         self._finish = finish
         self._format = format or ChatFormat()

@@ -7,7 +7,7 @@ import orjson
 
 from ..errors import OrbitError
 
-STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 _LINE_ENDS = tuple((char.encode(), json.dumps(char)[1:-1].encode()) for char in "\x85\u2028\u2029")
 
 

@@ -52,7 +52,7 @@ class ProgressStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, work: Work, *, ping: float = 15.0, stalled: float = 30.0) -> None:
-        super().__init__(headers={**STREAM_HEADERS, "X-Accel-Buffering": "no"})
+        super().__init__(headers=STREAM_HEADERS)
         del self.headers["content-length"]
         self._work = work
         self._ping = ping

@@ -137,7 +137,7 @@ class CompleteStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, events: bytes) -> None:
-        super().__init__(events, headers={**STREAM_HEADERS, "X-Accel-Buffering": "no"})
+        super().__init__(events, headers=STREAM_HEADERS)
 
 
 def wants_stream(request: Request, question: Question) -> bool:
