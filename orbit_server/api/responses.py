@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -15,10 +14,10 @@ from ..errors import KeyEnded, OrbitError, ShuttingDown
 from ..safety import Verdict, refusal_text
 from ..services import Services
 from ..types import ExchangeResult, Outcome, Question
-from ._middleware._disconnect import ClientLeft, Ended, Interruptible, unless_client_leaves
+from ._middleware._disconnect import ClientLeft, unless_client_leaves
 from .events import STREAM_HEADERS, done_event, event, to_json
 from .exchange_log import log_refusal
-from .shutdown import Calling, Shutdown, never
+from .shutdown import Calling, Shutdown, ended_by, never
 
 logger = logging.getLogger(__name__)
 
@@ -77,21 +76,8 @@ class WholeAnswer(Response):
             await whole(scope, receive, send)
 
     async def _collect_until_stopped(self) -> None:
-        stopped_by: list[type[OrbitError]] = []
-
-        def stop(error: type[OrbitError]) -> None:
-            stopped_by.append(error)
-            block.interrupt()
-
-        try:
-            with (
-                Interruptible() as block,
-                self._shutdown.calling(partial(stop, ShuttingDown)),
-                self._key_ending(partial(stop, KeyEnded)),
-            ):
-                await self._collect()
-        except Ended as ended:
-            raise stopped_by[0] from ended
+        with ended_by({ShuttingDown: self._shutdown.calling, KeyEnded: self._key_ending}):
+            await self._collect()
 
     async def _collect(self) -> None:
         try:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import wraps
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial, wraps
 from typing import ParamSpec, TypeVar
 
-from ..errors import ShuttingDown
+from ..errors import OrbitError, ShuttingDown
 from ._middleware._disconnect import Ended, Interruptible
 
 P = ParamSpec("P")
@@ -21,6 +21,25 @@ _POLL_SECONDS = 0.2
 def never(over: Callable[[], object]) -> AbstractContextManager[None]:
     """Call ``over`` never."""
     return nullcontext()
+
+
+@contextmanager
+def ended_by(causes: Mapping[type[OrbitError], Calling]) -> Iterator[None]:
+    """End the block with the error whose ``Calling`` is the first to call."""
+    called: list[type[OrbitError]] = []
+
+    def end(error: type[OrbitError]) -> None:
+        called.append(error)
+        block.interrupt()
+
+    try:
+        with ExitStack() as stack:
+            block = stack.enter_context(Interruptible())
+            for error, calling in causes.items():
+                stack.enter_context(calling(partial(end, error)))
+            yield
+    except Ended as ended:
+        raise called[0] from ended
 
 
 class Shutdown:
@@ -50,11 +69,8 @@ class Shutdown:
 
         @wraps(work)
         async def racing(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                with Interruptible() as block, self.calling(block.interrupt):
-                    return await work(*args, **kwargs)
-            except Ended as ended:
-                raise ShuttingDown from ended
+            with ended_by({ShuttingDown: self.calling}):
+                return await work(*args, **kwargs)
 
         return racing
 
