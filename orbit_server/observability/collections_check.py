@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
+from cachetools import TTLCache
+
 from ..errors import CollectionNotFound, OrbitError, SearchError
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,8 @@ class CollectionsCheck:
         self._wait_seconds = wait_seconds
         self._patience = patience
         self._now = now
-        self._failed_seconds, self._lately_seconds = failed_seconds, lately_seconds
-        self._failed: dict[str, tuple[float, str]] = {}  # when, and why
-        self._asked: dict[str, float] = {}  # when, the latest at the end
+        self._failed: TTLCache[str, str] = TTLCache(most, failed_seconds, timer=now)
+        self._lately: TTLCache[str, None] = TTLCache(most, lately_seconds, timer=now)
         self._turns: list[str] = []
         self._known: set[str] = set()
         self._last_turn = float("-inf")
@@ -79,49 +80,33 @@ class CollectionsCheck:
 
     async def watch(self, name: str, search: Awaitable[T]) -> T:
         """Return what ``search`` in this collection finds, and note how it went."""
-        self._put(self._asked, name, self._now())
+        self._lately[name] = None
         try:
             found = await search
         except SearchError as error:
             if not isinstance(error, CollectionNotFound):
-                self._put(self._failed, name, (self._now(), str(error)))
+                self._failed[name] = str(error)
             raise
         self._failed.pop(name, None)
         return found
 
     async def test(self) -> Mapping[str, Any]:
         """Probe what is due; return what the health check adds, nothing when all is well."""
-        self._forget()
-        due = {*self._asked, *list(self.failing)[: self._most], *await self._take_turns()}
+        due = {*self._lately, *list(self.failing)[: self._most], *await self._take_turns()}
         for name in due - self._running.keys():
             self._running[name] = self._now(), asyncio.create_task(self._cause(name))
         if tasks := [task for _, task in self._running.values()]:
             await asyncio.wait(tasks, timeout=self._wait_seconds * 2 / 3)
         found = self._collect()
-        self._forget()
-        found |= {name: cause for name, (_, cause) in self._failed.items()}
+        found |= self._failed
         self._note(found)
         if not self.failing:
             return {}
         return {"status": "error", "error": ALL_FAIL if self._all_fail() else SOME_FAIL}
 
     def _all_fail(self) -> bool:
-        failing, asked = self.failing.keys(), self._asked.keys()
-        return failing >= self._known or (len(asked) >= _TELLING and failing >= asked)
-
-    def _put(self, notes: dict[str, T], name: str, note: T) -> None:
-        """Note it as the latest; forget the oldest beyond ``most``."""
-        notes.pop(name, None)
-        notes[name] = note
-        if len(notes) > self._most:
-            del notes[next(iter(notes))]
-
-    def _forget(self) -> None:
-        """Drop what was noted too long ago."""
-        since = self._now() - self._lately_seconds
-        self._asked = {name: at for name, at in self._asked.items() if at > since}
-        since = self._now() - self._failed_seconds
-        self._failed = {name: note for name, note in self._failed.items() if note[0] > since}
+        failing, lately = self.failing.keys(), set(self._lately)
+        return failing >= self._known or (len(lately) >= _TELLING and failing >= lately)
 
     async def _take_turns(self) -> list[str]:
         if not self._turns:
@@ -152,7 +137,7 @@ class CollectionsCheck:
             except CollectionNotFound:
                 if name in await self._names():  # a part of it is missing
                     raise
-                self._asked.pop(name, None)
+                self._lately.pop(name, None)
         except OrbitError as error:
             return str(error) or type(error).__name__
         return ""
