@@ -71,8 +71,6 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
     """
     client = scope.get("client")
     peer = client[0] if client else ""
-    if not trusted:
-        return _written(peer)
     address = _parsed(peer)
     if address is None:
         return peer
@@ -83,11 +81,6 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
             break
         address = hop
     return str(address)
-
-
-@lru_cache(maxsize=1024)
-def _written(address: str) -> str:
-    return str(_parsed(address) or address)
 
 
 @lru_cache(maxsize=1024)
