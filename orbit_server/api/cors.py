@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -50,10 +49,7 @@ class Cors(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
-        if origin is None:
-            await self.app(scope, receive, partial(_send_to_any, send))
-            return
-        if super().is_allowed_origin(origin):
+        if origin is None or super().is_allowed_origin(origin):
             await super().__call__(scope, receive, send)
             return
         if not await self._allowed_by_keys(origin):
@@ -78,12 +74,3 @@ class Cors(CORSMiddleware):
             self._logged.add(origin)
             reason = "neither web.cors_origins nor a key names it"
             logger.warning("a page of %r was refused: %s", origin, reason)
-
-
-async def _send_to_any(send: Send, message: Message) -> None:
-    # All of Starlette's middleware that concerns a request that no page has sent.
-    if message["type"] == "http.response.start":
-        message.setdefault("headers", [])
-        headers = MutableHeaders(scope=message)
-        headers["Vary"] = ", ".join([*headers.getlist("Vary"), "Origin"])
-    await send(message)
