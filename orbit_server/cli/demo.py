@@ -71,7 +71,8 @@ async def prepare(services: Services, address: str) -> str:
         writer = (
             f"No Ollama with {config.ollama.model} and {config.ollama.embed_model} at "
             f"{config.ollama.addresses}:\n"
-            "answers are quotations from the documents, found by their words."
+            "answers are quotations from the documents, found by their words.\n"
+            "They are in English, so ask in English."
         )
     in_browser = f"in a browser:\n\n{address}/#key={secret}\n\nor " if config.web.page else ""
     loaded = f"loaded {stored} passages" if stored else "already loaded"

@@ -285,7 +285,7 @@ def test_demo(demo: Seen) -> None:
     said = demo.said
     assert "orbit-demo" in demo.folders and "data" not in demo.folders
     assert said.index("Creating a Python environment") < said.index("Installing the packages")
-    assert "answers are quotations" in said
+    assert "answers are quotations" in said and "ask in English" in said
 
 
 @needs_curl
