@@ -18,7 +18,7 @@ from ...config import make_private_folder
 from . import record
 from .analyzer import Analyzer
 from .record import META, Record, Unfit, digest
-from .snapshot import Snapshot, Stored, schema
+from .snapshot import Snapshot, Stored, document, schema
 
 _HEAP_BYTES = 15_000_000  # the least that tantivy takes, and what a writer uses at most
 _MOST_DELETED = 0.1
@@ -102,7 +102,7 @@ def _commit(
     for id in gone:
         writer.delete_documents_by_term("id", id)
     for row in rows:
-        writer.add_document(tantivy.Document(id=row.id, words=row.words, digest=row.digest))
+        writer.add_document(document(row))
     writer.commit()
     writer.wait_merging_threads()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-VERSION = 1
+VERSION = 2
 META = "meta.json"  # tantivy's: it replaces this file with every commit
 _FILE = "orbit.json"
 

@@ -2,9 +2,12 @@
 
 Each passage is a document of its id, its terms parted by blanks, and a digest of its text, so that
 what has not changed is not written again. The terms are stored too: which of them a passage has is
-then one short look, and an index is compacted without asking Chroma.
+then one short look, and an index is compacted without asking Chroma. What is stored lies in blocks
+that are unpacked to be read, so the ids of what was found come from columns of numbers.
 """
 
+import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +31,8 @@ _TIED = 64  # passages beyond those that are asked for, to tell which of equal o
 _EXACT = 10**4  # parts of a score: what is less depends on the order in which its parts are added
 _SIMILAR = 8  # passages that are looked at for the words that are meant by a misspelt one
 _PLACES = _TERMS = 4096  # kept at once: of passages, and terms with their numbers
+_HEX = re.compile("[0-9a-f]{32}")
+_HALVES = struct.Struct(">qq")
 
 
 class Stored(NamedTuple):
@@ -41,10 +46,23 @@ class Stored(NamedTuple):
 def schema() -> tantivy.Schema:
     """Return the fields of an index."""
     fields = tantivy.SchemaBuilder()
-    fields.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    fields.add_text_field("id", tokenizer_name="raw", index_option="basic")
+    fields.add_integer_field("id_1", fast=True)  # the halves of an id of 32 hexadecimal digits,
+    fields.add_integer_field("id_2", fast=True)
+    fields.add_bytes_field("other_id", stored=True)  # or one of another kind, in UTF-8
     fields.add_text_field("words", stored=True, tokenizer_name="whitespace", index_option="freq")
     fields.add_integer_field("digest", fast=True)
     return fields.build()
+
+
+def document(row: Stored) -> tantivy.Document:
+    """Return what an index is given of a passage."""
+    if _HEX.fullmatch(row.id):
+        first, second = _HALVES.unpack(bytes.fromhex(row.id))
+        id: dict[str, Any] = {"id_1": first, "id_2": second}
+    else:
+        id = {"other_id": row.id.encode()}
+    return tantivy.Document(id=row.id, words=row.words, digest=row.digest, **id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +76,7 @@ class Snapshot:
     similar_terms: LRUCache[tuple[str, int], list[str]] = field(
         default_factory=lambda: LRUCache(_REMEMBERED)
     )
-    # Reading a passage takes longer than finding it, and the same ones are found again.
-    ids: dict[tuple[int, int], str] = field(default_factory=dict)
+    # Of what was found last, which is asked for its terms next.
     addresses: dict[str, tantivy.DocAddress] = field(default_factory=dict)
 
     @classmethod
@@ -100,25 +117,25 @@ class Snapshot:
         if len(hits) > n:  # as far as the n-th goes, with all that are as good when rounded
             least = hits[n - 1][0] - 1 / _EXACT
             hits = [hit for hit in hits if hit[0] >= least]
-        found = sorted((-round(score * _EXACT) / _EXACT, self._id(each)) for score, each in hits)
+        places = [each for _, each in hits]
+        ids = self._ids(places)
+        self._remember(ids, places)
+        scores = [-round(score * _EXACT) / _EXACT for score, _ in hits]
+        found = sorted(zip(scores, ids, strict=True))
         return [Hit(id, -score) for score, id in found[:n]]
 
     def terms_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the terms of these passages, with repetitions, as far as they are here."""
         known = self.addresses
         found = {id: known[id] for id in ids if id in known}
-        for address in self._addresses([id for id in ids if id not in found]):
-            found[self._id(address)] = address
-        return {id: self._text(address, "words").split() for id, address in found.items()}
+        if others := self._addresses([id for id in ids if id not in found]):
+            found |= zip(self._ids(others), others, strict=True)
+        return {id: self._words(address).split() for id, address in found.items()}
 
     def digests(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the digests of the texts of these passages, as far as they are here."""
-        found = list(self._addresses(ids))
-        values = self.searcher.fast_field_values("digest", found) if found else []
-        return {
-            self._text(address, "id"): int(value or 0)
-            for address, value in zip(found, values, strict=True)
-        }
+        found = self._addresses(ids)
+        return dict(zip(self._ids(found), self._digests(found), strict=True))
 
     def changed(self, texts: Mapping[str, str]) -> list[str]:
         """Return the ids in ``texts`` that are here with another text, or not at all."""
@@ -146,7 +163,7 @@ class Snapshot:
             new = {
                 each
                 for _, address in hits
-                for each in set(self._text(address, "words").split())
+                for each in set(self._words(address).split())
                 if each not in found and within(term, each, distance)
             }
             if not new:
@@ -160,17 +177,15 @@ class Snapshot:
         for offset in range(0, self.count, _PAGE):
             hits = self.searcher.search(everything, _PAGE, count=False, offset=offset).hits
             found = [address for _, address in hits]
-            values = self.searcher.fast_field_values("digest", found)
-            yield [
-                Stored(self._text(address, "id"), self._text(address, "words"), int(value or 0))
-                for address, value in zip(found, values, strict=True)
-            ]
+            words = map(self._words, found)
+            yield list(map(Stored, self._ids(found), words, self._digests(found)))
 
-    def _addresses(self, ids: Sequence[str]) -> Iterator[tantivy.DocAddress]:
+    def _addresses(self, ids: Sequence[str]) -> list[tantivy.DocAddress]:
+        found = []
         for first in range(0, len(ids), _IDS_A_QUERY):
             some = ids[first : first + _IDS_A_QUERY]
-            for _, address in self._find([self._term("id", id) for id in some], len(some)):
-                yield address
+            found += self._find([self._term("id", id) for id in some], len(some))
+        return [address for _, address in found]
 
     def _term(self, field: str, term: str, weight: float = 1.0, option: str = "basic") -> Query:
         query = Query.term_query(self.schema, field, term, option)
@@ -183,19 +198,27 @@ class Snapshot:
         ).hits
         return hits
 
-    def _id(self, address: tantivy.DocAddress) -> str:
-        place = address.segment_ord, address.doc
-        id = self.ids.get(place)
-        if id is None:
-            if len(self.ids) >= _PLACES:
-                self.ids.clear()
-                self.addresses.clear()
-            id = self.ids[place] = self._text(address, "id")
-            self.addresses[id] = address
-        return id
+    def _remember(self, ids: Sequence[str], addresses: Sequence[tantivy.DocAddress]) -> None:
+        if len(self.addresses) >= _PLACES:
+            self.addresses.clear()
+        self.addresses.update(zip(ids, addresses, strict=True))
 
-    def _text(self, address: tantivy.DocAddress, field: str) -> str:
-        return str(self.searcher.doc(address).get_first(field) or "")
+    def _ids(self, addresses: list[tantivy.DocAddress]) -> list[str]:
+        column, pack = self.searcher.fast_field_values, _HALVES.pack
+        halves = zip(column("id_1", addresses), column("id_2", addresses), strict=True)
+        return [
+            self._other_id(address) if first is None else pack(first, second).hex()
+            for address, (first, second) in zip(addresses, halves, strict=True)
+        ]
+
+    def _digests(self, addresses: list[tantivy.DocAddress]) -> list[int]:
+        return [int(each or 0) for each in self.searcher.fast_field_values("digest", addresses)]
+
+    def _other_id(self, address: tantivy.DocAddress) -> str:
+        return bytes(self.searcher.doc(address).get_first("other_id") or b"").decode()
+
+    def _words(self, address: tantivy.DocAddress) -> str:
+        return str(self.searcher.doc(address).get_first("words") or "")
 
 
 class OpenIndex:

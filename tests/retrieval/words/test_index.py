@@ -370,6 +370,21 @@ async def test_bits_that_have_changed_are_noticed(index: WordIndex) -> None:
         assert await words.sound(), "nothing is broken where there is nothing"
 
 
+async def test_every_kind_of_id_is_found_as_it_is(index: WordIndex) -> None:
+    """Ids that are numbers are kept as such, those of other programs as they are written."""
+    given = ["0" * 32, "f" * 32, "0123456789abcdef" * 2, "0123456789ABCDEF" * 2, "é" * 32, "7"]
+    given += ["8a6e0804-2bd0-4672-b79d-d97027f9071a", "a b", "1" * 31, "1" * 33, "١" * 32]
+    texts = {id: f"The pool number {number}" for number, id in enumerate(given)}
+    await add(index, list(texts.items()))
+    assert await ids(index) == sorted(given)
+    assert sorted(found(index, "pool", n=20)) == sorted(given)
+    assert index.terms_of("town", given) == {id: ENGLISH.terms(text) for id, text in texts.items()}
+    assert await index.changed("town", texts) == []
+    await remove(index, given[::2])
+    assert await ids(index) == sorted(given[1::2])
+    assert await index.changed("town", texts) == given[::2]
+
+
 async def test_an_index_of_another_version_is_refused(index: WordIndex) -> None:
     """An index laid out by another release is not guessed at."""
     await add(index, PASSAGES)
