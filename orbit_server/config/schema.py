@@ -70,8 +70,8 @@ from .values import (
 class HttpsConfig(Section):
     """HTTPS without a proxy in front."""
 
-    enabled: Switch = setting(False, "Serve HTTPS from here when no proxy in front does it.")
-    port: Port = setting(3443, "Where HTTPS is served.")
+    enabled: Switch = setting(False, "Serve HTTPS directly, when no proxy in front does.")
+    port: Port = setting(3443, "Port for HTTPS.")
     cert_file: File = setting("./cert.pem", "Certificate chain (PEM).")
     key_file: File = setting("./key.pem", "Private key (PEM) of the certificate.")
     redirect_http: Switch = setting(
@@ -83,28 +83,33 @@ class GeneralConfig(Section):
     """The server itself."""
 
     host: Annotated[str, Allowed("a host name or address alone, such as 0.0.0.0", host_name)] = (
-        setting("0.0.0.0", 'Where to listen: "127.0.0.1" keeps the server to this machine.')
+        setting(
+            "0.0.0.0",
+            'Address to listen on: "127.0.0.1" accepts connections from this machine only.',
+        )
     )
-    port: Port = setting(3000, "Where HTTP is served; clients expect 3000.")
+    port: Port = setting(3000, "Port for HTTP; clients expect 3000.")
     verbose: Switch = rare(False, "Log more: the same as logging.level DEBUG.")
     trusted_proxies: Annotated[
         tuple[Network, ...],
         listed("IP addresses and networks, such as 127.0.0.1 or 10.0.0.0/8", network),
     ] = setting(
-        (), "Proxies whose X-Forwarded-For and -Prefix count; anybody else could invent them."
+        (), "Proxies whose X-Forwarded-For and -Prefix are trusted; others could forge them."
     )
     root_path: Annotated[str | None, optional(ROOT_PATH)] = setting(
         None, "Path at which clients reach this server behind a proxy, such as /orbit."
     )
-    drain_seconds: Pause = setting(30, "How long running answers may finish when the server stops.")
+    drain_seconds: Pause = setting(
+        30, "Seconds that running answers have to finish when the server stops."
+    )
     no_results_message_file: OptionalText = rare(
         None, "Text file whose content replaces answer.no_results_message."
     )
     safety_prompt_file: OptionalText = rare(
-        None, "The older name of safety.prompt_file, which wins over it."
+        None, "Older name of safety.prompt_file, which takes precedence."
     )
     acme_dir: OptionalFolder = setting(
-        None, "Webroot in which certbot leaves its proofs, answered over HTTP on general.port."
+        None, "Webroot with certbot's challenge files, served over HTTP on general.port."
     )
     https: HttpsConfig = section(HttpsConfig)
 
@@ -123,15 +128,15 @@ class LogFileConfig(Section):
     enabled: Switch = setting(
         True, "Write the server's own log to a file; chats are always written."
     )
-    directory: Folder = setting("logs", "Folder of all log files, the chat log among them.")
+    directory: Folder = setting("logs", "Folder of all log files, including the chat log.")
     max_size_mb: Annotated[float, number(0, 10_000, above=True)] = setting(
-        20, "Size at which a day's chat log goes on in the next file, in megabytes."
+        20, "Size in megabytes at which a day's chat log continues in a new file."
     )
     retention_days: Annotated[int, whole(1, 36_500)] = setting(
         14, "Days after which chat logs are removed, unless they are still to be shipped."
     )
     max_wait_ms: Annotated[float, number(0, 60_000)] = rare(
-        50, "Longest time an answer's end waits for its line to be written."
+        50, "Milliseconds at most that the end of an answer waits for its log line to be written."
     )
 
 
@@ -148,12 +153,12 @@ class LoggingConfig(Section):
     """What the server logs."""
 
     level: OneOf[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]] = setting(
-        "INFO", "The least important kind of message that is written."
+        "INFO", "Lowest level of messages that are logged."
     )
     file: LogFileConfig = section(LogFileConfig)
     console: ConsoleConfig = section(ConsoleConfig)
     timezone: Annotated[str, Allowed("a time zone such as UTC or Europe/Vienna", time_zone)] = (
-        setting("UTC", "Where the day of a chat log begins; times in it are always UTC.")
+        setting("UTC", "Time zone of the days of the chat log; times in it are always UTC.")
     )
     redact: Annotated[
         tuple[str, ...],
@@ -175,12 +180,14 @@ class ChromaConfig(Section):
         None, "Host of a Chroma server; null runs Chroma inside this process."
     )
     port: Port = setting(8000, "Port of the Chroma server.")
-    path: Folder = setting("data/chroma", "Folder of the documents when Chroma runs inside.")
+    path: Folder = setting(
+        "data/chroma", "Folder of the documents when Chroma runs inside this process."
+    )
     ssl: Switch = setting(False, "Use HTTPS to the Chroma server.")
     headers: Annotated[
         dict[str, SecretStr], Allowed("a mapping of header names to texts", header_map, secret=True)
-    ] = setting({}, "Headers the Chroma server asks for, such as x-chroma-token: ${CHROMA_TOKEN}.")
-    tenant: Text = setting("default_tenant", "Tenant on a Chroma server that several share.")
+    ] = setting({}, "Headers the Chroma server requires, such as x-chroma-token: ${CHROMA_TOKEN}.")
+    tenant: Text = setting("default_tenant", "Tenant on a shared Chroma server.")
     database: Text = setting(
         "default_database", "Database of that tenant that holds the documents."
     )
@@ -189,10 +196,10 @@ class ChromaConfig(Section):
         None, "Collection for requests without a key (api_keys.allow_default)."
     )
     confidence_threshold: Distance = setting(
-        None, "Least similarity of the best passage; null lets the server decide."
+        None, "Minimum relevance of the best passage; null lets the server decide."
     )
     relevance_threshold: Distance = setting(
-        None, "Least similarity of any passage; null lets the server decide."
+        None, "Minimum relevance of any passage; null lets the server decide."
     )
 
 
@@ -206,20 +213,20 @@ class OllamaHost(Section):
             " headers",
             ollama_host_url,
         ),
-    ] = Field(description="Where it answers.")
+    ] = Field(description="Its address.")
     headers: Annotated[
         dict[str, SecretStr],
         Allowed("a mapping of header names to texts", own_header_map, secret=True),
-    ] = setting({}, "Headers that a proxy before it asks for.")
+    ] = setting({}, "Headers that a proxy in front of it requires.")
     proxy: Annotated[
         SecretStr | None,
         optional(Allowed("the http(s) URL of a proxy", proxy_url, secret=True)),
-    ] = setting(None, "HTTP proxy on the way there.")
+    ] = setting(None, "HTTP proxy to reach it through.")
     weight: Annotated[float | None, optional(number(0, 10_000, above=True))] = setting(
         None, "Its share of the calls against the other hosts; null takes its concurrency."
     )
     concurrency: Annotated[int | None, optional(whole(0, 10_000))] = setting(
-        None, "Answers written there at once; null takes ollama.concurrency."
+        None, "Concurrent answers there; null takes ollama.concurrency."
     )
 
 
@@ -227,31 +234,34 @@ class OllamaConfig(Section):
     """The language model's server, and how it writes answers."""
 
     base_url: OllamaUrl = setting(
-        "http://localhost:11434", "Where Ollama answers, without /api or /v1 behind it."
+        "http://localhost:11434", "Address of Ollama, without /api or /v1 at the end."
     )
     hosts: tuple[OllamaHost, ...] = setting(
-        (), "Several servers instead of base_url: url, and headers, proxy, weight, concurrency."
+        (),
+        "Several servers instead of base_url, each with url, headers, proxy, weight, concurrency.",
     )
     model: Text = setting("gemma3:4b", "Model that writes the answers.")
     embed_model: Text = setting(
         "bge-m3", "Model that turns texts into vectors; after a change, load the documents again."
     )
     temperature: Temperature = setting(
-        0.1, "0 repeats itself and stays with the documents, 1 is inventive."
+        0.1, "0 gives repeatable answers close to the documents, 1 is inventive."
     )
     top_p: Share = setting(
-        0.8, "Draw words only from the likeliest that together reach this share."
+        0.8, "Sample only from the likeliest tokens that together reach this probability."
     )
-    top_k: Candidates = setting(20, "Draw each word from at most so many candidates; 0 for all.")
-    repeat_penalty: Penalty = setting(1.1, "Above 1 the model avoids words it has just used.")
+    top_k: Candidates = setting(
+        20, "Sample each token from at most this many candidates; 0 for all."
+    )
+    repeat_penalty: Penalty = setting(1.1, "Above 1, the model avoids words it has just used.")
     num_predict: Annotated[int, whole(-2, 1_000_000)] = setting(
         1024, "Longest answer in tokens; -1 sets no limit."
     )
     num_ctx: Annotated[int, whole(1, 100_000_000)] = setting(
-        8192, "Tokens of prompt and answer together; more takes more of Ollama's memory."
+        8192, "Context window: tokens of prompt and answer together; more takes more memory."
     )
     num_threads: Annotated[int | None, optional(whole(1, 4096))] = setting(
-        None, "Processor threads of the model; null lets Ollama choose."
+        None, "CPU threads for the model; null lets Ollama choose."
     )
     keep_alive: Annotated[
         str | int | float,
@@ -261,20 +271,21 @@ class OllamaConfig(Section):
         bool | Literal["low", "medium", "high"],
         Allowed("true, false, low, medium or high", thinking),
     ] = setting(False, "Let a thinking model think first: better answers that begin later.")
-    connect_timeout: Seconds = setting(3, "Seconds to wait for Ollama to take a connection.")
+    connect_timeout: Seconds = setting(3, "Seconds to wait for Ollama to accept a connection.")
     read_timeout: Seconds = setting(
-        300, "Longest silence in seconds between two pieces, loading the model included."
+        300, "Longest pause in seconds between two pieces of text, loading the model included."
     )
     first_token_timeout: Seconds = rare(
-        60, "Seconds until an answer must begin, loading included, or another of hosts is asked."
+        60,
+        "Seconds for an answer to begin, model loading included; then another host is asked.",
     )
     concurrency: Annotated[int, whole(0, 10_000)] = setting(
-        4, "Answers written at once, best Ollama's OLLAMA_NUM_PARALLEL or a few more; 0 for any."
+        4, "Concurrent answers, best OLLAMA_NUM_PARALLEL of Ollama or a few more; 0 for no limit."
     )
     queue: Annotated[int, whole(0, 100_000)] = setting(
-        64, "Answers that may wait for that, the keys taking turns; more are refused as busy."
+        64, "Answers that may wait in the queue, keys taking turns; more are refused as busy."
     )
-    queue_timeout: Seconds = rare(120, "Seconds an answer may wait for its turn.")
+    queue_timeout: Seconds = rare(120, "Seconds an answer may wait in the queue.")
 
     @field_validator("hosts", mode="before")
     @classmethod
@@ -334,7 +345,7 @@ class EmbeddingConfig(Section):
     )
     batch_size: Count = setting(32, "Texts in one embedding call while documents are loaded.")
     concurrency: Annotated[int, whole(1, 64)] = rare(
-        2, "Embedding calls at once while documents are loaded."
+        2, "Concurrent embedding calls while documents are loaded."
     )
     chunk_chars: Annotated[int, whole(100, 100_000)] = setting(
         1200, "Longest passage in characters that a document is split into."
@@ -358,18 +369,20 @@ class RetrievalConfig(Section):
     """Which passages an answer is made from."""
 
     top_k: Annotated[int, whole(1, 100)] = setting(
-        5, "Passages at most that an answer is made from."
+        5, "Maximum number of passages that an answer is made from."
     )
     candidates: Annotated[int, whole(1, 1000)] = setting(
         40, "Passages that each search, by meaning and by words, contributes."
     )
     dense_weight: Annotated[float | None, optional(number(0, 1))] = setting(
-        None, "Share of meaning (1) against words (0) in the order; null is half and half."
+        None, "Weight of meaning (1) against words (0) in the ranking; null is half and half."
     )
     words: OneOf[Literal["local", "elasticsearch"]] = setting(
         "local", '"local" keeps word indexes in files, "elasticsearch" shares them with replicas.'
     )
-    path: Folder = setting("data/lexical", "Folder of the word indexes, one folder a collection.")
+    path: Folder = setting(
+        "data/lexical", "Folder of the word indexes, with a subfolder for each collection."
+    )
 
 
 class AnswerConfig(Section):
@@ -390,7 +403,7 @@ class AnswerConfig(Section):
     )
     small_talk: OneOf[Literal["sentence", "model", "search"]] = setting(
         "sentence",
-        '"Hi" and "thanks" get a "sentence", words of the "model", or a "search" as any question.',
+        '"Hi" and "thanks" get a "sentence", a reply of the "model", or a "search" like questions.',
     )
     greeting: OptionalText = setting(
         None, "The sentence for a greeting; null for one in the language of the greeting."
@@ -421,7 +434,7 @@ class ChatConfig(Section):
 
 
 class OpenaiConfig(Section):
-    """What POST /v1/chat/completions adds for the clients of OpenAI."""
+    """What POST /v1/chat/completions adds for OpenAI's clients."""
 
     sources: OneOf[Literal["text", "field"]] = setting(
         "text", '"text" ends an answer with a list of its sources, "field" sends them as data only.'
@@ -439,7 +452,7 @@ class ApiKeysConfig(Section):
     ] = setting("X-API-Key", "Header that carries a client's key.")
     prefix: Annotated[
         str, matching("[A-Za-z0-9._-]{1,32}", "1 to 32 letters, digits, dots, - and _")
-    ] = setting("api_", "How new keys begin, so that a lost one is recognised.")
+    ] = setting("api_", "Prefix of new keys, by which a leaked one is recognised.")
     allow_default: Switch = setting(False, "Answer requests without a key, from chroma.collection.")
     require_for_health: Switch = setting(
         False, "Require a key for GET /health too; load balancers have none."
@@ -449,15 +462,15 @@ class ApiKeysConfig(Section):
 class LimitsConfig(Section):
     """Limits of all keys that have none of their own; 0 means no limit."""
 
-    requests_per_minute: Limit = setting(0, "Requests in a minute with one key.")
-    requests_per_day: Limit = setting(0, "Requests in a day with one key; days are those of UTC.")
-    streams: Limit = setting(0, "Answers at once with one key.")
+    requests_per_minute: Limit = setting(0, "Requests per minute with one key.")
+    requests_per_day: Limit = setting(0, "Requests per day (UTC) with one key.")
+    streams: Limit = setting(0, "Concurrent answers with one key.")
     visitor_per_minute: Limit = setting(
-        0, "Requests in a minute with one key from one address (of IPv6, from one /64)."
+        0, "Requests per minute with one key from one address (IPv6: from one /64)."
     )
     wrong_keys_per_minute: Limit = setting(
         30,
-        "Wrong keys in a minute from one address, which then is refused unless its key is right.",
+        "Wrong keys per minute from one address; beyond that, only right ones are let in.",
     )
     storage: Annotated[
         str,
@@ -485,7 +498,7 @@ class DatabaseConfig(Section):
         NamesPath(path=sqlite_file),
     ] = setting(
         "sqlite+aiosqlite:///data/orbit.db",
-        "Database of the API keys; several servers need one they all reach.",
+        "Database of the API keys; several servers need one that all can reach.",
     )
 
 
@@ -494,7 +507,9 @@ class WebConfig(Section):
 
     cors_origins: Annotated[
         tuple[str, ...], listed('origins, such as https://example.org, or "*" for all', origin)
-    ] = setting(("*",), "Sites that may call the server from a browser; best narrowed to your own.")
+    ] = setting(
+        ("*",), "Sites that may call the server from a browser; best restricted to your own."
+    )
     page: Switch = setting(True, "Show the chat page at the server's address.")
     page_key: OptionalSecret = setting(
         None, "API key for all visitors of the chat page, who can read it: give it limits."
@@ -527,7 +542,7 @@ class SafetyConfig(Section):
         None, "false switches the check off; null leaves it to the mode."
     )
     mode: OneOf[Literal["disabled", "fuzzy", "strict"]] = setting(
-        "disabled", '"strict" takes only the exact verdict for safe, "fuzzy" also near ones.'
+        "disabled", '"strict" accepts only the exact verdict for safe, "fuzzy" also similar ones.'
     )
     model: Text = setting("gemma3:12b", "Model that moderates the questions.")
     prompt_file: OptionalFile = setting(
@@ -542,12 +557,12 @@ class SafetyConfig(Section):
         False, "Let a question through when no verdict came in time."
     )
     temperature: Temperature = setting(0.0, "0, so that the same question gets the same verdict.")
-    top_p: Share = rare(1.0, "As ollama.top_p, for the moderator.")
-    top_k: Candidates = rare(1, "As ollama.top_k, for the moderator.")
+    top_p: Share = rare(1.0, "Like ollama.top_p, for the moderator.")
+    top_k: Candidates = rare(1, "Like ollama.top_k, for the moderator.")
     num_predict: Annotated[int, whole(1, 100_000)] = setting(
         20, "Tokens of a verdict; a model that thinks first needs more."
     )
-    repeat_penalty: Penalty = rare(1.1, "As ollama.repeat_penalty, for the moderator.")
+    repeat_penalty: Penalty = rare(1.1, "Like ollama.repeat_penalty, for the moderator.")
     blocklist: OptionalFile = setting(
         None, "Text file of phrases and /expressions/ that are refused without a model."
     )
@@ -564,7 +579,7 @@ class SafetyConfig(Section):
 class RerankerConfig(Section):
     """Reordering the passages with a model."""
 
-    enabled: Switch = setting(False, "Let a model put the passages in order: better and slower.")
+    enabled: Switch = setting(False, "Let a model rerank the passages: better and slower.")
     model: Text = setting("gemma3:4b", "Model that rates the passages.")
     top_n: Annotated[int, whole(1, 100)] = setting(3, "Passages that remain for the answer.")
     batch_size: Count = setting(5, "Passages rated at once.")
@@ -589,16 +604,19 @@ class ElasticsearchConfig(Section):
             "a URL such as https://localhost:9200; user and password belong in elasticsearch.auth",
             http_url_without_user,
         ),
-    ] = setting("https://localhost:9200", "Where Elasticsearch answers.")
+    ] = setting("https://localhost:9200", "Address of Elasticsearch.")
     index: Annotated[
         str, matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of small letters, digits, ., _ and -")
-    ] = setting("chatbot", "How the names of the indices begin.")
+    ] = setting("chatbot", "Prefix of the index names.")
     data_stream: Annotated[
         str | None,
         optional(
             matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of small letters, digits, ., _, -")
         ),
-    ] = setting(None, "A data stream instead of monthly indices; a resend may then store twice.")
+    ] = setting(
+        None,
+        "A data stream instead of monthly indices; records sent again may then be stored twice.",
+    )
     auth: ElasticsearchAuthConfig = section(ElasticsearchAuthConfig)
     api_key: OptionalSecret = setting(
         None, "API key instead of a user, best written as ${VARIABLE}."
@@ -607,15 +625,17 @@ class ElasticsearchConfig(Section):
     verify_certs: Switch = setting(True, "false accepts any certificate; for trials only.")
     words_index: Annotated[
         str, matching("[a-z0-9][a-z0-9._-]{0,100}", "a name of small letters, digits, ., _ and -")
-    ] = setting("orbit-words", "How the names of the word indexes begin (retrieval.words).")
+    ] = setting("orbit-words", "Prefix of the word index names (retrieval.words).")
     words_timeout: Seconds = rare(
         0.3, "Seconds a question waits for words; then it is answered by meaning alone."
     )
     retention_days: Annotated[int | None, optional(whole(1, 36_500))] = setting(
         None, "Days after which Elasticsearch removes old indices; null keeps them."
     )
-    batch_size: Annotated[int, whole(1, 10_000)] = rare(500, "Records sent in one request at most.")
-    flush_seconds: Seconds = rare(2, "How long a record may wait for others to be sent with.")
+    batch_size: Annotated[int, whole(1, 10_000)] = rare(
+        500, "Maximum number of records in one request."
+    )
+    flush_seconds: Seconds = rare(2, "Seconds a record may wait to be sent together with others.")
     checkpoint: File = setting(
         "data/shipper.json", "File that stores how far the chat log was sent."
     )
