@@ -78,8 +78,7 @@ class Words(Protocol):
     ) -> FoundWords:
         """Return what the question ``text`` looks for, and its ``n`` best passages by BM25.
 
-        The 32 rarest terms are looked for; those of more than half of the passages only when there
-        are no others. Without an index nothing is found.
+        The terms that ``telling`` names are looked for. Without an index nothing is found.
         """
 
     async def ping(self) -> None:

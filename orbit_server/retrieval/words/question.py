@@ -19,6 +19,9 @@ _MOST_WORDS = 512
 MOST_TERMS = 32  # that are looked for
 MOST_LOOKED_UP = 512
 _MOST_CORRECTED = 4
+# Measured with 100,000 passages of natural texts: the same answers are found, in half of the time.
+_MOST_SCORED = 2**16  # passages, each as often as it has one of the terms
+_TELLS_LITTLE = 0.15
 _BEST_OF_A_TERM = 2.2  # BM25's k1 + 1, in idfs: what tantivy gives for a term at most
 
 
@@ -129,24 +132,30 @@ def question_terms(text: str, index: Dictionary, analyzer: Analyzer) -> Question
         else:
             words.append(Word(token.parts))
     words += [Word(token.parts) for token in misspelt[_MOST_CORRECTED if passages else 0 :]]
-    idf = {
-        term: math.log(1 + (passages - frequencies[term] + 0.5) / (frequencies[term] + 0.5))
-        for word in words
-        for term in word.parts
-    }
-    tells_most = math.log(1 + (passages + 0.5) / 0.5) if idf else math.inf  # no word, no count
+    idf = {term: _idf(frequencies[term], passages) for word in words for term in word.parts}
+    tells_most = _idf(0, passages) if idf else math.inf  # no word, no count
     return QuestionTerms([*dict.fromkeys(words)], idf, tells_most)  # two forms of a word are one
 
 
-def telling(frequencies: Mapping[str, int], passages: int) -> list[str]:
+def telling(
+    frequencies: Mapping[str, int], weights: Mapping[str, float], passages: int
+) -> list[str]:
     """Return the terms to look for, the rarest first: at most 32 of those that passages have.
 
     A word of every other passage adds nothing to BM25, but makes it score them all: such are taken
-    only when there are no others.
+    only when there are no others. Where the terms are in very many passages, also the most frequent
+    are left out that together tell little, by their ``weights``, beside the others.
     """
     known = sorted((count, term) for term, count in frequencies.items() if count)
     rare = [(count, term) for count, term in known if count <= passages / 2] or known
-    return [term for _, term in rare[:MOST_TERMS]]
+    terms = [term for _, term in rare[:MOST_TERMS]]
+    scored = sum(frequencies[term] for term in terms)
+    if scored > _MOST_SCORED:
+        tells = {term: weights[term] * _idf(frequencies[term], passages) for term in terms}
+        little = _TELLS_LITTLE * sum(tells.values())
+        while scored > _MOST_SCORED and (little := little - tells[terms[-1]]) >= 0:
+            scored -= frequencies[terms.pop()]
+    return terms
 
 
 def plain_terms(text: str, analyzer: Analyzer) -> QuestionTerms:
@@ -158,6 +167,10 @@ def plain_terms(text: str, analyzer: Analyzer) -> QuestionTerms:
     return QuestionTerms(
         [*dict.fromkeys(words)], {part: 1.0 for word in words for part in word.parts}
     )
+
+
+def _idf(count: int, passages: int) -> float:
+    return math.log(1 + (passages - count + 0.5) / (count + 0.5))
 
 
 def _weight(token: Token, analyzer: Analyzer) -> float:

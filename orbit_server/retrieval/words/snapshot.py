@@ -104,12 +104,11 @@ class Snapshot:
     def search(self, weights: Mapping[str, float], n: int) -> list[Hit]:
         """Return the ``n`` best passages that have one of the terms, best first, then by their ids.
 
-        ``weights`` are factors of the terms' BM25. The 32 rarest terms are looked for; those of
-        more than half of the passages only when there are no others. Which of very many that are
-        equally good are among them is left to chance.
+        ``weights`` are factors of the terms' BM25; those that ``telling`` names are looked for.
+        Which of very many that are equally good are among them is left to chance.
         """
         passages, frequencies = self.frequencies(list(weights)[:MOST_LOOKED_UP])
-        known = telling(frequencies, passages)
+        known = telling(frequencies, weights, passages)
         if not known:
             return []
         terms = [self._term("words", term, weights[term], "freq") for term in known]

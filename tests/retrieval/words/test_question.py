@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_server.retrieval.words.analyzer import Analyzer, analyzer
-from orbit_server.retrieval.words.question import QuestionTerms, plain_terms, question_terms
+from orbit_server.retrieval.words.question import (
+    QuestionTerms,
+    plain_terms,
+    question_terms,
+    telling,
+)
 
 from ...support.dictionary import MemoryDictionary
 
@@ -132,3 +137,37 @@ def test_coverage_is_a_share(question: str, text: str) -> None:
     assert 0 <= found.coverage(terms) <= 1 + 1e-9
     assert all(0 < weight <= 1 for weight in found.weights().values())
     assert asked(text, [text]).coverage(terms) == pytest.approx(1 if terms else 0)
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "passages", "expected"),
+    [
+        ({"pool": 3, "the": 60, "whale": 0}, 100, ["pool"]),
+        ({"is": 90, "the": 95, "whale": 0}, 100, ["is", "the"]),
+        ({"whale": 0}, 100, []),
+        ({"pool": 10, "sauna": 20, "how": 25_000, "with": 30_000}, 64_000, "all"),
+        (
+            {"pool": 10, "sauna": 20, "how": 40_000, "with": 40_001},
+            100_000,
+            ["pool", "sauna", "how"],
+        ),
+        ({"pool": 10, "sauna": 20, "how": 400_000, "with": 400_001}, 10**6, ["pool", "sauna"]),
+        ({"pool": 30_000, "sauna": 40_000, "how": 45_000}, 100_000, "all"),
+        ({"pool": 40_000, "sauna": 40_000}, 100_000, "all"),
+        ({"how": 90_000, "with": 90_000}, 100_000, "all"),
+    ],
+)
+def test_what_is_looked_for(
+    frequencies: dict[str, int], passages: int, expected: list[str] | str
+) -> None:
+    """Frequent words are left out, the most frequent first, where little is lost with them."""
+    weights = {"how": 0.5, "with": 0.5, "is": 0.5, "the": 0.5, "pool": 1, "sauna": 1, "whale": 1}
+    everything = list(frequencies) if expected == "all" else expected
+    assert telling(frequencies, weights, passages) == everything
+
+
+def test_the_rarest_are_looked_for() -> None:
+    """Of hundreds of words 32 must do."""
+    frequencies = {f"word{number}": 100 - number for number in range(90)}
+    found = telling(frequencies, dict.fromkeys(frequencies, 1.0), 1000)
+    assert found == [f"word{number}" for number in range(89, 57, -1)]

@@ -116,7 +116,8 @@ class QuestionSearch:
 def _to_send(terms: QuestionTerms, known: Known, text: str, analyzer: Analyzer) -> _Sent:
     weights = dict(list(terms.weights().items())[:MOST_LOOKED_UP])
     likely = {term: known.likely(term) for term in weights}
-    scored = {term: weights[term] for term in telling(likely, known.passages or sys.maxsize)}
+    passages = known.passages or sys.maxsize
+    scored = {term: weights[term] for term in telling(likely, weights, passages)}
     scored |= {term: weights[term] for term in weights if not known.counted(term)}
     scored |= dict.fromkeys(known.endings, _GUESSED)
     counted = list(dict.fromkeys([*known.asked, *weights, *known.endings]))
@@ -181,7 +182,8 @@ def _ranked(
     """Return what was found, best first, by the terms that tell, now that these are known."""
     weights = terms.weights()
     frequencies = {term: known.likely(term) for term in list(weights)[:MOST_LOOKED_UP]}
-    wanted = {term: weights[term] for term in telling(frequencies, known.passages or 0)}
+    looked_for = telling(frequencies, weights, known.passages or 0)
+    wanted = {term: weights[term] for term in looked_for}
     known_right = wanted == {term: w for term, w in sent.scored.items() if known.likely(term)}
     hits = []
     for each in matched:
