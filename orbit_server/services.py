@@ -19,7 +19,7 @@ from .auth.key_watch import KeyWatch
 from .auth.keys import Keys
 from .auth.limits import Admission, Limiter, is_limited, memory_limiter, redis_limiter
 from .config import Config
-from .documents import CollectionStore
+from .documents.collection_store import CollectionStore
 from .errors import NotStarted
 from .llm.installed import InstalledModels, model_check
 from .observability import Check, CollectionsCheck, Health, build_chatlog, build_shipper

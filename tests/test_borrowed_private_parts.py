@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-import chromadb.api.client
 import chromadb.api.rust
+import chromadb.config
 import chromadb_rust_bindings  # type: ignore[import-untyped]
 import httptools
 import pytest
@@ -34,6 +34,7 @@ from orbit_server.server.uvicorn_server import Server
 pytestmark = pytest.mark.anyio
 
 CHROMA_TABLES = {
+    "collections": {"name"},
     "segments": {"id", "scope", "collection"},
     "embeddings": {"id", "segment_id", "embedding_id"},
     "embedding_metadata": {
@@ -148,31 +149,55 @@ async def test_the_state_of_a_connection() -> None:
     assert issubclass(httptools.HttpParserCallbackError, httptools.HttpParserError)
 
 
-# -- chromadb: retrieval/chroma/embedded.py, tables.py; server/chroma_main.py ------------------
+# -- chromadb: retrieval/chroma/bindings.py, tables.py; server/chroma_main.py ------------------
 
-COLLECTION_CALLS = {
-    "_count": {"collection_id"},
-    "_query": {"collection_id", "query_embeddings", "n_results", "where", "include"},
-    "_get": {"collection_id", "ids", "where", "limit", "offset", "include"},
-    "_upsert": {"collection_id", "ids", "embeddings", "metadatas", "documents"},
-    "_delete": {"collection_id", "ids", "where"},
-    "_modify": {"id", "new_name", "new_metadata"},
+CHROMA_CALLS = {
+    "heartbeat": "",
+    "list_collections": "limit offset tenant database",
+    "get_collection": "name tenant database",
+    "create_collection": (
+        "name configuration_json_str schema_str metadata get_or_create tenant database"
+    ),
+    "update_collection": "collection_id new_name new_metadata new_configuration_json_str",
+    "delete_collection": "name tenant database",
+    "count": "collection_id tenant database",
+    "query": (
+        "collection_id ids query_embeddings n_results where where_document include tenant database"
+    ),
+    "get": "collection_id ids where limit offset where_document include tenant database",
+    "upsert": "collection_id ids embeddings metadatas documents uris tenant database",
+    "delete": "collection_id ids where where_document limit tenant database",
 }
 
 
-@pytest.mark.parametrize("name", COLLECTION_CALLS)
-def test_the_calls_below_a_collection(name: str) -> None:
-    """They take the collection's UUID and plain lists."""
-    method = getattr(chromadb.api.client.Client, name)
-    assert COLLECTION_CALLS[name] <= set(parameters(method))
+@pytest.mark.parametrize("name", CHROMA_CALLS)
+def test_the_calls_of_the_bindings(name: str) -> None:
+    """They take these, in this order."""
+    method = getattr(chromadb_rust_bindings.Bindings, name)
+    assert parameters(method) == CHROMA_CALLS[name].split()
+
+
+def test_how_a_folder_is_opened() -> None:
+    """chromadb opens one with the same arguments, and the same kind of hashes."""
+    theirs = names_in(chromadb.api.rust.RustBindingsAPI.start)
+    assert {
+        "SqliteDBConfig",
+        "Bindings",
+        "MigrationHash",
+        "MD5",
+        "MigrationMode",
+        "Apply",
+    } <= theirs
+    assert chromadb.config.Settings.model_fields["migrations_hash_algorithm"].default == "md5"
+    names = [*("url", "hash_type", "migration_mode"), "allow_reset", "sqlite_db_config"]
+    texts = inspect.getsource(chromadb.api.rust.RustBindingsAPI.start)
+    assert all(f"{name}=" in texts for name in [*names, "persist_path", "hnsw_cache_size"])
 
 
 async def test_the_tables_of_chroma(tmp_path: Path) -> None:
-    """Chroma still has the tables, columns and cache size that this server relies on."""
+    """Chroma still has the tables and columns that this server relies on."""
     async with ChromaEmbedded(tmp_path) as chroma:
-        bindings = chroma._client._server
-        assert isinstance(bindings, chromadb.api.rust.RustBindingsAPI)
-        assert bindings.hnsw_cache_size == 1_000_000
+        await chroma.heartbeat()
     database = sqlite3.connect(tmp_path / "chroma.sqlite3")
     for table, columns in CHROMA_TABLES.items():
         found = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}

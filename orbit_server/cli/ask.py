@@ -7,7 +7,7 @@ import typer
 from .options import Collection, Server
 
 if TYPE_CHECKING:
-    from ..documents import Store
+    from ..documents.collection_store import Store
     from ..services import Services
     from ..types import Question, Retrieved
 

@@ -7,7 +7,7 @@ import typer
 from .options import Server
 
 if TYPE_CHECKING:
-    from ..documents import Store
+    from ..documents.collection_store import Store
     from ..documents.repair import Repaired
     from ..retrieval.words.mending import Reindexed
     from ..services import Services

@@ -9,7 +9,7 @@ import typer
 from .options import AsJson, Collection, Server
 
 if TYPE_CHECKING:
-    from ..documents import Store
+    from ..documents.collection_store import Store
     from ..retrieval import calibration as calibrate
     from ..retrieval import evaluation as evaluate
     from ..retrieval.ranking import SearchSettings

@@ -9,7 +9,7 @@ import typer
 from .options import Collection, Server
 
 if TYPE_CHECKING:
-    from ..documents import Store
+    from ..documents.collection_store import Store
     from ..documents.ingest import Report
     from ..documents.loading import FileResult
     from ..services import Services

@@ -11,7 +11,7 @@ from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ..config.loader import Config
-    from ..documents import Store
+    from ..documents.collection_store import Store
     from ..documents.site.crawl import Visit
     from ..documents.site.load import SiteReport
     from ..services import Services

@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..config.loader import Config
-from ..documents import Store
+from ..documents.collection_store import Store
 from ..documents.remote_store import RemoteStore, is_loopback
 from ..errors import CollectionNotFound, Forbidden, OrbitError
 from ..retrieval.chroma.lock import holder, holder_token

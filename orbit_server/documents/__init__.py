@@ -1,6 +1,4 @@
-"""Documents: files become chunks, and chunks a collection, here or on a running server."""
+"""Documents: files become chunks, and chunks a collection, here or on a running server.
 
-from .collection_store import CollectionStore, Store, Stored
-from .model import Chunk
-
-__all__ = ["Chunk", "CollectionStore", "Store", "Stored"]
+Nothing is imported here: the processes that read files need no more than the readers.
+"""

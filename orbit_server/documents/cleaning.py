@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from ..llm.characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
+from ..characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
 
 _LINE_BREAK = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -172,10 +172,9 @@ class CollectionStore:
 
     async def ids(self, collection: str, source: str) -> set[str]:
         try:
-            records = await self.chroma.get(collection, where={"source": source}, texts=False)
+            return await self.chroma.ids(collection, where={"source": source})
         except CollectionNotFound:
             return set()
-        return {record.id for record in records}
 
     async def files(self, collection: str, *, after: str = "", limit: int = 1000) -> SourcePage:
         return await list_sources(self.chroma, collection, after=after, limit=limit, page=self.page)

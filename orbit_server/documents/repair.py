@@ -97,7 +97,7 @@ async def _copy(
     embedder: Embedder,
 ) -> None:
     ids = [each.id for each in records]
-    there = {record.id for record in await chroma.get(copy.name, ids=ids, texts=False)}
+    there = await chroma.ids(copy.name, ids=ids)
     chunks = [chunk_of(record) for record in records if record.id not in there]
     if not chunks:
         return

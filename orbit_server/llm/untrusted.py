@@ -4,7 +4,7 @@ import re
 import secrets
 import unicodedata
 
-from .characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
+from ..characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
 
 _UNSEEN = "\u200b"
 _IS_UNSEEN = re.compile(f"[{INVISIBLE}{JOINERS}{EMOJI_SELECTORS}{FILLERS}]")

@@ -10,9 +10,9 @@ from typing import NamedTuple, Self
 
 import regex
 
+from ..characters import CJK
 from ..config.files import read_text
 from ..errors import ConfigError
-from ..llm.characters import CJK
 from .normalize import fold, plain
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ Phrases, verdicts and texts meet in it. It is for comparing only; nobody is show
 import re
 import unicodedata
 
-from ..llm.characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
+from ..characters import EMOJI_SELECTORS, FILLERS, INVISIBLE, JOINERS
 
 # Beside what nobody sees: colours of skin, and what stands for a character that is not there.
 _UNSEEN = re.compile(

@@ -298,8 +298,9 @@ async def test_words_follow_chunks_into_a_collection_made_anew(server: Running, 
                     await add(rows, analyzer)
                     if not self.replaced:
                         self.replaced = True
-                        client = services.chroma._client  # type: ignore[attr-defined]
-                        await asyncio.to_thread(client.delete_collection, name)
+                        chroma = services.chroma
+                        folder = chroma._open_folder  # type: ignore[attr-defined]
+                        await asyncio.to_thread(folder.drop, name, {})
                         record = embedder_metadata(services.embedder, 1024)
                         await services.chroma.create(name, record)
 

@@ -4,6 +4,8 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -53,6 +55,16 @@ async def refusal(reading: Reading, path: Path) -> str:
     with pytest.raises(UnreadableDocument) as caught:
         await read(reading, path)
     return str(caught.value)
+
+
+def test_a_process_needs_no_more_than_the_readers() -> None:
+    """It starts with each load: neither a client nor the configuration is imported for it."""
+    script = (
+        "import sys, orbit_server.documents.readers.worker;"
+        "print({'aiohttp', 'pydantic', 'yaml', 'tantivy', 'pypdfium2'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert printed.stdout == "set()\n", printed.stderr
 
 
 @pytest.mark.anyio

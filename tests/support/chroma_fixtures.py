@@ -56,5 +56,8 @@ def elsewhere(chroma: Chroma, server: RunningChroma, folder: Path) -> Iterator[A
     else:
         settings = Settings.model_construct(anonymized_telemetry=False)
         client = chromadb.PersistentClient(folder, settings=settings)
+        assert isinstance(chroma, ChromaEmbedded) and chroma._open_folder is not None
+        # One folder cannot be open twice.
+        client._server.bindings = chroma._open_folder._rust
         yield client
     client.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...config import Config
-from ...documents import Store
+from ...documents.collection_store import Store
 from ...errors import OrbitError
 from ...observability import build_elasticsearch
 from ...observability.chatlog_files import timestamp

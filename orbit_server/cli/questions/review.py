@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...config import Config
-from ...documents import Store
 from ...documents.answers import answer_pairs
+from ...documents.collection_store import Store
 from ...errors import OrbitError
 from ...observability.chatlog_files import timestamp
 from ...observability.questions.report import Gap, Report

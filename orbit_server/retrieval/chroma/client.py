@@ -200,6 +200,16 @@ class Client(ABC):
             name, await self._records("get", name, body, request_id), vector, {}
         )
 
+    async def ids(
+        self, name: str, *, ids: Sequence[str] | None = None, where: dict[str, Any] | None = None
+    ) -> set[str]:
+        if ids is not None and not ids:
+            return set()
+        body: Body = {"ids": ids and list(ids), "where": where or None, "include": []}
+        found = await self._records("get", name, body)
+        with expected_form():
+            return set(found["ids"])
+
     async def upsert(
         self,
         name: str,

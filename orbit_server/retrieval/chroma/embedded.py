@@ -1,4 +1,4 @@
-"""Chroma in this process, through the ``chromadb`` package.
+"""Chroma in this process.
 
 Chroma keeps every collection that was used in memory, with four open files each, in a cache of a
 fixed size. A collection that drops out of this cache is not found again, or only without its last
@@ -15,52 +15,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from ...errors import NotStarted, OrbitError, SearchError, SearchUnavailable
+from ...errors import CollectionNotFound, NotStarted, OrbitError, SearchError, SearchUnavailable
 from . import tables
+from .bindings import DATABASE, OpenFolder
 from .client import Body, Client
 from .lock import lock
 from .protocol import Record
 from .replies import failure
 
-DATABASE = "chroma.sqlite3"
 THREADS = 4
 WRITE_RECORDS = 32
 WRITE_VALUES = 16 * 1024  # 16 records of 1,024 dimensions
 WRITE_RECORDS_UNATTENDED = 256  # takes two thirds of the processor time of 32; more saves nothing
 MOST_LOADED = 1000  # collections, of which each takes some megabytes of memory
 FILES_OF_A_COLLECTION = 4
-NEVER_FULL = 1_000_000
 
 T = TypeVar("T")
 
 
-def _query_and_get(client: Any, key: str, body: Body) -> Any:
-    chosen = body["choice"](client._query(key, **body["query"]))
-    return None if chosen is None else client._get(key, **chosen)
-
-
-# Records go through the methods below chromadb's own Collection: they take the UUID, of which they
-# first make the text that we have, and do not try to build the embedding function that somebody
-# else may have made the collection with.
-_IN_PROCESS: dict[str, Callable[[Any, str, Any], Any]] = {
-    "heartbeat": lambda client, _, __: client.heartbeat(),
-    "list": lambda client, _, __: [_described(each) for each in client.list_collections()],
-    "create": lambda client, _, body: _described(
-        client.create_collection(**body, embedding_function=None)
-    ),
-    "find": lambda client, key, _: _described(client.get_collection(key, embedding_function=None)),
-    "drop": lambda client, key, _: client.delete_collection(key),
-    "modify": lambda client, key, body: client._modify(key, **body),
-    "count": lambda client, key, _: client._count(key),
-    "query": lambda client, key, body: client._query(key, **body),
-    "get": lambda client, key, body: client._get(key, **body),
-    "query and get": _query_and_get,
-    "upsert": lambda client, key, body: client._upsert(key, **body),
-    "delete": lambda client, key, body: client._delete(key, **body),
-}
-
-
-_LOADING = {"count", "query", "get", "query and get", "upsert", "delete"}
+_LOADING = {"count", "query", "get", "query_and_get", "upsert", "delete"}
 
 
 class ChromaEmbedded(Client):
@@ -83,7 +56,7 @@ class ChromaEmbedded(Client):
         self._most_loaded = most_loaded
         self._lock_fd: int | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._client: Any = None
+        self._open_folder: OpenFolder | None = None
         self._loaded: set[str] = set()
         self._running: set[Future[Any]] = set()
         self._reopening: asyncio.Task[Any] | None = None
@@ -143,7 +116,7 @@ class ChromaEmbedded(Client):
         while True:
             if self._reopening is not None:
                 await asyncio.shield(self._reopening)
-            elif self._client is None or (operation in _LOADING and self._is_full_for(key)):
+            elif self._open_folder is None or (operation in _LOADING and self._is_full_for(key)):
                 await self._reopen(lambda: None)
             else:
                 break
@@ -162,7 +135,7 @@ class ChromaEmbedded(Client):
         if beside is not None:
             return await super()._query_and_get(name, query, choice, beside, request_id)
         # In one thread: going there and back costs as much as half of what is done there.
-        return await self._records("query and get", name, {"query": query, "choice": choice})
+        return await self._records("query_and_get", name, {"query": query, "choice": choice})
 
     def _is_full_for(self, collection_id: str) -> bool:
         most = self._most_loaded or 1
@@ -170,7 +143,16 @@ class ChromaEmbedded(Client):
 
     def _do(self, _: Path, operation: str, key: str, body: Body) -> Any:
         with _translated_chromadb(self._path):
-            return _IN_PROCESS[operation](self._client, key, body)
+            if operation == "find" and self._is_missing(key):
+                raise CollectionNotFound(f"Chroma in {self._path}: no collection {key!r}")
+            return getattr(self._open_folder, operation)(key, body)
+
+    def _is_missing(self, name: str) -> bool:
+        """Tell without an exception of chromadb's: that package would be imported for it."""
+        try:
+            return not tables.has_collection(self._path, name)
+        except SearchError:  # Chroma may know better
+            return False
 
     async def _beside(self, call: Callable[..., T], *values: Any, **named: Any) -> T:
         """Return what ``call`` does with the folder, in a thread."""
@@ -220,13 +202,13 @@ class ChromaEmbedded(Client):
 
     def _open(self) -> None:
         with _translated_chromadb(self._path):
-            self._client = _client(self._path)
+            self._open_folder = OpenFolder(self._path)
 
     def _close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
+        folder, self._open_folder = self._open_folder, None
+        if folder is not None:
             with _translated_chromadb(self._path):
-                client.close()
+                folder.close()
 
     def _end(self, threads: ThreadPoolExecutor) -> None:
         threads.shutdown()
@@ -254,29 +236,6 @@ def _translated_chromadb(path: Path) -> Iterator[None]:
         code = getattr(error, "code", None)
         status = code() if callable(code) else 500
         raise failure(status, f"Chroma in {path}: {type(error).__name__}: {error}") from error
-
-
-def _described(collection: Any) -> Any:
-    return collection.get_model().model_dump()
-
-
-def _client(path: Path) -> Any:
-    """Return chromadb's client of the folder, with a cache that never drops a collection."""
-    from chromadb.api import ServerAPI
-    from chromadb.api.client import Client as ChromaClient
-    from chromadb.config import Settings, System
-
-    # Constructed rather than called: calling it reads the environment and ``.env``, where
-    # names as plain as ALLOW_RESET or MIGRATIONS would change how the folder is opened.
-    system = System(
-        Settings.model_construct(
-            anonymized_telemetry=False, persist_directory=str(path), is_persistent=True
-        )
-    )
-    bindings: Any = system.instance(ServerAPI)  # type: ignore[type-abstract]
-    bindings.hnsw_cache_size = NEVER_FULL
-    system.start()
-    return ChromaClient.from_system(system)
 
 
 def _collections_that_fit() -> int:

@@ -138,6 +138,11 @@ class Chroma(Protocol):
         They have their distance to ``vector``, if one is given, and no document without ``texts``.
         """
 
+    async def ids(
+        self, name: str, *, ids: Sequence[str] | None = None, where: dict[str, Any] | None = None
+    ) -> set[str]:
+        """Return the ids of stored records, of these or of all; a tenth of the time of ``get``."""
+
     async def upsert(
         self,
         name: str,

@@ -51,6 +51,13 @@ def remove_orphans(folder: Path, *, starting: bool = False) -> int:
     return freed
 
 
+def has_collection(folder: Path, name: str) -> bool:
+    """Tell whether there is a collection of this name."""
+    with _reading(folder) as tables:
+        found = tables.execute("SELECT 1 FROM collections WHERE name = ?", (name,))
+        return found.fetchone() is not None
+
+
 def _any_segment(folder: Path) -> bool:
     with _reading(folder) as tables:
         return tables.execute("SELECT 1 FROM segments LIMIT 1").fetchone() is not None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import Stemmer  # type: ignore[import-not-found]
 
-from ...llm.characters import CJK
+from ...characters import CJK
 from .languages import LANGUAGES, NOT_LATIN, STEMMERS
 from .stop_words import stop_words
 from .tokenizer import folded

@@ -203,8 +203,7 @@ class IndexMender:
             return 0
         gone: list[str] = []
         async for ids in self.lexical.ids(stored.id):
-            found = await self.chroma.get(stored.name, ids=ids, texts=False)
-            there = {record.id for record in found}
+            there = await self.chroma.ids(stored.name, ids=ids)
             gone += [id for id in ids if id not in there]
         await words.remove(gone)
         return len(gone)

@@ -9,7 +9,7 @@ import unicodedata
 from functools import lru_cache
 from operator import add
 
-from ...llm.characters import CJK
+from ...characters import CJK
 
 _CJK_RUN = re.compile(f"[{CJK}]+")
 

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import aiohttp
 import chromadb
@@ -38,6 +38,7 @@ from orbit_server.errors import (
 )
 from orbit_server.retrieval.chroma import embedded as chroma_embedded
 from orbit_server.retrieval.chroma import rest as chroma_server
+from orbit_server.retrieval.chroma.bindings import OpenFolder
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.chroma.lock import ChromaLocked, holder
 from orbit_server.retrieval.chroma.protocol import Chroma, Record
@@ -77,6 +78,10 @@ async def test_stored_records_come_back(chroma: Chroma, name: str) -> None:
     assert await chroma.get(name, ids=["east", "unknown"]) == [east]
     assert await chroma.get(name, where={"source": "a.md"}) == [east]
     assert await chroma.get(name, ids=[]) == []
+    assert await chroma.ids(name) == {"east", "north", "north-east"}
+    assert await chroma.ids(name, where={"source": "a.md"}) == {"east"}
+    assert await chroma.ids(name, ids=["north", "unknown"]) == {"north"}
+    assert await chroma.ids(name, ids=[]) == set()
     assert {record.id for record in await chroma.get(name)} == {"east", "north", "north-east"}
     pages = [await chroma.get(name, limit=2, offset=offset) for offset in (0, 2, 4)]
     assert [len(page) for page in pages] == [2, 1, 0]
@@ -373,13 +378,23 @@ async def test_more_records_than_a_batch(chroma: Chroma, name: str) -> None:
     assert await chroma.count(name) == 0
 
 
-async def test_a_big_write_lets_others_run(tmp_path: Path, name: str) -> None:
+async def test_a_big_write_lets_others_run(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """chromadb stops every thread while it takes over vectors, so it is given few at a time.
 
     Where there are no others, it is given many, which takes a third less of the processor.
     """
     turns: list[int] = []
     writes: list[int] = []
+
+    upsert = OpenFolder.upsert
+
+    def counted(folder: OpenFolder, id: str, body: dict[str, Any]) -> None:
+        writes.append(len(body["ids"]))
+        upsert(folder, id, body)
+
+    monkeypatch.setattr(OpenFolder, "upsert", counted)
 
     async def others() -> None:
         while True:
@@ -388,14 +403,6 @@ async def test_a_big_write_lets_others_run(tmp_path: Path, name: str) -> None:
 
     async with ChromaEmbedded(tmp_path) as chroma:
         await chroma.create(name, {})
-        client = chroma._client
-        upsert = client._upsert
-
-        def counted(collection: UUID, **body: Any) -> Any:
-            writes.append(len(body["ids"]))
-            return upsert(collection, **body)
-
-        client._upsert = counted
         running = asyncio.create_task(others())
         await chroma.upsert(
             name,
@@ -414,9 +421,6 @@ async def test_a_big_write_lets_others_run(tmp_path: Path, name: str) -> None:
     writes.clear()
     async with ChromaEmbedded(tmp_path) as chroma:
         chroma.answers_meanwhile = False
-        client = chroma._client
-        upsert = client._upsert
-        client._upsert = counted
         ids = [f"id-{number}" for number in range(300)]
         nothing: list[None] = [None] * 300
         await chroma.upsert(
@@ -807,7 +811,8 @@ async def test_a_panic_of_chroma(tmp_path: Path, capfd: pytest.CaptureFixture[st
     """A panic in Chroma's Rust, which no ``except Exception`` catches, is a SearchError."""
     async with ChromaEmbedded(tmp_path) as chroma:
         with pytest.raises(SearchError, match="PanicException"):
-            await chroma._call("create", body={"name": "docs", "metadata": {"list": [1, 2]}})
+            body: dict[str, Any] = {"name": "docs", "metadata": {"list": [1, 2]}}
+            await chroma._call("create", body=body | {"configuration": {}, "get_or_create": False})
         await chroma.heartbeat()
 
 
@@ -862,7 +867,7 @@ async def test_cancelling_returns_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         assert finish.wait(60)
 
     async with ChromaEmbedded(tmp_path) as chroma:
-        monkeypatch.setitem(chroma_embedded._IN_PROCESS, "heartbeat", hang)
+        monkeypatch.setattr(OpenFolder, "heartbeat", hang)
         call = asyncio.create_task(chroma.heartbeat())
         assert await asyncio.to_thread(begun.wait, 60)
         call.cancel()
@@ -992,6 +997,13 @@ async def test_a_child_that_does_not_ask_inherits_nothing(tmp_path: Path) -> Non
         child.wait()
 
 
+RESET = """
+def can_reset(chroma):
+    try:
+        return chroma._open_folder._rust.reset()
+    except Exception as error:
+        return "disabled" not in str(error)
+"""
 ENVIRONMENT = {
     "ALLOW_RESET": "true",
     "ANONYMIZED_TELEMETRY": "true",
@@ -1009,7 +1021,7 @@ ENVIRONMENT = {
 @pytest.mark.parametrize("where", [".env", "environment"])
 def test_settings_of_others_change_nothing(tmp_path: Path, where: str) -> None:
     """Neither the environment nor a ``.env`` in the current folder changes how Chroma is opened."""
-    script = HOLD.replace("print(", "print(chroma._client.get_settings().allow_reset, ")
+    script = f"{RESET}\n{HOLD.replace('print(', 'print(can_reset(chroma), ')}"
     settings = dict(ENVIRONMENT)
     if where == ".env":
         lines = "\n".join(f"{key}={value}" for key, value in settings.items())
@@ -1029,14 +1041,43 @@ def test_settings_of_others_change_nothing(tmp_path: Path, where: str) -> None:
 
 
 def test_chromadb_is_imported_when_opened() -> None:
-    """Importing the module, and making both clients, loads neither chromadb nor numpy."""
+    """Importing the module, and making both clients, loads neither Chroma nor numpy."""
     script = (
         "import sys; from orbit_server.retrieval.chroma.embedded import ChromaEmbedded;"
         "from orbit_server.retrieval.chroma.rest import ChromaServer;"
         "ChromaEmbedded('x'); ChromaServer('localhost', 8000);"
-        "print({'chromadb', 'numpy'} & set(sys.modules))"
+        "print({'chromadb', 'chromadb_rust_bindings', 'numpy'} & set(sys.modules))"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.stdout == "set()\n", result.stderr
+
+
+USE = """
+import asyncio, sys
+from orbit_server.errors import CollectionNotFound
+from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
+
+async def main():
+    async with ChromaEmbedded(sys.argv[1]) as chroma:
+        try:
+            await chroma.collection("docs")
+        except CollectionNotFound:
+            await chroma.create("docs", {"a": 1})
+        record = {"documents": ["text"], "metadatas": [{"source": "a"}]}
+        await chroma.upsert("docs", ids=["a"], vectors=[[1.0, 0.0]], **record)
+        assert await chroma.search("docs", [1.0, 0.0], n=1, choose=list)
+        await chroma.delete("docs", ids=["a"])
+    print({"chromadb", "numpy", "opentelemetry"} & set(sys.modules))
+
+asyncio.run(main())
+"""
+
+
+def test_chroma_is_used_without_the_package_around_it(tmp_path: Path) -> None:
+    """Nothing of it is imported, not even for a collection that is missing."""
+    result = subprocess.run(
+        [sys.executable, "-c", USE, tmp_path], cwd=ROOT, capture_output=True, text=True
     )
     assert result.stdout == "set()\n", result.stderr
