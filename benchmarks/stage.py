@@ -123,6 +123,7 @@ class Stage:
                     batch = []
             if batch:
                 await services.store.put(COLLECTION, batch, [])
+            await services.store.put(COLLECTION, [], [])  # the end of a load
             _, key = await services.keys.create(COLLECTION, "benchmark")
         known.write_text(key)
         return (

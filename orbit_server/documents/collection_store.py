@@ -216,6 +216,7 @@ class CollectionStore:
             result = await self._store(collection, chunks, languages, embedder)
         elif not remove and stored is not None:
             await self._complete_words(stored)
+            await self.lexical.merge(stored.id)
             await self.retrieval.meter.measure(collection)
         if remove:
             stored = await self.chroma.collection(collection)

@@ -3,7 +3,8 @@
 A commit replaces ``meta.json`` when all its files are on the disk, so the last one is what is there
 whatever is killed when. A passage that was deleted is still counted among those of a word until the
 file that it is in is written anew: all of them are when a tenth is of that kind, or in a quiet
-moment (``upkeep.py``).
+moment (``upkeep.py``). tantivy puts eight files of like size together; what a load leaves beside
+each other after that becomes one at its end, since a question looks into each.
 """
 
 import zlib
@@ -21,7 +22,10 @@ from .record import META, Record, Unfit, digest
 from .snapshot import Snapshot, Stored, document, schema
 
 _HEAP_BYTES = 15_000_000  # the least that tantivy takes, and what a writer uses at most
+_HEAP_OF_ALL = 60_000_000  # enough that 100,000 passages of some lines become one segment
 _MOST_DELETED = 0.1
+_MOST_SEGMENTS = 5
+_LARGEST = 0.75  # is the share of the passages in one segment from which the others do not matter
 _FOOTER_BYTES = 8
 
 
@@ -72,6 +76,15 @@ def compact(folder: Path) -> None:
         _rewrite(tantivy.Index.open(str(folder)))
 
 
+def merge(folder: Path) -> None:
+    """Write all files anew if passages are in many, none of which has most of them."""
+    if record.read(folder) is None:
+        return
+    sizes = [each["max_doc"] for each in _segments(folder)]
+    if len(sizes) > _MOST_SEGMENTS and max(sizes) < _LARGEST * sum(sizes):
+        _rewrite(tantivy.Index.open(str(folder)))
+
+
 def sound(folder: Path) -> bool:
     """Return whether an index, if there is one, can be used as it is; reads all of its files."""
     try:
@@ -94,9 +107,14 @@ def _opened(folder: Path, analyzer: Analyzer) -> tantivy.Index:
 
 
 def _commit(
-    index: tantivy.Index, rows: Iterable[Stored], *, gone: Iterable[str] = (), anew: bool = False
+    index: tantivy.Index,
+    rows: Iterable[Stored],
+    *,
+    gone: Iterable[str] = (),
+    anew: bool = False,
+    heap: int = _HEAP_BYTES,
 ) -> None:
-    writer = index.writer(_HEAP_BYTES, 1)
+    writer = index.writer(heap, 1)
     if anew:
         writer.delete_all_documents()
     for id in gone:
@@ -114,7 +132,7 @@ def _compact(folder: Path, index: tantivy.Index) -> None:
 
 def _rewrite(index: tantivy.Index) -> None:
     living = (row for page in Snapshot.of(index).pages() for row in page)
-    _commit(index, living, anew=True)
+    _commit(index, living, anew=True, heap=_HEAP_OF_ALL)
 
 
 def _segments(folder: Path) -> list[dict[str, Any]]:

@@ -202,6 +202,12 @@ class WordIndex:
             if words is not None:
                 await words.compact()
 
+    async def merge(self, collection_id: str) -> None:
+        """Put the files of an index together after a load, unless another writes to it already."""
+        async with self._locked(collection_id, 0) as words:
+            if words is not None:
+                await words.merge()
+
     async def leftovers(self, collection_ids: Collection[str]) -> list[str]:
         """Return the ids of collections that have an index and are none of these."""
         return sorted(self._ids(_FOLDER, *_OLD) - frozenset(collection_ids))

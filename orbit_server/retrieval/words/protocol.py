@@ -123,6 +123,9 @@ class Words(Protocol):
         One that is locked, or that was written to in the last ``quiet_seconds``, stays as it is.
         """
 
+    async def merge(self, collection_id: str) -> None:
+        """Make an index cheap to search after a load, if nobody writes to it."""
+
     async def leftovers(self, collection_ids: Collection[str]) -> list[str]:
         """Return the ids of collections that have an index and are none of these."""
 

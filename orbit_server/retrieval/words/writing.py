@@ -52,6 +52,12 @@ class Writing:
 
         await self._run(commit.compact, self.folder)
 
+    async def merge(self) -> None:
+        """Put files together where there are many, so that a question looks into few."""
+        from . import commit
+
+        await self._run(commit.merge, self.folder)
+
     async def sound(self) -> bool:
         """Return whether what is in the files is what was written; reads all of it."""
         from . import commit
@@ -64,7 +70,8 @@ class Writing:
             await self.drop()
 
     async def finish(self) -> None:
-        """Delete what the index stands in for."""
+        """Put files together, and delete what the index stands in for."""
+        await self.merge()
         await self.drop_outdated()
 
     async def note(self, seen: Mapping[str, int]) -> None:

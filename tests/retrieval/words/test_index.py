@@ -178,6 +178,35 @@ async def test_deleted_passages_do_not_count_for_long(index: WordIndex) -> None:
     assert await ids(index) == sorted(f"id{i}" for i in range(10, 100))
 
 
+async def test_the_files_of_a_load_are_put_together(index: WordIndex) -> None:
+    """One file is faster to search than many; what is beside a large one does not matter."""
+    await index.merge("town")  # there is none yet
+    for number in range(6):
+        await add(index, [(f"{number}-{i}", f"library {number} opening {i}") for i in range(20)])
+    found_before = index.terms_of("town", ["3-7"]), found(index, "library 3 opening 7", n=40)
+    assert segments(index) == [20] * 6
+    async with index.writing("town"):
+        await index.merge("town")  # another writes
+    assert segments(index) == [20] * 6
+    await index.merge("town")
+    assert segments(index) == [120]
+    assert found_before == (
+        index.terms_of("town", ["3-7"]),
+        found(index, "library 3 opening 7", n=40),
+    )
+    assert len(await ids(index)) == index.count("town") == 120
+    for number in range(6):
+        await add(index, [(f"new{number}", "pool")])
+    await index.merge("town")
+    assert segments(index) == [1] * 6 + [120]
+
+
+def segments(index: WordIndex) -> list[int]:
+    """Return how many passages each segment of the town's index has."""
+    meta = orjson.loads((index.directory / "town.words" / "meta.json").read_bytes())
+    return sorted(each["max_doc"] for each in meta["segments"])
+
+
 async def test_collections_do_not_mix(index: WordIndex) -> None:
     """Each collection is searched alone."""
     await add(index, PASSAGES)

@@ -178,6 +178,9 @@ class ElasticsearchWords:
     async def compact(self, collection_id: str, *, quiet_seconds: float) -> None:
         """Do nothing: Elasticsearch does so by itself, and all replicas have the same scores."""
 
+    async def merge(self, collection_id: str) -> None:
+        """Do nothing: Elasticsearch does so by itself."""
+
     async def leftovers(self, collection_ids: Collection[str]) -> list[str]:
         """Return the ids of collections that have an index and are none of these."""
         known = {self.names.collection_id(each.name) for each in await self._all()}
