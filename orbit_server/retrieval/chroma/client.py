@@ -1,7 +1,7 @@
 """What the two ways to Chroma share: names, remembered UUIDs, batches and checks.
 
-``rest.py`` speaks Chroma's REST interface, ``embedded.py`` opens a folder with the ``chromadb``
-package. Both take vectors, never texts: for a text Chroma would download a model.
+``rest.py`` speaks Chroma's REST interface, ``embedded.py`` opens a folder in this process. Both
+take vectors, never texts: for a text Chroma would download a model.
 
 Chroma finds a collection by name but its records by the collection's UUID. UUIDs are remembered by
 name for some seconds. Whatever fails with a remembered one, the name is resolved again: what is
