@@ -1,10 +1,13 @@
 """Passages that say what another one says: equal and nearly equal texts count once.
 
-Nearly equal are texts that differ in one word of twenty, or in the ending of a word. Two prices are
-not: what differs in a number, a code, a negation, a name or a word of the question is kept apart.
+Nearly equal are texts in which one word of twenty has another ending, or is there in only one of
+them and says nothing, as "also". Any other word may make another fact of a sentence: "Dogs are
+allowed" and "Dogs are forbidden" differ in one, and so do prices, codes, names, and versions of a
+document.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -12,7 +15,7 @@ from functools import cached_property
 _LONG = 20
 _BEGINNING, _ALIKE = 3, 0.8
 
-_TOKEN = re.compile(r"[^\W_]+|[€$£¥₹%‰°+=§]")
+_TOKEN = re.compile(r"[^\W_]+|[€$£¥₹%‰°+=§]|(?<![\w.,])[-\u2212](?=\d)")
 _CJK = re.compile("[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 # Small words that turn a sentence into another one; "t" is that of "don't".
 _DECISIVE_WORDS = """
@@ -36,6 +39,11 @@ lunes martes miércoles jueves viernes sábado sábados domingo domingos
 lunedì martedì mercoledì giovedì venerdì sabato domenica segunda terça quarta quinta sexta
 понедельник вторник среда среду четверг пятница пятницу суббота субботу воскресенье"""
 _DECISIVE = frozenset(_DECISIVE_WORDS.split())
+# Which a sentence may have or not.
+_EMPTY_WORDS = """
+the also too please just der die das auch bitte le la les aussi el los las también il lo gli anche
+também de het ook också też také także также тоже"""
+_SAYS_NOTHING = frozenset(_EMPTY_WORDS.split())
 _ROUGHLY = 1 / 2
 
 
@@ -43,8 +51,8 @@ class _Text:
     """A passage, read as far as somebody wants to know it: most differ at the first glance."""
 
     def __init__(self, text: str, title: str = "") -> None:
-        self.text, self.title = text, title
-        self.rough = set(text.casefold().split())
+        self.text, self.title = unicodedata.normalize("NFKC", text), title
+        self.rough = set(self.text.casefold().split())
 
     @cached_property
     def title_words(self) -> set[str]:
@@ -72,7 +80,7 @@ class Distinct:
     """Tell which of the passages found for ``question`` say something new, in their order."""
 
     def __init__(self, question: str) -> None:
-        self._asked = set(_Text(question).words)
+        self._asked = _Text(question).distinct
         self._seen: list[_Text] = []
 
     def add(self, text: str, title: str = "") -> bool:
@@ -106,13 +114,13 @@ class Distinct:
         ours, theirs = Counter(new.words), Counter(seen.words)
         if max((ours - theirs).total(), (theirs - ours).total()) > most:
             return False
-        return self._means_the_same(new, seen, most=most, is_long=length >= _LONG)
+        return self._means_the_same(new, seen, most=most)
 
     def _asks_which(self, new: _Text, seen: _Text) -> bool:
         asked = self._asked & (new.title_words ^ seen.title_words)
         return bool(asked) and not asked.issubset(new.words)
 
-    def _means_the_same(self, new: _Text, seen: _Text, *, most: int, is_long: bool) -> bool:
+    def _means_the_same(self, new: _Text, seen: _Text, *, most: int) -> bool:
         """Compare word by word, in order: the same words may say who pays for whom."""
         changed = 0
         matcher = SequenceMatcher(None, new.words, seen.words, autojunk=False)
@@ -120,26 +128,26 @@ class Distinct:
             if what == "equal":
                 continue
             changed += max(end - start, other_end - other_start)
-            pair = new.words[start:end], seen.words[other_start:other_end]
             if changed > most:
                 return False
-            if _is_inflected(*pair):
-                continue
-            tokens = [*new.tokens[start:end], *seen.tokens[other_start:other_end]]
-            asked = not self._asked.isdisjoint([*pair[0], *pair[1]])
-            if asked or not is_long or any(map(_is_name, tokens)):
+            if what == "replace":
+                pair = new.tokens[start:end], seen.tokens[other_start:other_end]
+                if not _is_inflected(*pair):
+                    return False
+            elif not _SAYS_NOTHING.issuperset(
+                new.words[start:end] + seen.words[other_start:other_end]
+            ):
                 return False
         return True
 
 
-def _is_name(token: str) -> bool:
-    """Tell whether ``token`` may be a name: it is capitalised, or of a script without capitals."""
-    return token != token.lower() or _CJK.search(token) is not None
-
-
 def _is_inflected(one: list[str], other: list[str]) -> bool:
-    if len(one) != 1 or len(other) != 1 or one[0][:_BEGINNING] != other[0][:_BEGINNING]:
+    """Tell whether one word has another ending here; names, which are capitalised, have none."""
+    if len(one) != 1 or len(other) != 1:
         return False
-    if _CJK.search(one[0]):
+    word, its = one[0].casefold(), other[0].casefold()
+    if word[:_BEGINNING] != its[:_BEGINNING] or _CJK.search(word):
         return False
-    return SequenceMatcher(None, one[0], other[0], autojunk=False).ratio() >= _ALIKE
+    if one[0] != one[0].lower() and other[0] != other[0].lower():
+        return False
+    return SequenceMatcher(None, word, its, autojunk=False).ratio() >= _ALIKE
