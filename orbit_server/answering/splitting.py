@@ -1,8 +1,8 @@
 """Two questions in one message: "passport cost and where can I park?" is searched as two.
 
-Where one question ends is told by question marks, and by a conjunction before a question word in
-the languages below. That is a guess, so the whole is searched too, and ``answers_apart`` decides by
-what was found.
+Where one question ends is told by question marks, by semicolons and ends of lines between two that
+begin as questions, and by a conjunction before a question word in the languages below. That is a
+guess, so the whole is searched too, and ``answers_apart`` decides by what was found.
 """
 
 import re
@@ -38,10 +38,11 @@ _GRAMMARS = (
     _Grammar(  # English
         "and|also|plus|&",
         "also|then|at|by|for|from|in|on|since|to|until|with",
-        "when|where|how(?: much| many| long| often| far)?|what|which|who|whom|whose|why",
+        "how (?:much|many|long|often|far)|(?:what|when|where|who|how)s?|which|whom|whose|why",
         "(?:is|are|can|could|may|do|does|did|must|should|will|would)"
         " (?:i|we|you|one|there|the|my|our|an?)",
-        "it|its|they|them|their|that|this|these|those|he|she|him|his|her|(?<!is )(?<!are )there",
+        "it|its|they|them|their|that|this|these|those|he|she|him|his|her|(?<!is )(?<!are )there"
+        r"|one(?=\W*\Z)",
     ),
     _Grammar(  # German
         "und|sowie",
@@ -158,9 +159,10 @@ _CJK_FEWEST = 4  # characters
 # Ten marks at most: with any number, thousands of them would cost their square.
 _SENTENCE_END = re.compile(r"(?<=[?؟])[!?؟]{0,9}\s+|(?<=？)\s*|(?<=か。)\s*")
 _SEPARATOR = re.compile(r"[\s,;]+")
+_LINE_END = re.compile(r"\s*[;\n]\s*")
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _PERHAPS = re.compile(
-    rf"[?？؟]\W*\w|か。\w|[，,、;；].*(?:{_CJK_ASKS})"
+    rf"[?？؟]\W*\w|[;\n]\W*\w|か。\w|[，,、;；].*(?:{_CJK_ASKS})"
     rf"|[\s,;](?:{'|'.join(grammar.joins for grammar in _GRAMMARS)})\s|\sو\w",
     re.IGNORECASE,
 )
@@ -246,6 +248,9 @@ def _clauses(sentence: str) -> list[str]:
     if _CJK.search(sentence):
         clauses = _CJK_JOIN.split(sentence)
         return clauses if all(re.search(_CJK_ASKS, clause) for clause in clauses) else [sentence]
+    lines = _LINE_END.split(sentence)
+    if len(lines) > 1 and all(map(begins_a_question, lines)):
+        return [clause for line in lines for clause in _clauses(line)]
     words = set(_SEPARATOR.split(sentence.lower().replace("&", " & ")))
     if _ARABIC_AND in sentence:
         words.add(_ARABIC_AND)

@@ -26,6 +26,18 @@ ROOT = Path(__file__).resolve().parents[2]
         ),
         ("library hours? parking fee?", ["library hours?", "parking fee?"]),
         (
+            "When is the pool open; what does a ticket cost?",
+            ["When is the pool open", "what does a ticket cost?"],
+        ),
+        (
+            "where can I park\nWhat does a passport cost",
+            ["where can I park", "What does a passport cost"],
+        ),
+        (
+            "where can i park and whats the price of a passport",
+            ["where can i park", "whats the price of a passport"],
+        ),
+        (
             "How much is a bus ticket, and is there a night bus?",
             ["How much is a bus ticket", "is there a night bus?"],
         ),
@@ -88,6 +100,9 @@ def test_several(text: str, parts: list[str]) -> None:
         "I lost my passport. What does a new one cost?",
         "When does the library open? I live in Northtown.",
         "Where can I rent a co-working desk?",
+        "What is a passport and how do I get one?",
+        "When is the pool open?\nThanks, Ann",
+        "I lost my passport;\nwhat do I do?",
         "Really? When?",
         "图书馆几点开门？它在哪里？",
         "a? b? c? d?",

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .analyzer import Analyzer, Token
-from .spelling import Dictionary, correctable, corrections, within
+from .spelling import Dictionary, correctable, corrections, is_swapped, within
 
 # Measured over eight sets of questions in six languages: better than all, nothing, or a quarter.
 _STOP_WORD = 0.5
@@ -98,8 +98,8 @@ class QuestionTerms:
 def question_terms(text: str, index: Dictionary, analyzer: Analyzer) -> QuestionTerms:
     """Return what the question ``text`` looks for in a collection; raise what the index does.
 
-    Stop words count half, and not at all where no passage has them. The longest of the unknown
-    words are taken for misspelt ones.
+    Stop words count half, and not at all where no passage has them, also as "teh". The longest of
+    the unknown words are taken for misspelt ones.
     """
     tokens = list(dict.fromkeys(analyzer.tokens(text)))[:_MOST_WORDS]
     terms = {term for token in tokens for term in token.parts + token.joined}
@@ -116,7 +116,7 @@ def question_terms(text: str, index: Dictionary, analyzer: Analyzer) -> Question
             continue
         elif correctable(word):
             misspelt.append(token)
-        else:
+        elif not is_swapped(word, analyzer.stop_words):
             words.append(Word(parts, joined[:1], joined[1:]))
     misspelt.sort(key=lambda token: -len(token.word))
     for token in misspelt[:_MOST_CORRECTED] if passages else ():
@@ -129,7 +129,7 @@ def question_terms(text: str, index: Dictionary, analyzer: Analyzer) -> Question
                 words.append(Word((first,), tuple(others), (), found.weight * _STOP_WORD))
             else:  # only what the stemmer left of it is like a stop word
                 words.append(Word(token.parts))
-        else:
+        elif not is_swapped(token.word, analyzer.stop_words):
             words.append(Word(token.parts))
     words += [Word(token.parts) for token in misspelt[_MOST_CORRECTED if passages else 0 :]]
     idf = {term: _idf(frequencies[term], passages) for word in words for term in word.parts}

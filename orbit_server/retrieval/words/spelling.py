@@ -7,7 +7,7 @@ Peter Norvig, https://norvig.com/spell-correct.html. Of long words two edits are
 Letters that changed places, as in *bycicle*, are one slip however far apart they are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from .analyzer import Analyzer, unaccented
@@ -89,6 +89,16 @@ def corrections(word: str, index: Dictionary, analyzer: Analyzer) -> Corrections
             return _likeliest(swapped, index, analyzer, _ONE_EDIT)
         return _likeliest(found, index, analyzer, _TWO_EDITS)
     return None
+
+
+def is_swapped(word: str, words: Container[str]) -> bool:
+    """Tell whether ``word`` is one of ``words`` with two neighbours in each other's place."""
+    if not 3 <= len(word) <= _LONGEST:
+        return False
+    return any(
+        word[:place] + word[place + 1] + word[place] + word[place + 2 :] in words
+        for place in range(len(word) - 1)
+    )
 
 
 def _meant(word: str, term: str) -> bool:

@@ -40,7 +40,7 @@ STOP_WORDS = {
         euch euer seine seinen seinem seiner sich man wer wen wem was wann wo wohin woher wie
         warum wieso welche welcher welches welchen welchem wieviel nicht nichts nur auch noch
         schon sehr so hier da dort dann diese dieser dieses diesen diesem jede jeder jedes alle
-        allen mehr etwa bitte gibt gib""",
+        allen mehr etwa bitte gibt gib hallo hi danke""",
     "el": """
         ο η το οι τα του της των τον την τους τις στο στη στην στον στα στους στις και ή αλλά με
         για από σε ως προς κατά μετά πριν μεταξύ χωρίς που πού πότε πώς πως ποιος ποια ποιο
@@ -56,7 +56,8 @@ STOP_WORDS = {
         though of in on at by for with about against between into through during to from up down
         out off over under again once here there too very just also only own same other more
         most no not yes s t d m ll re ve don doesn didn isn aren wasn weren won wouldn couldn
-        shouldn cannot please get got let want like need one ones""",
+        shouldn cannot please get got let want like need one ones whats wheres whos hows thats
+        theres dont doesnt isnt cant wont im ive hi hello hey thanks thx""",
     "es": """
         el la los las lo un una unos unas de del a al en con por para sin sobre entre desde
         hasta hacia según durante contra tras y e o u pero ni sino que qué quien quién quienes
@@ -65,7 +66,8 @@ STOP_WORDS = {
         estar hay ha han he había haber tiene tienen tengo tener puede pueden puedo debe deben
         yo me mi mis mí tú te tu tus él ella ello nosotros nos nuestro nuestra ustedes usted
         ellos ellas se su sus le les este esta estos estas esto ese esa esos esas eso aquel
-        aquella muy más menos también ya todo toda todos todas cada otro otra otros otras""",
+        aquella muy más menos también ya todo toda todos todas cada otro otra otros otras hola
+        gracias""",
     "fi": """
         ja tai mutta että jos kun koska kuin niin myös vain ei en et emme ette eivät ole olen
         olet on olemme olette ovat oli olivat ollut olla voi voin voivat voiko saa saako pitää
@@ -81,7 +83,7 @@ STOP_WORDS = {
         avait avoir fait faut peut peuvent peux puis doit doivent je j me m moi mon ma mes tu te
         t toi ton ta tes il elle on nous notre nos vous votre vos ils elles leur leurs se s son
         sa ses lui y ce c cet cette ces ça cela ceci tout toute tous toutes très aussi même
-        autre autres""",
+        autre autres bonjour bonsoir salut merci""",
     "hi": """
         का के की को में से पर ने और या तथा एवं लेकिन कि यह ये वह वे इस उस इन उन जो जिस है हैं था
         थे थी हो होता होती होते हुआ हुई गया गई कर करना करने किया क्या कब कहाँ कहां कौन कैसे
@@ -100,14 +102,15 @@ STOP_WORDS = {
         stata ho hai ha abbiamo avete hanno aveva avere può possono posso deve devono io mi mio
         mia miei mie tu ti tuo tua lui lei noi ci nostro nostra voi vi vostro loro si suo sua
         suoi sue questo questa questi queste quello quella quelli quelle anche più meno molto
-        tutto tutti tutte c""",
+        tutto tutti tutte c ciao buongiorno grazie""",
     "nl": """
         de het een en of maar want dat die dit deze in op aan van voor met door naar bij om over
         onder uit tot tegen tussen tijdens zonder na sinds te ter is zijn was waren ben bent
         wordt worden werd werden geworden heeft hebben heb had hadden kan kunnen kun moet moeten
         mag mogen zal zullen wil willen ik me mij mijn je jij jouw u uw hij hem zij ze haar wij
         we ons onze jullie hun hen zich er men wie wat waar wanneer hoe waarom welke welk
-        hoeveel niet geen niets ook nog al alle meer zeer zo dan als omdat hier daar""",
+        hoeveel niet geen niets ook nog al alle meer zeer zo dan als omdat hier daar hallo hoi
+        bedankt""",
     "no": """
         en et ei den det de der som og i på at av til for med fra om ved ut over under etter før
         uten mellom er var har hadde være vært blir ble kan kunne skal skulle vil ville må jeg
@@ -120,7 +123,7 @@ STOP_WORDS = {
         że żeby aby gdy kiedy gdzie kto co jak jaki jaka jakie który która które ile dlaczego
         czy jest są był była było byli być jestem nie ma mają mam mogę może można się to ten ta
         te tego tej tych ja ty on ona ono my wy oni mi mnie mu go jej ich jego swój także też
-        już tylko jeszcze""",
+        już tylko jeszcze cześć dziękuję proszę""",
     "pt": """
         o a os as um uma uns umas de do da dos das em no na nos nas num numa por pelo pela pelos
         pelas para com sem sob sobre entre até desde durante contra após e ou mas nem que quê
@@ -129,7 +132,7 @@ STOP_WORDS = {
         posso deve devem eu me mim meu minha meus minhas tu te teu você vocês ele ela eles elas
         nós nosso nossa lhe lhes seu sua seus suas este esta estes estas isto esse essa esses
         essas isso aquele aquela ao aos à às muito mais menos também já todo toda todos todas
-        cada outro outra""",
+        cada outro outra olá oi obrigado obrigada""",
     "ro": """
         a al ale ai și sau dar nici că care ce cine când unde cum cât câți câte de la în din pe
         cu pentru prin fără sub peste între până după înainte este sunt era erau fi fost am are
@@ -142,20 +145,20 @@ STOP_WORDS = {
         были быть будет будут есть это этот эта эти этого этой том тот та те то я меня мне мой
         моя мы нас нам наш ты тебя вы вас вам ваш он его ему она ее её ей они их им себя свой
         все всё всех который которая которое которые которых также только уже ещё еще очень
-        можно нужно там тут здесь так более""",
+        можно нужно там тут здесь так более привет здравствуйте спасибо пожалуйста""",
     "sv": """
         en ett den det de som och i på att av till för med från om vid ut över under efter före
         utan mellan är var har hade vara varit blir blev kan kunde ska skall skulle vill ville
         måste får jag mig min mitt mina du dig din ditt dina han honom hans hon henne hennes vi
         oss vår vårt våra ni er ert era sig sin sitt sina man vad vem när hur varför vilken
         vilket vilka många mycket inte men eller så också bara endast denna detta dessa alla
-        någon något några ingen här där upp ner""",
+        någon något några ingen här där upp ner hej tack""",
     "tr": """
         ve veya ya da de ile için bir bu şu o bunlar şunlar onlar ben sen biz siz benim senin
         onun bizim sizin bana sana ona bize beni seni onu ne kim kimin nerede nereye nereden
         zaman nasıl neden niçin hangi kaç kadar mi mı mu mü midir mıdır değil var yok olan
         olarak olduğu oldu olur ise ama fakat çünkü gibi daha en çok az her tüm bütün bazı sonra
-        önce göre üzere tarafından ki den dan""",
+        önce göre üzere tarafından ki den dan merhaba selam teşekkürler lütfen""",
 }
 
 

@@ -60,6 +60,22 @@ def test_stop_words_count_half_or_not_at_all() -> None:
     assert asked("is the").coverage(["is", "the"]) == 1
 
 
+def test_misspelt_stop_words_do_not_count() -> None:
+    """Nobody means a word of its own by "teh", and no word of the index is near enough."""
+    plain = asked("when is the libary opne").weights()
+    assert asked("wehn is teh libary opne").weights() == {
+        term: weight for term, weight in plain.items() if term != "the"
+    }
+    assert "dog" in asked("the dog in the library").weights()  # a word that no passage has
+
+
+@pytest.mark.parametrize("greeting", ["hi", "hello", "thx", "whats"])
+def test_greetings_do_not_count(greeting: str) -> None:
+    """No passage has them: a question would seem to be about something else."""
+    text = "parking costs"
+    assert asked(f"{greeting} {text}").weights() == asked(text).weights()
+
+
 def test_forms_of_a_word_count_once() -> None:
     """Saying it twice makes it no more important."""
     assert asked("opens opening open museum") == asked("open museum")
