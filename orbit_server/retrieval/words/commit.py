@@ -23,6 +23,7 @@ from .snapshot import Snapshot, Stored, document, schema
 
 _HEAP_BYTES = 15_000_000  # the least that tantivy takes, and what a writer uses at most
 _HEAP_OF_ALL = 60_000_000  # enough that 100,000 passages of some lines become one segment
+_BLOCK_BYTES = 2048
 _MOST_DELETED = 0.1
 _MOST_SEGMENTS = 5
 _LARGEST = 0.75  # is the share of the passages in one segment from which the others do not matter
@@ -103,7 +104,21 @@ def _opened(folder: Path, analyzer: Analyzer) -> tantivy.Index:
         return tantivy.Index.open(str(folder))
     make_private_folder(folder)
     record.write(folder, Record(analyzer.name))
-    return tantivy.Index(schema(), path=str(folder))
+    return _created(folder)
+
+
+def _created(folder: Path) -> tantivy.Index:
+    """Create an index whose stored passages lie in small blocks: one is unpacked to read one.
+
+    tantivy keeps this setting with the index, but its Python package has no argument for it.
+    """
+    tantivy.Index(schema(), path=str(folder))
+    meta, new = folder / META, folder / f"{META}.new"
+    content = orjson.loads(meta.read_bytes())
+    content["index_settings"]["docstore_blocksize"] = _BLOCK_BYTES
+    new.write_bytes(orjson.dumps(content))
+    new.replace(meta)
+    return tantivy.Index.open(str(folder))
 
 
 def _commit(
