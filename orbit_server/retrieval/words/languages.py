@@ -48,14 +48,34 @@ NOT_LATIN = frozenset({"ar", "el", "hi", "ru"}) | frozenset(WITHOUT_STEMS)
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0963]+[^\W\d_]*)*")
 _ASCII_WORD = re.compile("[a-z]+")  # the same, of a folded text: in a fifth of the time
 _CJK = {code: re.compile(f"[{characters}]") for code, characters in WITHOUT_STEMS.items()}
+# Of those that stop words tell: scripts of which a few words are enough.
+_SCRIPTS = {
+    code: re.compile(f"[{letters}]+")
+    for code, letters in {
+        "ar": "\u0621-\u065f",
+        "el": "\u0370-\u03ff\u1f00-\u1fff",
+        "hi": "\u0900-\u097f",
+        "ru": "\u0430-\u044f\u0451",
+    }.items()
+}
+_BY_SCRIPT = 0.1  # a little beside what stop words tell
+# Where nothing else decides, the language that more is written in.
+_WIDESPREAD = ("en", "de", "es", "fr", "ru", "pt", "it", "nl", "pl", "tr", "sv", "cs", "da", "hu")
 _BEGINNING = 2000  # of a text, in characters: it tells as much as all of it
 _SHARE = 0.1  # of the texts that can be told, for a language to be one of the collection's
 _NEAR = 0.8  # of the most stop words: as likely
 
 
 def detected(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the languages that at least a tenth of ``texts`` is in, none if it cannot be told."""
-    scores = [score for text in texts if (score := _scores(text[:_BEGINNING]))]
+    """Return the languages that at least a tenth of ``texts`` is in, none if it cannot be told.
+
+    Where each is too short to tell, as "Library: open daily" is, all of them together may.
+    """
+    beginnings = [text[:_BEGINNING] for text in texts]
+    scores = [score for text in beginnings if (score := _scores(text))]
+    if not scores and len(beginnings) > 1:
+        together = _scores("\n".join(beginnings)[:_BEGINNING])
+        scores = [together] if together else []
     total: Counter[str] = Counter()
     for score in scores:
         total.update(score)
@@ -67,7 +87,11 @@ def detected(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _likeliest(score: Mapping[str, float], total: Mapping[str, float]) -> str:
     near = max(score.values()) * _NEAR
-    return max(score, key=lambda code: total[code] * (score[code] > near))
+    return max(score, key=lambda code: (total[code] * (score[code] > near), _widespread(code)))
+
+
+def _widespread(code: str) -> int:
+    return -_WIDESPREAD.index(code) if code in _WIDESPREAD else -len(_WIDESPREAD)
 
 
 def _scores(text: str) -> dict[str, float]:
@@ -85,7 +109,12 @@ def _scores(text: str) -> dict[str, float]:
     languages = _languages()
     counts = Counter(code for word in words for code in languages.get(word, ()))
     if not counts or max(counts.values()) < 2:
-        return {}
+        scripts = (
+            code
+            for code, script in _SCRIPTS.items()
+            if sum(script.fullmatch(word) is not None for word in words) > len(words) / 2
+        )
+        return dict.fromkeys(scripts, _BY_SCRIPT)
     return {code: count / len(words) for code, count in counts.items()}
 
 

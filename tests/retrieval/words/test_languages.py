@@ -54,6 +54,24 @@ def test_a_collection_of_several_languages() -> None:
     assert detected([TEXTS["da"]] * 5 + [TEXTS["zh"]] * 5) == ("da", "zh")
 
 
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        (["Паспорт стоит 70 евро", "Часы работы"], "ru"),
+        (["ساعات عمل المكتبة"], "ar"),
+        (["Ώρες λειτουργίας"], "el"),
+        (["पुस्तकालय"], "hi"),
+        (["Orario della biblioteca", "Il passaporto costa 70 euro"], "it"),
+        (["Horario de la biblioteca"], "es"),
+        (["Openingstijden van de bibliotheek"], "nl"),
+        (["Das Bad", "Ein Reisepass"], "de"),
+    ],
+)
+def test_a_few_words(texts: list[str], code: str) -> None:
+    """Their script, all of them together, or the language that more is written in."""
+    assert detected(texts) == (code,)
+
+
 @pytest.mark.parametrize("texts", [[], ["", " "], ["PX4711: 3 l, 2200 W", "PX4712"], ["Krrk"] * 9])
 def test_what_cannot_be_told(texts: list[str]) -> None:
     """Neither codes nor an unknown language are taken for any."""
