@@ -6,11 +6,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 
 import Stemmer  # type: ignore[import-not-found]
 
+from .words.languages import language_of
+from .words.stop_words import stop_words
 from .words.tokenizer import folded, is_cjk, words
 
 DIMENSION = 1024
@@ -60,8 +62,8 @@ class LexicalEmbedder:
     async def query(self, text: str) -> list[float]:
         """Return the vector of a question; only that of a long one is worth a thread."""
         if len(text) <= _SHORT:  # a millisecond at most, when none of its words is known yet
-            return self._embed(text)
-        return await asyncio.to_thread(self._embed, text)
+            return self._embed(telling(text))
+        return await asyncio.to_thread(lambda: self._embed(telling(text)))
 
 
 def hashed_words(text: str) -> list[float]:
@@ -84,6 +86,27 @@ def hashed_words(text: str) -> list[float]:
         bucket, sign = _hashed("")
         sums[bucket] = length = sign
     return [value / length for value in sums]
+
+
+def telling(text: str) -> str:
+    """Return a question without the stop words of its language, unless it has no other words.
+
+    Vectors of passages hold them, in any language but English; those of questions are not stored,
+    and may do better: in German, Spanish, Russian and Arabic the cosine then told answerable
+    questions from others by an area under the ROC curve of 0.86 to 0.91, not 0.67 to 0.78.
+    """
+    left_out = _stop_words(language_of(text))
+    if not left_out:
+        return text
+    asked = words(_without_accents(folded(text)))
+    return " ".join(word for word in asked if word not in left_out) or text
+
+
+@cache
+def _stop_words(code: str | None) -> frozenset[str]:
+    """Return the stop words of a language; none of English, which every vector is without."""
+    listed = stop_words(code) if code and code != "en" else ()
+    return frozenset(_without_accents(folded(word)) for word in listed)
 
 
 def _without_accents(text: str) -> str:

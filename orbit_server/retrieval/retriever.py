@@ -35,7 +35,7 @@ from .relevance import USUAL_WORDS, is_foreign, relevance, word_score
 from .thresholds import MEASURED_WORDS, Thresholds
 from .words.collection_language import languages_of
 from .words.errors import WordsUnavailable
-from .words.languages import detected
+from .words.languages import language_of
 from .words.mending import IndexMender, analyzer_of, words_of
 from .words.protocol import Hit, Words
 from .words.question import QuestionTerms, plain_terms
@@ -307,7 +307,7 @@ class Retrieval:
         if asked.vector is None or asked.hits is None:
             return None
         known = asked.collection.metadata
-        spoken, languages = detected([asked.text]), languages_of(known)
+        spoken, languages = language_of(asked.text), languages_of(known)
         if not is_foreign(spoken, languages, shares_words=bool(asked.hits)):
             return None
         return float(known.get(MEASURED_WORDS, USUAL_WORDS))

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from orbit_server.retrieval import hashed_embedder
 from orbit_server.retrieval.embedders import Embedder
-from orbit_server.retrieval.hashed_embedder import DIMENSION, LexicalEmbedder, hashed_words
+from orbit_server.retrieval.hashed_embedder import (
+    DIMENSION,
+    LexicalEmbedder,
+    hashed_words,
+    telling,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -147,3 +152,31 @@ async def test_lexical_vectors_of_much_text_are_made_in_threads() -> None:
     threads.clear()
     assert await embedder.query(texts[0]) == hashed_words(texts[0])
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Wie viel kostet ein neuer Reisepass für mich?", "viel kostet neuer reisepass"),
+        ("¿Dónde está la biblioteca de la ciudad?", "biblioteca ciudad"),
+        ("Где находится библиотека, и когда она открыта?", "находится библиотека открыта"),
+        ("Was ist das?", "Was ist das?"),
+        ("Where does the war on the car end?", "Where does the war on the car end?"),
+        ("哪里可以停车", "哪里可以停车"),
+        ("", ""),
+    ],
+)
+def test_a_question_is_asked_without_stop_words_of_its_language(question: str, kept: str) -> None:
+    """Only its own: *war* and *car* are stop words of other languages."""
+    assert telling(question) == kept
+
+
+async def test_stop_words_do_not_bring_a_question_near() -> None:
+    """A German question is no nearer to a passage for *wie*, *in* and *der*, which both have."""
+    passage = (
+        "Die Gebühren der Bibliothek: wie viel die Karte in der Stadt kostet, sagt der Aushang."
+    )
+    question = "Wie ist der Name der Eule in der Sage?"
+    asked = await LexicalEmbedder().query(question)
+    near = sum(a * b for a, b in zip(asked, hashed_words(passage), strict=True))
+    assert abs(near) < 0.1 < cosine(question, passage)

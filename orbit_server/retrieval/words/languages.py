@@ -85,6 +85,12 @@ def detected(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(code for code, n in votes.items() if n >= enough))
 
 
+def language_of(text: str) -> str | None:
+    """Return the language that a text is in, ``None`` if it cannot be told."""
+    score = _scores(text[:_BEGINNING])
+    return max(score, key=score.__getitem__, default=None)
+
+
 def _likeliest(score: Mapping[str, float], total: Mapping[str, float]) -> str:
     near = max(score.values()) * _NEAR
     return max(score, key=lambda code: (total[code] * (score[code] > near), _widespread(code)))
