@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .analyzer import Analyzer, Token
-from .spelling import Dictionary, correctable, corrections, is_swapped, within
+from .spelling import Dictionary, compound, correctable, corrections, is_swapped, within
 
 # Measured over eight sets of questions in six languages: better than all, nothing, or a quarter.
 _STOP_WORD = 0.5
@@ -129,6 +129,9 @@ def question_terms(text: str, index: Dictionary, analyzer: Analyzer) -> Question
                 words.append(Word((first,), tuple(others), (), found.weight * _STOP_WORD))
             else:  # only what the stemmer left of it is like a stop word
                 words.append(Word(token.parts))
+        elif found := compound(token.word, index, analyzer):
+            frequencies |= found.frequencies
+            words += [Word((part,), (), (), found.weight, guessed=True) for part in found.terms]
         elif not is_swapped(token.word, analyzer.stop_words):
             words.append(Word(token.parts))
     words += [Word(token.parts) for token in misspelt[_MOST_CORRECTED if passages else 0 :]]

@@ -187,3 +187,13 @@ def test_the_rarest_are_looked_for() -> None:
     frequencies = {f"word{number}": 100 - number for number in range(90)}
     found = telling(frequencies, dict.fromkeys(frequencies, 1.0), 1000)
     assert found == [f"word{number}" for number in range(89, 57, -1)]
+
+
+def test_a_compound_that_no_passage_has_is_found_by_its_parts() -> None:
+    """Each tells a little less than it would alone; a question in English has none."""
+    texts = ["Verfahren der Gesetzgebung", "Die Bücherei", "Das Schwimmbad"]
+    german = analyzer(("de",))
+    found = asked("Gesetzgebungsverfahren", texts, german)
+    assert found.weights() == {"gesetzgeb": 0.8, "verfahr": 0.8}
+    assert found.coverage(german.terms(texts[0])) == pytest.approx(0.8)
+    assert asked("Gesetzgebungsverfahren", texts).coverage(ENGLISH.terms(texts[0])) == 0

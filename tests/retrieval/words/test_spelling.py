@@ -3,7 +3,8 @@
 import pytest
 
 from orbit_server.retrieval.words.analyzer import analyzer
-from orbit_server.retrieval.words.spelling import correctable, corrections
+from orbit_server.retrieval.words.spelling import compound, correctable, corrections
+from orbit_server.retrieval.words.tokenizer import folded
 
 from ...support.dictionary import MemoryDictionary
 
@@ -113,3 +114,45 @@ def test_a_word_costs_at_most_so_many_looks() -> None:
     index = MemoryDictionary(GERMAN, terms)
     corrections("q" * 24, index, terms)
     assert index.asked < 600
+
+
+@pytest.mark.parametrize(
+    ("word", "texts", "language", "parts"),
+    [
+        ("büchereigebühren", GERMAN, "de", ["bücherei", "gebühren"]),
+        ("ausweisgebühr", ["Ausweise", "Gebühren"], "de", ["ausweis", "gebühr"]),
+        ("schwimmbadstrasse", ["Das Schwimmbad", "Straße"], "de", ["schwimmbad", "straße"]),
+        (
+            "gesetzgebungsverfahren",
+            ["Gesetzgebung", "Verfahren"],
+            "de",
+            ["gesetzgebung", "verfahren"],
+        ),
+        ("rijbewijsaanvraag", ["Rijbewijs", "de aanvraag"], "nl", ["rijbewijs", "aanvraag"]),
+    ],
+)
+def test_a_compound_is_its_parts(
+    word: str, texts: list[str], language: str, parts: list[str]
+) -> None:
+    """Also with a letter between them, and whatever their endings are."""
+    terms = analyzer((language,))
+    found = compound(word, MemoryDictionary(texts, terms), terms)
+    assert found is not None
+    assert found.terms == [terms.stem(folded(part)) for part in parts]
+    assert found.weight < 1
+
+
+@pytest.mark.parametrize(
+    ("word", "texts", "language"),
+    [
+        ("büchereihaus", GERMAN, "de"),  # no passage has its second part
+        ("untergrund", ["Der Grund, unter dem er liegt"], "de"),  # unter is a stop word
+        ("busplan", ["Der Bus fährt nach Plan"], "de"),  # too short to be told
+        ("bookshop", ["A book in the shop"], "en"),  # no language of compounds
+        ("passportoffice", ["passport office"], "en"),
+    ],
+)
+def test_words_that_are_no_compounds(word: str, texts: list[str], language: str) -> None:
+    """Both parts are words of the index, of four letters or more; stop words tell nothing."""
+    terms = analyzer((language,))
+    assert compound(word, MemoryDictionary(texts, terms), terms) is None
