@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 PASSAGES = "orbit_relevance_passages"  # how many there were when it was measured
 RULES = "orbit_relevance_rules"  # and how: the version of the score, and the words' analyzer
-_VERSION = 2
+_VERSION = 3
 _REMEMBERED = 10_000
 _GROWN = 1.5
-_MOST_QUESTIONS = 128
+_MOST_QUESTIONS = 192
 _FEWEST_PASSAGES = 10
 _LONGEST = 120.0
 
@@ -150,7 +150,7 @@ def _rules(collection: Collection) -> str:
 
 
 def _questions(collection: Collection) -> Sequence[str]:
-    """Return questions in the languages of a collection, at most 128, of all kinds."""
+    """Return questions in the languages of a collection, at most 192, of all kinds."""
     languages = analyzer_of(collection).languages
     questions = out_of_domain_questions(languages)
     step = max(1, -(-len(questions) // _MOST_QUESTIONS))

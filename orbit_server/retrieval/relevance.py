@@ -29,7 +29,7 @@ class EmbedderDefault(NamedTuple):
 
 
 DEFAULTS = {
-    "hashed-words-1": EmbedderDefault(0.45, spreads=1.5, unknown=0.2),
+    "hashed-words-1": EmbedderDefault(0.45, spreads=1.3, unknown=0.3),
     "all-minilm": EmbedderDefault(0.62),
 }
 UNMEASURED = EmbedderDefault(0.62, measured=False)
@@ -62,16 +62,16 @@ def relevance(dense: float, words: float) -> float:
     return dense + words
 
 
-def is_foreign(spoken: Collection[str], languages: Collection[str], *, shares_words: bool) -> bool:
+def is_foreign(spoken: str | None, languages: Collection[str], *, shares_words: bool) -> bool:
     """Tell whether a question is in none of the ``languages`` of a collection, by ISO 639-1 codes.
 
     Then words say nothing of it, and a passage is given the word score that questions without an
-    answer have here: neither more nor less than those must be told apart by meaning. ``spoken`` are
-    the question's languages; where nobody can tell them, it is foreign if it ``shares_words`` with
-    no passage.
+    answer have here: neither more nor less than those must be told apart by meaning. ``spoken`` is
+    the question's language; where nobody can tell it, it is foreign if it ``shares_words`` with no
+    passage.
     """
     if spoken and languages:
-        return set(spoken).isdisjoint(languages)
+        return spoken not in languages
     return not shares_words
 
 

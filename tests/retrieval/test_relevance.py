@@ -32,6 +32,6 @@ def test_only_a_model_understands_words_that_no_passage_has() -> None:
     """Without one they are taken off, and fewer questions are refused for it."""
     assert word_score(0.5, 0.5, 0.2) == pytest.approx(0.3)
     built_in, model = default_of("hashed-words-1"), default_of("all-minilm:33m")
-    assert (built_in.unknown, built_in.spreads) == (0.2, 1.5)
+    assert (built_in.unknown, built_in.spreads) == (0.3, 1.3)
     assert (model.unknown, model.spreads) == (0.0, 2.0)
     assert default_of("something-new") == (0.62, False, 2.0, 0.0)
