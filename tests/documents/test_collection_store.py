@@ -143,6 +143,23 @@ async def test_what_is_stored_twice_is_there_once(store: Store, name: str) -> No
     assert (await store.show(name))["chunks"] == 1
 
 
+async def test_the_end_of_a_load_puts_its_words_together(
+    server: Running, store: Store, name: str
+) -> None:
+    """Each call leaves a part of the word index, and a question looks into all."""
+    for number in range(6):
+        await store.put(name, [chunk(f"library rule {number}", position=number)], [])
+    index = local(server.services.lexical)
+    with index.reading((await store.show(name))["id"]) as snapshot:
+        assert snapshot is not None
+        assert snapshot.searcher.num_segments == 6
+    await store.put(name, [], [])
+    with index.reading((await store.show(name))["id"]) as snapshot:
+        assert snapshot is not None
+        assert (snapshot.count, snapshot.searcher.num_segments) == (6, 1)
+    assert (await store.search(name, "library rule 3"))[0].text == "library rule 3"
+
+
 async def test_what_is_not_there_has_nothing(store: Store, name: str) -> None:
     """An unknown collection has no sources and no ids; to show or delete it is an error."""
     assert await store.sources(name) == {}

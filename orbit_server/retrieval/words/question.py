@@ -19,7 +19,7 @@ _MOST_WORDS = 512
 MOST_TERMS = 32  # that are looked for
 MOST_LOOKED_UP = 512
 _MOST_CORRECTED = 4
-# Measured with 100,000 passages of natural texts: as many answers are found, in a third of the time.
+# Measured with 100,000 passages of natural texts: as many answers are found, in a third of it.
 _MOST_SCORED = 2**15  # passages, each as often as it has one of the terms
 _TELLS_LITTLE = 0.15
 _BEST_OF_A_TERM = 2.2  # BM25's k1 + 1, in idfs: what tantivy gives for a term at most
