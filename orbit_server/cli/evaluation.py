@@ -159,6 +159,12 @@ def calibrate_threshold(
             f" collection's questions, refuses {measured.refused(threshold):.3f} of the others"
             f" (balanced accuracy {measured.balanced_accuracy(threshold):.3f})"
         )
+    if not measured.tells_apart:
+        say(
+            "Nothing is changed: the questions score like those that the collection does not"
+            " answer. Are they questions about this collection?"
+        )
+        raise typer.Exit(1)
     if not measured.improves:
         say(
             f"Nothing is changed: no threshold that keeps as many of these questions, or 95 %,"

@@ -15,6 +15,7 @@ from .ranking import SearchSettings, rank, relevance_score
 
 FEWEST = 10
 ENOUGH_KEPT = 0.95
+_APART = 0.6  # of balanced accuracy; 0.5 is chance
 _LONGEST_QUESTION = 500
 _QUESTION = {
     "type": "object",
@@ -96,9 +97,19 @@ class Calibration:
         return (self.kept(threshold) + self.refused(threshold)) / 2
 
     @property
+    def tells_apart(self) -> bool:
+        """Whether ``threshold`` separates these questions better than chance.
+
+        Questions that the collection does not answer either, such as those of another one, would
+        let everything through.
+        """
+        return self.balanced_accuracy(self.threshold) >= _APART
+
+    @property
     def improves(self) -> bool:
-        """Whether ``threshold`` separates these questions better than ``current``."""
-        return self.balanced_accuracy(self.threshold) > self.balanced_accuracy(self.current)
+        """Whether ``threshold`` separates these questions, and better than ``current``."""
+        better = self.balanced_accuracy(self.threshold) > self.balanced_accuracy(self.current)
+        return better and self.tells_apart
 
 
 async def calibrate(

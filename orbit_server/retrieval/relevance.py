@@ -10,6 +10,7 @@ from statistics import fmean, pstdev
 from typing import NamedTuple
 
 _ANSWERED = 0.05
+_LEAST = 0.05  # what shares no word and no meaning scores less
 
 
 class EmbedderDefault(NamedTuple):
@@ -81,8 +82,9 @@ def threshold_of(out_of_domain: Sequence[float], spreads: float) -> float:
     It lies ``spreads`` standard deviations above their mean; the highest twentieth is left out,
     since the collection may answer those after all. A higher one refuses more questions that have
     an answer than it catches, and of what gets through a model can still say that the passages do
-    not answer it.
+    not answer it. In a collection of a language that nobody knows, where foreign questions share
+    nothing at all with any passage, something must be shared nevertheless.
     """
     scores = sorted(out_of_domain)
     kept = scores[: max(1, round(len(scores) * (1 - _ANSWERED)))]
-    return fmean(kept) + spreads * pstdev(kept)
+    return max(_LEAST, fmean(kept) + spreads * pstdev(kept))

@@ -143,6 +143,16 @@ async def test_a_calibration() -> None:
     assert (await calibrate(search, own, ["foreign", "nothing"], lower)).improves
 
 
+async def test_questions_to_another_collection_change_nothing() -> None:
+    """They score like foreign ones; a threshold that keeps them would let everything through."""
+    own = ["low"] * 9 + ["words first"]
+    foreign = ["low"] * 9 + ["nothing"]
+    found = await calibrate(search, own, foreign, SETTINGS._replace(threshold=1.0))
+    assert found.balanced_accuracy(found.threshold) > found.balanced_accuracy(found.current)
+    assert not found.tells_apart
+    assert not found.improves
+
+
 async def test_a_calibration_refuses_no_more_than_before() -> None:
     """Balance alone would give away three of ten; as many are kept as were, or 95 %."""
     own = ["both first"] * 7 + ["low"] * 3

@@ -22,6 +22,11 @@ def test_foreign_questions_set_the_threshold() -> None:
     assert threshold_of([0.2, 0.2], 2.0) == 0.2
 
 
+def test_a_passage_that_shares_nothing_never_answers() -> None:
+    """Also where foreign questions are so far away that anything would lie above them."""
+    assert threshold_of([-0.14, -0.1, -0.07, 0.0], 1.5) > 0.0
+
+
 def test_one_that_is_answered_after_all_does_not_count() -> None:
     """Cooks answer some of the questions about cooking."""
     scores = [0.1, 0.2, 0.2, 0.3] * 5

@@ -63,6 +63,7 @@ _BY_SCRIPT = 0.1  # a little beside what stop words tell
 _WIDESPREAD = ("en", "de", "es", "fr", "ru", "pt", "it", "nl", "pl", "tr", "sv", "cs", "da", "hu")
 _BEGINNING = 2000  # of a text, in characters: it tells as much as all of it
 _SHARE = 0.1  # of the texts that can be told, for a language to be one of the collection's
+_LEAST = 1 / 8  # of the words of a text, or it is in another language: Arabic has a quarter
 _NEAR = 0.8  # of the most stop words: as likely
 
 
@@ -114,7 +115,8 @@ def _scores(text: str) -> dict[str, float]:
             return {"ko": 1.0} if cjk["ko"] > cjk["zh"] else {"zh": 1.0}
     languages = _languages()
     counts = Counter(code for word in words for code in languages.get(word, ()))
-    if not counts or max(counts.values()) < 2:
+    most = max(counts.values(), default=0)
+    if most < 2 or most <= _LEAST * len(words):
         scripts = (
             code
             for code, script in _SCRIPTS.items()

@@ -72,6 +72,18 @@ def test_a_few_words(texts: list[str], code: str) -> None:
     assert detected(texts) == (code,)
 
 
+def test_an_unknown_language_is_none_of_these() -> None:
+    """It shares some words with each."""
+    texts = [
+        "Perpustakaan kota dibuka setiap hari dan gratis untuk semua warga. Untuk mendapatkan"
+        " kartu, anda harus membawa identitas dan bukti alamat.",
+        "Bibliotēka ir atvērta no pirmdienas līdz piektdienai un karte ir bez maksas. Lūdzu,"
+        " ņemiet līdzi dokumentu.",
+    ]
+    assert [detected([text]) for text in texts] == [(), ()]
+    assert detected(texts) == ()
+
+
 @pytest.mark.parametrize("texts", [[], ["", " "], ["PX4711: 3 l, 2200 W", "PX4712"], ["Krrk"] * 9])
 def test_what_cannot_be_told(texts: list[str]) -> None:
     """Neither codes nor an unknown language are taken for any."""
