@@ -18,7 +18,7 @@ from .answer import Answer, Retrieve
 from .condense import condense, joined
 from .extractive import FixedText, extractive_answer
 from .small_talk import built_in_answer, recognised, without_small_talk
-from .splitting import answers_apart, interleaved, questions_in
+from .splitting import answers_apart, follows_up, interleaved, questions_in
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +114,8 @@ class Pipeline:
         whole = without_small_talk(text)
         apart = whole if asked == text else without_small_talk(asked)
         texts = [whole, *questions_in(apart)]
+        if len(texts) > 1 and asked != text and follows_up(texts[1]):
+            texts[1] = joined(question.model_copy(update={"message": texts[1]}))
         find = partial(self._find, question, collection, search or self._search)
         first, *parts = await _together(map(find, texts))
         found = [first]

@@ -201,6 +201,11 @@ def is_whole(text: str) -> bool:
     return begins_a_question(first) and _following(first, key_words=False) is not None
 
 
+def follows_up(text: str) -> bool:
+    """Tell whether ``text``, not even as key words, says anything without what was said before."""
+    return _following(text, key_words=True) is None
+
+
 def begins_a_question(text: str) -> bool:
     """Tell whether ``text`` begins with a question word, and not with a conjunction."""
     found = _bare(text)

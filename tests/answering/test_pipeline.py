@@ -265,6 +265,17 @@ async def test_two_questions_are_quoted_both() -> None:
     ]
 
 
+async def test_a_follow_up_and_another_question() -> None:
+    """Without a model, the first is searched with what it refers to, the second alone."""
+    for first in ("And on Sundays", "How long does it take"):
+        pipeline = talking(parts := Town(), Scripted("-"), provider="extractive")
+        await told(pipeline, f"{first}, and where can I park?", history=FOLLOW_UP.history)
+        assert [question.message for question in parts.searched][1:] == [
+            f"When does the library open? {first}",
+            "where can I park?",
+        ]
+
+
 async def test_the_condensed_question_is_split() -> None:
     """What a model has made of a follow-up may ask two things."""
     pipeline = talking(Town(), Scripted(BOTH))
