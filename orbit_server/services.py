@@ -249,7 +249,7 @@ class Services:
             return
         key = await self.keys.verify(secret.get_secret_value())
         if key is None:
-            logger.warning("web.page_key is no usable API key: visitors of the page are refused")
+            logger.warning("web.page_key is not a usable API key: visitors of the page are refused")
         elif not is_limited(key, self.config.limits):
             logger.warning(
                 "every visitor can read web.page_key, and it has no limits: `orbit keys limit %s`"

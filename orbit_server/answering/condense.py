@@ -81,7 +81,7 @@ async def condense(
     if complete is None or pause.is_active() or len(question.message) > _LONGEST_MESSAGE:
         return joined(question)
     own = {"temperature": 0.0, "num_predict": _REPLY_TOKENS}
-    reply, problem = "", "its reply is no single question"
+    reply, problem = "", "its reply is not a single question"
     try:
         async with asyncio.timeout(timeout):
             reply = await complete(

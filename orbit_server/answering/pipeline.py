@@ -54,7 +54,7 @@ class Pipeline:
         self._by_model = config.answer.provider == "ollama"
         ollama = config.ollama
         reply_tokens = max(ollama.num_predict, 0)
-        self._condense_pause = Pause(f"wording follow-up questions by {ollama.model}")
+        self._condense_pause = Pause(f"rewriting of follow-up questions by {ollama.model}")
         self._token_budget = max(ollama.num_ctx - reply_tokens, ollama.num_ctx // 2)
 
     @property

@@ -239,7 +239,7 @@ class EventStream(Response):
         try:
             await self._finish(ExchangeResult("".join(self._pieces), outcome, error))
         except Exception:
-            logger.exception("the end of a stream could not be written down")
+            logger.exception("the end of a stream could not be logged")
 
     async def _ping(self, send: Send) -> None:
         """Open a head that is overdue, then say every few seconds that the stream is alive.

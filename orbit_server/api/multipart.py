@@ -83,7 +83,7 @@ async def read_form(
         raise RequestTimeout from error
     except OSError as error:
         raise OrbitError(
-            f"The files cannot be kept in {folder}: {error.strerror}. Make room there, or set"
+            f"The files cannot be kept in {folder}: {error.strerror}. Free space there, or set"
             " TMPDIR to a folder with more."
         ) from error
     if not parts.ended:

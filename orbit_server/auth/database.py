@@ -124,7 +124,7 @@ def _parse_url(text: str) -> sa.URL:
         url = sa.make_url(text)
     except Exception:
         # The parser's own message may quote a piece of the password.
-        raise KeysUnavailable("database.url is not the address of a database") from None
+        raise KeysUnavailable("database.url is not a database URL") from None
     if url.get_backend_name() == "sqlite" and (url.database or ":memory:") == ":memory:":
         raise KeysUnavailable("database.url names no file, and keys must outlive the process")
     return url
@@ -148,7 +148,7 @@ def _engine_options(url: sa.URL, timeout: float) -> dict[str, Any]:
             "server_settings": {name: url.query[name] for name in _FOR_THE_SERVER & {*url.query}},
         }
         for name in sorted(set(url.query) - _LEFT_OUT - _FOR_THE_SERVER - _FOR_ASYNCPG):
-            raise KeysUnavailable(f"{name} is not possible here: take it out of database.url")
+            raise KeysUnavailable(f"{name} is not supported: remove it from database.url")
     return options
 
 

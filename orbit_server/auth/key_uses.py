@@ -100,6 +100,6 @@ class KeyUses:
                         await connection.execute(_COUNT_USES, counted)
             except KeysUnavailable as error:
                 keys = {row["key_id"] for row in (*uses, *counted)}
-                logger.debug("the last use of %d keys is not noted: %s", len(keys), error)
+                logger.debug("the last use of %d keys could not be stored: %s", len(keys), error)
                 self._counts.update(counts)  # written with the next
                 return

@@ -75,9 +75,9 @@ class KeyWatch:
                 try:
                     self._end(set(digests) - set(await self._usable(digests)))
                 except KeysUnavailable as error:
-                    logger.debug("keys in use are not looked at: %s", error)
+                    logger.debug("keys in use cannot be checked: %s", error)
                 except Exception:
-                    logger.exception("keys in use are not looked at")
+                    logger.exception("keys in use cannot be checked")
 
     def _end(self, digests: set[str]) -> None:
         for digest in digests:

@@ -23,9 +23,9 @@ def parse_origin(text: str) -> str:
     try:
         host = host.lower() if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
-        raise ValueError(f'"{text}" has a host name that cannot be') from None
+        raise ValueError(f'"{text}" has an invalid host name') from None
     if (wildcard and "." not in host) or "*" in host:
-        raise ValueError(f'"{text}" stands for too many sites: name a domain behind the *')
+        raise ValueError(f'"{text}" matches too many sites: name a domain after the *')
     return f"{scheme}://{wildcard}{host}{'' if port == _PORTS[scheme] else port}"
 
 

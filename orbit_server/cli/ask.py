@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def ask(
     context: typer.Context, question: str, collection: Collection, server: Server = None
 ) -> None:
-    """Show what a question finds, and stream the answer.
+    """Show the passages for a question, and stream the answer.
 
     Passages are shown with their scores; no key is needed.
     """

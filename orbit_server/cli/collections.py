@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List, repair and delete collections, and what is in them.",
+    help="List, repair and delete collections and their contents.",
 )
 
 _SUMMARY = ("name", "chunks", "embedder", "model", "dimension", "languages")
@@ -39,7 +39,7 @@ def list_collections(context: typer.Context, server: Server = None) -> None:
         if table.row_count:
             print_table(table)
         else:
-            say("There is no collection yet: orbit ingest FILES --collection NAME makes one.")
+            say("There is no collection yet: orbit ingest FILES --collection NAME creates one.")
 
     damaged: list[str] = []
     with_store(load(context.obj), server, run)
@@ -49,7 +49,7 @@ def list_collections(context: typer.Context, server: Server = None) -> None:
 
 @app.command("show")
 def show_collection(context: typer.Context, name: str, server: Server = None) -> None:
-    """Show one collection and what it was loaded from."""
+    """Show one collection and its sources."""
     from rich.table import Table
 
     from ..config.loader import load
@@ -71,9 +71,9 @@ def show_collection(context: typer.Context, name: str, server: Server = None) ->
 
 @app.command("files")
 def list_files(context: typer.Context, name: str, server: Server = None) -> None:
-    """List what a collection was loaded from.
+    """List the sources of a collection.
 
-    With passages, pages, time, language, and what was left out or could not be read.
+    With passages, pages, time, language, and warnings about what was skipped or unreadable.
     """
     from rich.table import Table
 
@@ -102,7 +102,7 @@ def list_files(context: typer.Context, name: str, server: Server = None) -> None
 
 @app.command("remove")
 def remove_file(context: typer.Context, name: str, source: str, server: Server = None) -> None:
-    """Remove what was loaded from one source, as `files` names it."""
+    """Remove one source, named as in `files`."""
     from ..config.loader import load
     from .console import say
     from .store import with_store
@@ -119,7 +119,7 @@ def remove_file(context: typer.Context, name: str, source: str, server: Server =
 def reindex_collection(context: typer.Context, name: str, server: Server = None) -> None:
     """Rebuild the word index of a collection from Chroma.
 
-    Also of one that was loaded by other programs.
+    Also works for collections that other programs loaded.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -139,14 +139,16 @@ def reindex_collection(context: typer.Context, name: str, server: Server = None)
         return result
 
     result = with_store(load(context.obj), server, run)
-    say(f"{result.done} passages of collection {name!r} indexed, {result.removed} gone removed.")
+    say(
+        f"{result.done} passages of collection {name!r} indexed, {result.removed} obsolete removed."
+    )
 
 
 @app.command("repair")
 def repair_collection(context: typer.Context, name: str, server: Server = None) -> None:
-    """Bring a damaged collection back.
+    """Repair a damaged collection.
 
-    It embeds the texts again that the database still holds.
+    Texts that are still in the database are embedded again.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -177,10 +179,10 @@ def repair_collection(context: typer.Context, name: str, server: Server = None) 
 
 @app.command("clean")
 def clean_collections(context: typer.Context, server: Server = None) -> None:
-    """Remove from disk what has been deleted.
+    """Remove deleted data from disk.
 
-    Rewrites Chroma's database, for which it needs as much free disk space as that has, and about a
-    second for each 100 MB; questions wait meanwhile. Word indexes of collections that are gone are
+    Rewrites Chroma's database, which needs as much free disk space as the database, and about a
+    second for each 100 MB, during which questions wait. Word indexes of deleted collections are
     deleted.
     """
     from ..config.loader import load
@@ -199,7 +201,7 @@ def delete_collection(
     context: typer.Context,
     name: str,
     server: Server = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete a collection and all its documents."""
     from ..config.loader import load

@@ -86,7 +86,7 @@ Ask it something, {in_browser}in a terminal:
 curl -N {address}/chat -H 'X-API-Key: {secret}' -H 'Content-Type: application/json' \
 -d '{{"message": "{_QUESTION}"}}'
 
-Stop it with Ctrl-C. Everything of the demo is in {FOLDER}/; delete that folder when you are done.
+Stop it with Ctrl-C. All files of the demo are in {FOLDER}/; delete that folder when you are done.
 """
 
 

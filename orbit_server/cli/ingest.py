@@ -34,44 +34,43 @@ def ingest(
     ],
     collection: Collection,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove what was loaded from files that are gone.")
+        bool, typer.Option("--prune", help="Remove passages of files that no longer exist.")
     ] = False,
     follow_links: Annotated[
         bool,
-        typer.Option("--follow-links", help="Follow links that lead out of the given folders."),
+        typer.Option("--follow-links", help="Follow symbolic links out of the given folders."),
     ] = False,
     question_column: Annotated[
         str | None,
-        typer.Option(help="Column of the questions in CSV files, where it is not called so."),
+        typer.Option(help="Question column of CSV files, if it has an unusual name."),
     ] = None,
     answer_column: Annotated[
         str | None,
-        typer.Option(help="Column of the answers in CSV files, where it is not called so."),
+        typer.Option(help="Answer column of CSV files, if it has an unusual name."),
     ] = None,
     language: Annotated[
         list[str] | None,
         typer.Option(
             "--language",
-            help="Language of the documents, as its code: de, en … May be given more than once."
-            " (default: detected)",
+            help="Language code of the documents, such as de or en; repeatable (default: detected)",
             metavar="CODE",
             callback=_known_languages,
         ),
     ] = None,
     ocr: Annotated[
         bool,
-        typer.Option("--ocr", help="Recognize the text of scanned pages in PDF, with tesseract."),
+        typer.Option("--ocr", help="Recognize the text of scanned PDF pages with tesseract."),
     ] = False,
     max_pages: Annotated[
-        int, typer.Option(help="How many addresses of web sites are visited at most.", min=1)
+        int, typer.Option(help="Maximum number of web addresses to visit.", min=1)
     ] = 5000,
     delay: Annotated[
         float,
-        typer.Option(help="Seconds between two requests to a web site, unless it wants more."),
+        typer.Option(help="Seconds between requests to a web site, unless it asks for more."),
     ] = 0.5,
     allow_private: Annotated[
         bool,
-        typer.Option("--allow-private", help="Read web sites in private networks, too."),
+        typer.Option("--allow-private", help="Also read web sites in private networks."),
     ] = False,
     server: Server = None,
 ) -> None:
@@ -146,7 +145,7 @@ def ingest(
                 advanced=advanced,
             )
 
-    stopped = "stopped; what is loaded stays, and the same command continues there"
+    stopped = "stopped; loaded passages stay, and the same command continues from there"
     report = with_store(config, server, run, stopped=stopped)
     print_report(report, collection)
     if report.failed:
@@ -181,15 +180,15 @@ def print_report(report: "Report", collection: str) -> None:
     if unchanged := len(loaded) - len(noted) - len(changed):
         say(f"{unchanged} {'file is' if unchanged == 1 else 'files are'} unchanged.")
     if report.ignored:
-        say(f"Not understood and left out: {_by_ending(report.ignored)}: {some(report.ignored)}")
+        say(f"Not supported and skipped: {_by_ending(report.ignored)}: {some(report.ignored)}")
     if report.links:
         say(f"Links out of the folder, followed only with --follow-links: {some(report.links)}")
     if left_out := sum(result.left_out for result in report.files):
         things = "entry or passage was" if left_out == 1 else "entries or passages were"
-        say(f"{left_out} {things} left out.")
+        say(f"{left_out} {things} skipped.")
     new = sum(result.stored for result in report.files)
     files = f"{len(loaded)} of {len(report.files)} files"
-    say(f"{files} in collection {collection!r}, {new} chunks new.")
+    say(f"{files} in collection {collection!r}, {new} new chunks.")
 
 
 def _counts(result: "FileResult") -> tuple[str, str, str, str]:

@@ -61,13 +61,15 @@ Websites = Annotated[
     ),
 ]
 PerMinute = Annotated[
-    int | None, _limit_option("--per-minute", "Requests a minute; 0 for no limit.")
+    int | None, _limit_option("--per-minute", "Requests per minute; 0 for no limit.")
 ]
-PerDay = Annotated[int | None, _limit_option("--per-day", "Requests a day (UTC); 0 for no limit.")]
-Streams = Annotated[int | None, _limit_option("--streams", "Answers at once; 0 for no limit.")]
+PerDay = Annotated[
+    int | None, _limit_option("--per-day", "Requests per day (UTC); 0 for no limit.")
+]
+Streams = Annotated[int | None, _limit_option("--streams", "Concurrent answers; 0 for no limit.")]
 VisitorPerMinute = Annotated[
     int | None,
-    _limit_option("--visitor-per-minute", "Requests a minute from one address; 0 for no limit."),
+    _limit_option("--visitor-per-minute", "Requests per minute from one address; 0 for no limit."),
 ]
 
 
@@ -120,9 +122,9 @@ def create_key(
     streams: Streams = None,
     visitor_per_minute: VisitorPerMinute = None,
 ) -> None:
-    """Create a key for a collection, and show it this once.
+    """Create a key for a collection, and show it once.
 
-    With --website it is one for everybody to see, in a page: limits that are not given are set.
+    With --website the key is public: limits that are not given are set to defaults.
     """
     from ..auth.key import PUBLIC, Limits
     from ..config.loader import load
@@ -144,9 +146,9 @@ def create_key(
             limits=limits,
         )
         safe = "" if website else "; keep it safe"
-        say(f"Key {key.id} for collection {collection!r}. It is shown this once{safe}.")
+        say(f"Key {key.id} for collection {collection!r}. It is shown only once{safe}.")
         if website:
-            say(f"Everybody can see it in the page. It works on {', '.join(website)} alone;")
+            say(f"Everybody who opens the page can see it. It works only on {', '.join(website)};")
             say(f"limits: {_limits_in_words(key.limits)}.")
         print(secret)
 
@@ -182,7 +184,7 @@ def list_keys(context: typer.Context) -> None:
         if table.row_count:
             print_table(table)
         else:
-            say("There is no key yet: orbit keys create --collection NAME --name WHO makes one.")
+            say("There is no key yet: orbit keys create --collection NAME --name WHO creates one.")
 
     _with_keys(context, show)
 
@@ -203,16 +205,16 @@ def limit_key(
     key: Reference,
     website: Websites = None,
     anywhere: Annotated[
-        bool, typer.Option("--anywhere", help="Let programs and pages of any site use it.")
+        bool, typer.Option("--anywhere", help="Allow programs and pages of any site to use it.")
     ] = False,
     per_minute: PerMinute = None,
     per_day: PerDay = None,
     streams: Streams = None,
     visitor_per_minute: VisitorPerMinute = None,
 ) -> None:
-    """Change what a key may be used for, and show it.
+    """Change the sites and limits of a key, and show it.
 
-    "default" stands for the limit in the configuration. A running server follows within seconds.
+    "default" means the limit in the configuration. A running server follows within seconds.
     """
     if website and anywhere:
         raise typer.BadParameter("--website and --anywhere contradict each other")
@@ -233,13 +235,13 @@ def rotate_key(
         datetime | None,
         typer.Option(
             "--overlap",
-            help="How long the old key works on: 7d, 12h, or until a date (default: not at all).",
+            help="How long the old secret works: 7d, 12h, or until a date (default: not at all).",
             parser=_expiry,
             metavar="WHEN",
         ),
     ] = None,
 ) -> None:
-    """Give a key a new secret, and show it this once.
+    """Give a key a new secret, and show it once.
 
     Its id, collection and limits stay.
     """
@@ -248,7 +250,7 @@ def rotate_key(
     async def rotate(keys: "Keys") -> None:
         rotated, secret = await keys.rotate(key, until=overlap) or _unknown()
         ends = _time(overlap, "now" if overlap is None else "")
-        say(f"Key {rotated.id} has a new secret, shown this once. The old one ends {ends}.")
+        say(f"Key {rotated.id} has a new secret, shown only once. The old one expires {ends}.")
         print(secret)
 
     _with_keys(context, rotate)
@@ -256,7 +258,7 @@ def rotate_key(
 
 @app.command("deactivate")
 def deactivate_key(context: typer.Context, key: Reference) -> None:
-    """Switch a key off. A running server follows within seconds."""
+    """Deactivate a key. A running server follows within seconds."""
     from .console import say
 
     async def deactivate(keys: "Keys") -> None:
@@ -268,7 +270,7 @@ def deactivate_key(context: typer.Context, key: Reference) -> None:
 
 @app.command("delete")
 def delete_key(context: typer.Context, key: Reference) -> None:
-    """Delete a key for good. A running server follows within seconds."""
+    """Delete a key permanently. A running server follows within seconds."""
     from .console import say
 
     async def delete(keys: "Keys") -> None:

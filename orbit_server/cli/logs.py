@@ -30,10 +30,10 @@ _MOST_ASKED = 10_000  # questions that a rating may still come for
 def tail(
     context: typer.Context,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="How many to begin with.")
+        int, typer.Option("--lines", "-n", min=0, help="Number of records to begin with.")
     ] = 10,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", "-f", help="Go on with what comes.")
+        bool, typer.Option("--follow/--no-follow", "-f", help="Keep showing new records.")
     ] = True,
 ) -> None:
     """Show the latest records, and each new one as it is written."""
@@ -56,7 +56,7 @@ def tail(
 def status(context: typer.Context) -> None:
     """Show how much of the chat log is still to be sent.
 
-    And whether Elasticsearch takes records.
+    And whether Elasticsearch accepts records.
     """
     from .console import out
 
@@ -71,7 +71,7 @@ def status(context: typer.Context) -> None:
 
 @app.command()
 def ship(context: typer.Context) -> None:
-    """Send all that is not yet in Elasticsearch, and exit."""
+    """Send all records not yet in Elasticsearch, and exit."""
     from .console import out
 
     shipped = asyncio.run(_shipper(context).ship_once())

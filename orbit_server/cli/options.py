@@ -9,7 +9,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Configuration file (default: config.yaml where there is one).",
+        help="Configuration file (default: config.yaml, if it exists).",
         metavar="FILE",
     ),
 ]

@@ -46,8 +46,8 @@ def serve(
 ) -> None:
     """Start the server; it runs until Ctrl-C or SIGTERM.
 
-    The exit code is 0 when it was asked to stop, 1 when something could not be opened, 2 for a
-    wrong option or configuration, and 130 or 143 when it was asked twice.
+    The exit code is 0 after a normal stop, 1 if a port, the database or Chroma cannot be opened, 2
+    for a wrong option or configuration, and 130 or 143 after a second signal.
     """
     if demo and (workers > 1 or reload):
         raise typer.BadParameter("goes with neither --workers nor --reload", param_hint="--demo")

@@ -83,7 +83,7 @@ def ingest_sites(
                 advanced=advanced,
             )
 
-    stopped = "stopped; what is loaded stays, and the same command continues there"
+    stopped = "stopped; loaded passages stay, and the same command continues from there"
     report = with_store(config, server, run, stopped=stopped)
     print_site_report(report, collection)
     if report.failed:
@@ -123,9 +123,9 @@ def print_site_report(report: "SiteReport", collection: str) -> None:
 
 _SENTENCES = {
     "refused": "Not allowed by robots.txt",
-    "noindex": "Wanted in no index",
-    "duplicate": "Known by another address",
-    "skipped": "Not understood and left out",
+    "noindex": "Excluded by noindex",
+    "duplicate": "Duplicates of another address",
+    "skipped": "Not supported and skipped",
     "empty": "Without text",
     "gone": "Not there",
     "failed": "Failed",
@@ -174,4 +174,4 @@ def _say_counts(report: "SiteReport", collection: str) -> None:
     say(f"Pages: {counts}, {len(report.pruned)} removed.")
     new = sum(result.stored for result in report.results)
     there = len(report.of("read", "unchanged"))
-    say(f"{there} pages in collection {collection!r}, {new} chunks new.")
+    say(f"{there} pages in collection {collection!r}, {new} new chunks.")

@@ -35,9 +35,9 @@ async def open_store(
         server, ours = held.get("address"), True
         if server is None:
             raise OrbitError(
-                f"{config.chroma.path} is in use by process {held.get('pid')}, which has not said "
-                "where it answers, as an application that mounts the server has not. Name it with "
-                "--server URL, for which ADMIN_TOKEN must be set, or stop it first."
+                f"{config.chroma.path} is in use by process {held.get('pid')}, which has not "
+                "registered an address, as an application that mounts the server does not. Name it "
+                "with --server URL, for which ADMIN_TOKEN must be set, or stop it first."
             )
         say(f"A server holds {config.chroma.path}; going through {server}.")
     if server is None:
@@ -128,7 +128,7 @@ def warn_unless_loaded(config: Config, name: str) -> None:
     near = difflib.get_close_matches(name, names, n=3)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     remedy = f"orbit ingest FILES --collection {name}"
-    say(f"There is no collection {name!r} yet.{meant} To make it: {remedy}")
+    say(f"There is no collection {name!r} yet.{meant} To create it: {remedy}")
 
 
 async def _names(config: Config) -> list[str] | None:

@@ -171,7 +171,7 @@ def sqlite_file(url: str) -> str | None:
 
 OllamaUrl = Annotated[
     str,
-    Allowed("a URL such as http://localhost:11434, without /api or /v1 behind it", ollama_url),
+    Allowed("a URL such as http://localhost:11434, without /api or /v1 at the end", ollama_url),
 ]
 
 

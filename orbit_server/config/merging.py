@@ -114,7 +114,7 @@ class Merging:
     def _plain(self, node: Node, path: str, depth: int = 0) -> Any:
         if isinstance(node, ScalarNode):
             if not tree.has_meaning(node):
-                self._complain(self._place(node), path, "YAML tags (!name) mean nothing here")
+                self._complain(self._place(node), path, "YAML tags (!name) are not supported")
             return tree.scalar(node)
         if depth == _DEEPEST:  # an alias may well lead back to its own list
             return []

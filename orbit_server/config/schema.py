@@ -606,12 +606,13 @@ class ElasticsearchConfig(Section):
         ),
     ] = setting("https://localhost:9200", "Address of Elasticsearch.")
     index: Annotated[
-        str, matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of small letters, digits, ., _ and -")
+        str,
+        matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of lowercase letters, digits, ., _ and -"),
     ] = setting("chatbot", "Prefix of the index names.")
     data_stream: Annotated[
         str | None,
         optional(
-            matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of small letters, digits, ., _, -")
+            matching("[a-z0-9][a-z0-9._-]{0,200}", "a name of lowercase letters, digits, ., _, -")
         ),
     ] = setting(
         None,
@@ -624,7 +625,8 @@ class ElasticsearchConfig(Section):
     ca_certs: OptionalFile = setting(None, "File with the certificate authority of Elasticsearch.")
     verify_certs: Switch = setting(True, "false accepts any certificate; for trials only.")
     words_index: Annotated[
-        str, matching("[a-z0-9][a-z0-9._-]{0,100}", "a name of small letters, digits, ., _ and -")
+        str,
+        matching("[a-z0-9][a-z0-9._-]{0,100}", "a name of lowercase letters, digits, ., _ and -"),
     ] = setting("orbit-words", "Prefix of the word index names (retrieval.words).")
     words_timeout: Seconds = rare(
         0.3, "Seconds a question waits for words; then it is answered by meaning alone."

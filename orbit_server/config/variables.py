@@ -51,7 +51,7 @@ class References:
         if name is None:
             return "${"
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not match[0].endswith("}"):
-            self.problems.append("a variable is written ${NAME}, and $${ stands for a plain ${")
+            self.problems.append("a variable is written ${NAME}, and $${ stands for a literal ${")
         elif name not in self.variables:
             self.problems.append(
                 f"the variable {name} is set neither in the environment nor in .env"

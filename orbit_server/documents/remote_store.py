@@ -252,8 +252,8 @@ class RemoteStore:
             why = refused.verify_message if isinstance(refused, SSLCertVerificationError) else ""
             raise SearchUnavailable(
                 f"the certificate of {self.url} cannot be verified ({why.rstrip('.')}). Use the "
-                "name that it is made out to; for an authority of your own, set SSL_CERT_FILE to "
-                "its PEM file; on the server's own machine, use its configuration (--config)."
+                "host name that it was issued for; for an authority of your own, set SSL_CERT_FILE "
+                "to its PEM file; on the server's own machine, use its configuration (--config)."
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SearchUnavailable(f"no answer from the server at {self.url}: {error}") from error

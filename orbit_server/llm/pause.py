@@ -41,6 +41,6 @@ class Pause:
         if self._timeouts >= self._limit and not self.is_active():
             self._until = self._clock() + self._seconds
             logger.warning(
-                "%s is left out for %g s, because it timed out %d times in a row",
+                "%s is skipped for %g s, because it timed out %d times in a row",
                 *(self._step, self._seconds, self._timeouts),
             )

@@ -93,7 +93,7 @@ class FairQueue:
 
     def _check_room(self) -> None:
         if not self._free() and self.waiting >= self.length:
-            raise self._refusal(f"{self.waiting} answers wait for the model already")
+            raise self._refusal(f"{self.waiting} answers are already waiting for the model")
 
     def _take(self, owner: str) -> None:
         self.taken += 1
@@ -119,7 +119,9 @@ class FairQueue:
     def _give_up(self, owner: str, turn: asyncio.Future[None]) -> None:
         if not turn.done():
             self._leave(owner, turn)
-            turn.set_exception(self._refusal(f"the model had no time for {self.timeout:g} s"))
+            turn.set_exception(
+                self._refusal(f"no slot for the answer was free within {self.timeout:g} s")
+            )
 
     def _leave(self, owner: str, turn: asyncio.Future[None]) -> None:
         line = self._lines.get(owner, {})

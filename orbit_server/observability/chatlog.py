@@ -148,7 +148,7 @@ class ChatLog:
                     record[name] = self.redact(record[name])
         data = _json(record) + b"\n"
         if self._file is None or os.write(self._file, data) != len(data):
-            raise OSError("the disk took only a part of the line")
+            raise OSError("only a part of the line was written")
 
     def _open(self, day: str) -> None:
         """Have the file of ``day`` open that has room: other processes move on at the same size."""

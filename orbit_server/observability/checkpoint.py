@@ -24,7 +24,7 @@ from .rejected import Rejected, RejectedLog
 logger = logging.getLogger(__name__)
 
 _HEAD_BYTES = 256  # hold the first record's id, which tells a file from all others
-_NOT_ASKED = "it was not spoken to yet"
+_NOT_ASKED = "it has not been contacted yet"
 
 
 class Position(BaseModel):
@@ -146,7 +146,9 @@ class Checkpoint:
         with file:
             start = self._start(file, path.name)
             if start != self.progress.files.get(path.name, start):
-                logger.warning("%s is not the file it was; it is sent from its start", path.name)
+                logger.warning(
+                    "%s was replaced by another file; it is sent from its start", path.name
+                )
             end, count, size = start.offset, start.lines, 0
             lines: list[Line] = []
             rejected: list[Rejected] = []
@@ -254,7 +256,7 @@ class Checkpoint:
             return Progress()
         except ValidationError:
             if warn:
-                logger.warning("%s cannot be understood: all files are sent again", self.file)
+                logger.warning("%s cannot be parsed: all files are sent again", self.file)
             return Progress()
 
     def _save(self, **changes: object) -> None:

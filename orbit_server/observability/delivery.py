@@ -112,7 +112,7 @@ class Delivery:
         await self._prepare_when_due()
         results = await self._client.create(b"".join(line.encoded for line in lines))
         if len(results) != len(lines):
-            raise Failure("it answers for more or fewer documents than were sent")
+            raise Failure("its reply is about more or fewer documents than were sent")
         left: list[Line] = []
         worst: Failure | None = None
         for line, result in zip(lines, results, strict=True):

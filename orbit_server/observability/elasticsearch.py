@@ -85,7 +85,7 @@ class ElasticsearchClient:
         try:
             return [item["create"] for item in reply["items"]]
         except (KeyError, TypeError):
-            raise Failure("it answers with something else than a bulk result") from None
+            raise Failure("its reply is not a bulk result") from None
 
     async def pages(
         self, target: str, filters: Sequence[Mapping[str, Any]], *, size: int = 500
@@ -114,7 +114,7 @@ class ElasticsearchClient:
                 page = [hit["_source"] for hit in hits]
                 behind = hits[-1]["sort"] if len(hits) == size else None
             except (KeyError, TypeError):
-                raise Failure("it answers with something else than documents") from None
+                raise Failure("its reply is not a list of documents") from None
             if page:
                 yield page
             if behind is None:
@@ -177,7 +177,7 @@ class ElasticsearchClient:
                 raise
             if what not in self._warned:
                 self._warned.add(what)
-                logger.warning("Elasticsearch does not take our %s: %s", what, failure)
+                logger.warning("Elasticsearch does not accept our %s: %s", what, failure)
             return False
         return True
 
@@ -200,7 +200,7 @@ class ElasticsearchClient:
         except exceptions.SerializationError:
             raise Failure("its reply is not JSON") from None
         except exceptions.SSLError as error:
-            cause = f"no trust in its certificate (elasticsearch.ca_certs): {error.message}"
+            cause = f"its certificate is not trusted (elasticsearch.ca_certs): {error.message}"
             raise Failure(cause, lasting=True) from None
         except exceptions.TransportError as error:
             raise Failure(f"it cannot be reached: {error.message}") from None
@@ -209,7 +209,9 @@ class ElasticsearchClient:
         from elasticsearch import AsyncElasticsearch
 
         if self._options.get("verify_certs") is False:
-            logger.warning("elasticsearch.verify_certs is false: anybody could pretend to be it")
+            logger.warning(
+                "elasticsearch.verify_certs is false: anybody could impersonate the server"
+            )
         node = urlsplit(self.node)
         if node.port is None:
             port = 443 if node.scheme == "https" else 80

@@ -138,13 +138,13 @@ class Metrics:
         self._rate = histogram(
             "tokens_per_second", "How fast each answer was written, from its first text.", _RATES
         )
-        self._streams = gauge("streams_open", "Streams that are being sent.")
+        self._streams = gauge("streams_open", "Streams now being sent.")
         self._queue_wait = histogram(
-            "queue_seconds", "How long answers waited for the model's turn.", _LONG
+            "queue_seconds", "How long answers waited in the queue for the model.", _LONG
         )
-        self._queue_waiting = gauge("queue_waiting", "Answers that wait for the model now.")
+        self._queue_waiting = gauge("queue_waiting", "Answers now waiting in the queue.")
         self._queue_refused = counter(
-            "queue_refused", "Answers refused since the queue was full, or its wait too long."
+            "queue_refused", "Answers refused because the queue was full, or its wait too long."
         )
         if hosts:
             self._calls = counter("model_calls", "Calls that a host has answered.", "host")
@@ -152,11 +152,11 @@ class Metrics:
             self._calls_running = gauge("model_calls_running", "Calls now.", labels=["host"])
             up = "1 while the host gets work, 0 while it is out."
             self._host_up = gauge("model_host_up", up, "livemin", ["host"])
-        self._ratings = counter("ratings", "What readers thought of answers.", "rating")
+        self._ratings = counter("ratings", "Ratings of answers by readers.", "rating")
         self._verdicts = counter("verdicts", "Safety verdicts.", "verdict", "reason")
-        self._verdicts_cached = counter("verdicts_cached", "Those of them known from before.")
+        self._verdicts_cached = counter("verdicts_cached", "Safety checks answered from the cache.")
         self._loop_lag = histogram(
-            "event_loop_lag_seconds", "How late the event loop comes to what is due.", _LAGS
+            "event_loop_lag_seconds", "How late the event loop runs what is due.", _LAGS
         )
         self._log_waiting = gauge("chatlog_waiting", "Lines of the chat log not yet written.")
         self._log_lost = counter("chatlog_lost", "Lines of the chat log that were lost.")
@@ -164,8 +164,8 @@ class Metrics:
             mode = "livemostrecent"  # one shipper a host: every worker sees the same files
             self._to_ship = (
                 gauge("shipper_lag_lines", "Lines not yet in Elasticsearch.", mode),
-                gauge("shipper_lag_bytes", "The same in bytes.", mode),
-                gauge("shipper_rejected_lines", "Lines that Elasticsearch did not take.", mode),
+                gauge("shipper_lag_bytes", "Bytes not yet in Elasticsearch.", mode),
+                gauge("shipper_rejected_lines", "Lines that Elasticsearch rejected.", mode),
             )
 
     async def __aenter__(self) -> Self:

@@ -80,7 +80,7 @@ class RejectedLog:
             return
         with file:
             if not _lock_within(file, _PATIENCE_SECONDS):
-                raise OSError("another program sends the rejected lines already")
+                raise OSError("another program is already sending the rejected lines")
             yield _batches(file, batch_lines)
             self._taken.unlink(missing_ok=True)
 
@@ -101,7 +101,7 @@ class RejectedLog:
             size = file.seek(0, os.SEEK_END)
             if file.write(data) != len(data):
                 file.truncate(size)
-                raise OSError(f"the disk took only a part of what belongs into {self.path}")
+                raise OSError(f"only a part was written of what belongs into {self.path}")
 
 
 def _lock_within(file: BinaryIO, seconds: float) -> bool:
@@ -130,7 +130,7 @@ def _entries(entries: BinaryIO) -> Iterator[tuple[str, bytes]]:
             entry = orjson.loads(text)
             yield entry["file"], entry["line"].encode() + b"\n"
         except (ValueError, KeyError, TypeError, AttributeError):
-            logger.warning("%s: a line that is no entry is left out", NAME)
+            logger.warning("%s: a line that is not an entry is skipped", NAME)
 
 
 @contextmanager

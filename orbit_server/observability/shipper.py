@@ -152,7 +152,7 @@ class Shipper:
         """
         async with self._at_once():
             if not await self._on_disk(self.checkpoint.hold):
-                raise OrbitError("a running server sends the chat log already")
+                raise OrbitError("a running server is already sending the chat log")
             await self._delivery.probe()
             return await self._ship()
 
@@ -260,7 +260,7 @@ class Shipper:
             return
         self._announced = available
         if available:
-            logger.info("Elasticsearch at %s takes the chat log", self.node)
+            logger.info("Elasticsearch at %s accepts the chat log", self.node)
         try:
             self.on_status(available, cause)
         except Exception:

@@ -197,7 +197,7 @@ class Retrieval:
         )
         if vector is None:
             logger.warning(
-                "the embedding model refuses a question, which words alone answer: %s",
+                "the embedding model refuses a question, which is searched by words alone: %s",
                 reason,
                 extra={"request_id": request_id},
             )

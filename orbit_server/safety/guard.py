@@ -154,7 +154,7 @@ class Guard:
 
     async def _reply(self, messages: list[dict[str, str]], request_id: str | None) -> str:
         about = f"request {request_id}: " if request_id else ""
-        retry = f"{about}safety check by {self.model} is tried again"
+        retry = f"{about}safety check by {self.model} is retried"
         return await retried(
             partial(self._reply_in_time, messages, request_id),
             retries=self._max_retries,

@@ -63,7 +63,7 @@ class Files:
             # To prove an RSA key sound takes a third of a second; OpenSSL uses it unproven anyway.
             private_key = load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)
         except TypeError:
-            what = "is encrypted, and nobody is there to type its password"
+            what = "is encrypted, and the server cannot ask for its password"
             raise _mistake(_KEY_FILE, self.key, f"{what}; store the key without one") from None
         except (ValueError, UnsupportedAlgorithm):
             what = "holds no PEM private key that can be read; name the file that begins with one"
@@ -90,12 +90,10 @@ class Files:
                 context.load_cert_chain(chain_path, key_path, password="")
         except ssl.SSLError as error:
             reason = (error.reason or "unknown reason").lower().replace("_", " ")
-            what = f"is refused by OpenSSL ({reason}); have a new one made"
+            what = f"is refused by OpenSSL ({reason}); get a new one"
             raise _mistake(_CERT_FILE, self.cert, what) from None
         except OSError as error:
-            what = (
-                f"cannot be handed to OpenSSL: {error.strerror}; see what this machine is short of"
-            )
+            what = f"cannot be handed to OpenSSL: {error.strerror}; check the memory and open files"
             raise _mistake(_CERT_FILE, self.cert, what) from None
         return context
 
@@ -115,7 +113,7 @@ def _read(key: str, file: Path) -> bytes:
     try:
         return read_file(file, limit=LARGEST)
     except NotAFile:
-        what = "is no regular file"
+        what = "is not a regular file"
     except TooLarge:
         what = f"is larger than {LARGEST // 1024} KiB"
     except OSError as error:

@@ -72,7 +72,7 @@ def run_workers(
         config = load_config()
         most = llm.places(config.ollama, count)
         if config.answer.provider == "ollama" and most:
-            logger.info("each worker lets Ollama write at most %d answers at once", most)
+            logger.info("each worker sends Ollama at most %d answers at the same time", most)
 
         def ready() -> None:
             notifier.notify("READY=1")

@@ -280,7 +280,7 @@ async def test_a_model_that_keeps_timing_out_is_not_asked(caplog: pytest.LogCapt
 
     assert [await asked() for _ in range(4)] == [joined(LIBRARY)] * 4
     assert len(model.calls) == 2
-    assert "condense is left out for 60 s" in caplog.text
+    assert "condense is skipped for 60 s" in caplog.text
     now = 61.0
     assert await asked() == WHOLE
     assert caplog.messages[-1] == "condense works again"

@@ -584,7 +584,7 @@ async def test_a_last_use_that_cannot_be_noted_harms_nobody(
             writer.execute("BEGIN IMMEDIATE")
             assert await keys.verify(secret)
             await keys.__aexit__()
-    assert "the last use of 1 keys is not noted" in caplog.text
+    assert "the last use of 1 keys could not be stored" in caplog.text
 
 
 # Files

@@ -130,7 +130,7 @@ async def test_a_url_as_providers_write_it(server: int) -> None:
 async def test_a_parameter_that_is_not_possible(server: int) -> None:
     """It is named, instead of an error of the driver, and the password is not."""
     url = f"postgresql+asyncpg://orbit:secret@127.0.0.1:{server}/orbit?sslrootcert=ca.pem"
-    with pytest.raises(KeysUnavailable, match="sslrootcert is not possible here") as refused:
+    with pytest.raises(KeysUnavailable, match="sslrootcert is not supported") as refused:
         await Keys(url).__aenter__()
     assert "secret" not in str(refused.value)
 

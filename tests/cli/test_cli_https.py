@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 AUTHORITY = Authority()
 LIST = ("collections", "list")
-EMPTY = "There is no collection yet: orbit ingest FILES --collection NAME makes one.\n"
+EMPTY = "There is no collection yet: orbit ingest FILES --collection NAME creates one.\n"
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_one_that_nobody_here_vouches_for(folder: Path, elsewhere: Path) -
     async with secure(folder, certificate_in(folder)) as url:
         sentence = said(await command(elsewhere, *LIST, "--server", url))
     assert f"the certificate of {url} cannot be verified (unable to get local issuer" in sentence
-    for remedy in ("name that it is made out to", "SSL_CERT_FILE", "--config"):
+    for remedy in ("host name that it was issued for", "SSL_CERT_FILE", "--config"):
         assert remedy in sentence
 
 

@@ -47,7 +47,7 @@ async def test_a_key_for_a_collection_that_is_not_there(folder: Path) -> None:
     """It is made, since documents may follow; a slip of the pen is pointed out."""
     early = await command(folder, *KEYS_CREATE)
     assert (early.code, early.out[:4]) == (0, "api_")
-    assert "There is no collection 'town' yet. To make it: orbit ingest" in early.err
+    assert "There is no collection 'town' yet. To create it: orbit ingest" in early.err
     assert not (folder / "data" / "chroma").exists()
     write_town(folder)
     assert (await command(folder, "ingest", "town.md", "--collection", "town")).code == 0
@@ -81,7 +81,7 @@ async def test_a_key_for_a_website(folder: Path) -> None:
     site = ("--website", "https://Town.example/", "--website", "http://localhost:8000")
     made = await command(folder, *KEYS_CREATE, *site, "--per-minute", "20", "--streams=0")
     assert re.fullmatch(r"api_[A-Za-z0-9]{32}", made.out.strip())
-    assert "Everybody can see it" in made.err
+    assert "Everybody who opens the page can see it" in made.err
     limits = "20/min, 2000/day, any at once, 10/min a visitor"
     assert limits in " ".join(made.err.split())
     [row] = (await command(folder, "keys", "list")).cells
@@ -120,12 +120,12 @@ async def test_a_new_secret(folder: Path) -> None:
     rotated = await command(folder, "keys", "rotate", old, "--overlap", "7d")
     new = rotated.out.strip()
     assert re.fullmatch(r"api_[A-Za-z0-9]{32}", new)
-    assert "ends 20" in rotated.err
+    assert "expires 20" in rotated.err
     statuses = [(await command(folder, "keys", "status", each)).out for each in (old, new)]
     assert statuses[0] == statuses[1]
     assert "old key" in statuses[0]
     again = await command(folder, "keys", "rotate", new)
-    assert "ends now" in again.err
+    assert "expires now" in again.err
     assert (await command(folder, "keys", "status", old)).code == 1
 
 

@@ -273,7 +273,7 @@ async def test_another_process_sends(tmp_path: Path, monkeypatch: pytest.MonkeyP
             monkeypatch.undo()
             result = await command(tmp_path, "logs", "ship")
         assert (result.code, result.out) == (1, "")
-        assert "a running server sends the chat log already" in result.err
+        assert "a running server is already sending the chat log" in result.err
 
 
 async def test_rejected_records_are_counted_and_sent_again(tmp_path: Path) -> None:

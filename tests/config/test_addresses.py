@@ -90,7 +90,7 @@ def test_passwords_in_urls_are_masked() -> None:
 def test_what_ollama_has_behind_its_address(behind: str) -> None:
     """Copied from a client's settings it would end in requests to /api/api/chat."""
     said = mistake(f"ollama: {{base_url: 'http://localhost:11434{behind}'}}")
-    assert said.endswith("http://localhost:11434, without /api or /v1 behind it")
+    assert said.endswith("http://localhost:11434, without /api or /v1 at the end")
 
 
 @pytest.mark.parametrize("written", ["/orbit", "/orbit/", "/a/b"])

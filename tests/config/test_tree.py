@@ -20,7 +20,7 @@ def test_anchors_and_aliases_are_read() -> None:
 def test_tags_are_an_error() -> None:
     """Nothing is executed, and nothing is silently text."""
     said = mistake("ollama:\n  model: !!python/object/apply:os.system 'true'")
-    assert said == "config.yaml:2: ollama.model: YAML tags (!name) mean nothing here"
+    assert said == "config.yaml:2: ollama.model: YAML tags (!name) are not supported"
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ WRONG = [
     ("web.language", "nl", "one of auto, en, de, fr, es"),
     ("safety.mode", "off", "one of disabled, fuzzy, strict"),
     ("elasticsearch.node", "https://u:p@h:9200", "user and password belong in elasticsearch.auth"),
-    ("elasticsearch.index", "Chat Logs", "a name of small letters"),
+    ("elasticsearch.index", "Chat Logs", "a name of lowercase letters"),
 ]
 
 

@@ -560,7 +560,7 @@ async def test_the_command_says_what_happened(tmp_path: Path) -> None:
     assert result.code == 0
     [gone] = [line for line in result.out.splitlines() if "noise.txt" in line]
     assert "gone" in gone
-    assert "0 chunks new" in result.err
+    assert "0 new chunks" in result.err
 
 
 async def test_many_files_are_counted_and_failures_come_last(tmp_path: Path) -> None:
@@ -595,8 +595,8 @@ async def test_the_command_names_refused_passages(tmp_path: Path, ollama: Embedd
         assert result.code == 1
         [row] = [line for line in result.out.splitlines() if "qa.json" in line]
         assert "passage 1 is left out" in row and "And 2 more." in row
-        assert "5 entries or passages were left out" in result.err
-        assert f"1 of 1 files in collection 'town', {new} chunks new." in result.err
+        assert "5 entries or passages were skipped" in result.err
+        assert f"1 of 1 files in collection 'town', {new} new chunks." in result.err
 
 
 async def test_another_embedder_is_refused_by_name(tmp_path: Path, ollama: Embedding) -> None:
@@ -652,7 +652,7 @@ async def test_a_killed_run_is_continued(tmp_path: Path, ollama: Embedding) -> N
     ollama.requests.clear()
     result = await command(tmp_path, "ingest", "town", "--collection", "town")
     assert result.code == 0, result.err
-    assert "60 chunks new" in result.err
+    assert "60 new chunks" in result.err
     assert ollama.embedded == 60
     async with ChromaEmbedded(tmp_path / "data" / "chroma") as chroma:
         after = await chroma.get("town")
@@ -684,11 +684,11 @@ async def test_a_stopped_run_is_continued(
     _, err = await process.communicate()
     assert process.returncode == code, err
     [said] = [line for line in err.decode().splitlines() if line.startswith("orbit: ")]
-    assert said == "orbit: stopped; what is loaded stays, and the same command continues there"
+    assert said == "orbit: stopped; loaded passages stay, and the same command continues from there"
     ollama.embed_delay = 0.0
     result = await command(tmp_path, *arguments)
     assert result.code == 0, result.err
-    assert "300 chunks new" not in result.err
+    assert "300 new chunks" not in result.err
     async with ChromaEmbedded(tmp_path / "data" / "chroma") as chroma:
         assert len(await chroma.get("town")) == 300
 
@@ -752,7 +752,7 @@ async def test_documents_are_loaded_while_the_server_answers(orbit: Server) -> N
     assert told
     assert all("nine." in answer for answer in told)
     again = await command(orbit.folder, *load, "town", "--prune")
-    assert (again.code, "0 chunks new" in again.err) == (0, True)
+    assert (again.code, "0 new chunks" in again.err) == (0, True)
     async with aiohttp.ClientSession(headers={"X-API-Key": made.out.strip()}) as http:
         for question, source in QUESTIONS.items():
             body = {"message": question, "stream": False}
@@ -816,4 +816,4 @@ async def test_a_killed_server_leaves_the_folder_free(tmp_path: Path) -> None:
         assert await running.ended(signal.SIGKILL) == -signal.SIGKILL
     result = await command(tmp_path, *arguments)
     assert (result.code, "going through" in result.err) == (0, False)
-    assert "0 chunks new" in result.err
+    assert "0 new chunks" in result.err

@@ -65,7 +65,7 @@ async def test_a_folder_of_twenty_formats_answers(tmp_path: Path) -> None:
         assert (await upload(orbit, "linked"))["loaded"] == 20
         check(await answers(orbit, "linked"), SITE)
         again = await command(tmp_path, "ingest", "town", "--collection", "here")
-        assert (again.code, "0 chunks new" in again.err) == (0, True), again.err
+        assert (again.code, "0 new chunks" in again.err) == (0, True), again.err
 
 
 async def upload(orbit: Server, collection: str) -> dict[str, Any]:

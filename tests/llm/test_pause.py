@@ -19,7 +19,7 @@ def test_three_timeouts_in_a_row_are_a_pause(caplog: pytest.LogCaptureFixture) -
     pause.note(timed_out=True)
     assert pause.is_active()
     pause.note(timed_out=True)  # a question that had begun before the pause
-    assert caplog.messages == ["rerank is left out for 60 s, because it timed out 3 times in a row"]
+    assert caplog.messages == ["rerank is skipped for 60 s, because it timed out 3 times in a row"]
     now = 160.0
     assert not pause.is_active()
     pause.note(timed_out=True)

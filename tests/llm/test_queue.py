@@ -107,7 +107,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
     """The refusal comes before anything is done for the answer, and says when to try again."""
     crowd = Crowd(FairQueue(2, length=3, timeout=60))
     await crowd.ask("a", *range(5))
-    with pytest.raises(ModelBusy, match="3 answers wait") as refused:
+    with pytest.raises(ModelBusy, match="3 answers are already waiting") as refused:
         crowd.queue.place("b")
     # Two at once, 10 seconds each as a first guess, and three are waiting.
     assert refused.value.headers() == {"Retry-After": "20"}
@@ -131,7 +131,7 @@ async def test_waiting_too_long() -> None:
     """It is the same refusal, and leaves the queue to the others."""
     queue = FairQueue(1, length=9, timeout=0.01)
     async with queue.place("a"):
-        with pytest.raises(ModelBusy, match=r"no time for 0\.01 s"):
+        with pytest.raises(ModelBusy, match=r"free within 0\.01 s"):
             async with queue.place("b"):
                 pass
         assert (queue.taken, queue.waiting, queue.refused) == (1, 0, 1)

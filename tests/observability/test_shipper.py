@@ -457,7 +457,7 @@ async def test_rejected_lines_are_sent_again_beside_a_running_shipper(
 async def test_enabled_is_only_what_has_answered(log: Log, elastic: ElasticsearchStandIn) -> None:
     """Neither the configuration nor what an earlier process knew counts as an answer."""
     shipper = log.shipper(elastic)
-    assert (shipper.status, shipper.cause) == ("unavailable", "it was not spoken to yet")
+    assert (shipper.status, shipper.cause) == ("unavailable", "it has not been contacted yet")
     await shipper.ship_once()
     assert shipper.status == "enabled"
     await elastic.kill()
@@ -866,7 +866,7 @@ async def test_not_allowed_to_install(
     async with log.shipper(elastic, retention_days=1) as shipper:
         await elastic.until(arrived(log, elastic))
         await until(lambda: shipper.status == "enabled")
-    warnings = [text for text in caplog.messages if "does not take our" in text]
+    warnings = [text for text in caplog.messages if "does not accept our" in text]
     assert len(warnings) == len(denied - {"info"})
     if denied == {"lifecycle"}:
         template = elastic.templates["orbit-chatbot"]["template"]

@@ -357,7 +357,7 @@ async def test_a_model_that_keeps_timing_out_is_not_asked(caplog: pytest.LogCapt
     for _ in range(4):
         assert [each.title for each in await slow("When?", found)] == ["a", "b"]
     assert rater.asked == ["a", "a"]
-    assert "rerank is left out for 60 s" in caplog.text
+    assert "rerank is skipped for 60 s" in caplog.text
     now, rater.replies["a"] = 61.0, "3"
     assert [each.title for each in await slow("When?", found)] == ["b", "a"]
     assert caplog.messages[-1] == "rerank works again"

@@ -312,9 +312,9 @@ REFUSALS: list[tuple[Callable[[Files], object], str]] = [
     (lambda files: files.key.unlink(), f"{KEY}cannot be read: No such file or directory{NAMED}"),
     (folder_for(lambda files: files.cert), f"{CERT}cannot be read: Is a directory{NAMED}"),
     (folder_for(lambda files: files.key), f"{KEY}cannot be read: Is a directory{NAMED}"),
-    (pipe_for(lambda files: files.cert), f"{CERT}is no regular file{NAMED}"),
-    (pipe_for(lambda files: files.key), f"{KEY}is no regular file{NAMED}"),
-    (device, f"{KEY}is no regular file{NAMED}"),
+    (pipe_for(lambda files: files.cert), f"{CERT}is not a regular file{NAMED}"),
+    (pipe_for(lambda files: files.key), f"{KEY}is not a regular file{NAMED}"),
+    (device, f"{KEY}is not a regular file{NAMED}"),
     (fill(lambda files: files.cert), f"{CERT}is larger than 64 KiB{NAMED}"),
     (fill(lambda files: files.key), f"{KEY}is larger than 64 KiB{NAMED}"),
     (link_to_itself, f"{KEY}cannot be read: Too many levels of symbolic links{NAMED}"),
@@ -329,7 +329,7 @@ REFUSALS: list[tuple[Callable[[Files], object], str]] = [
     (encrypt_the_old_way, f"{KEY}is encrypted"),
     (another_key, f"{KEY}does not belong to the certificate in fullchain.pem"),
     (another_kind_of_key, f"{KEY}does not belong to the certificate in fullchain.pem"),
-    (weak_key, f"{CERT}is refused by OpenSSL (ee key too small); have a new one made"),
+    (weak_key, f"{CERT}is refused by OpenSSL (ee key too small); get a new one"),
 ]
 
 

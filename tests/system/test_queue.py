@@ -68,4 +68,4 @@ async def test_workers_say_their_share(tmp_path: Path) -> None:
     """Which of them a question comes to is chance, so the operator is told what each may do."""
     configure(tmp_path, answer={"provider": "ollama"}, ollama={"concurrency": 5})
     async with server(tmp_path, "--workers=2") as running:
-        assert "each worker lets Ollama write at most 3 answers at once" in running.log
+        assert "each worker sends Ollama at most 3 answers at the same time" in running.log

@@ -712,7 +712,7 @@ async def test_the_pages_key_is_in_the_page_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No cache that others share keeps it, the widget has none, and the log warns without it."""
-    for secret, warning in ((await page_key(tmp_path), "no limits"), ("api_gone", "no usable")):
+    for secret, warning in ((await page_key(tmp_path), "no limits"), ("api_gone", "not a usable")):
         caplog.clear()
         async with (
             running(lexical(tmp_path, web__page_key=secret)) as server,

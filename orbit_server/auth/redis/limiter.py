@@ -167,7 +167,9 @@ class RedisLimiter:
     def _say(self) -> None:
         if self._link.down is not None:
             logger.error(
-                "this process counts limits alone: Redis at %s: %s", self.where, self._link.down
+                "this process counts limits on its own: Redis at %s: %s",
+                self.where,
+                self._link.down,
             )
         elif self._counted:
             logger.warning("limits are counted in Redis again")
@@ -181,7 +183,7 @@ def _verdict(reply: Any) -> Verdict:
     match reply:
         case [bytes(refused), int(limit), int(remaining), int(reset)]:
             return Verdict(refused.decode() or None, limit, remaining, reset / 1e6)
-    raise RedisGone("it does not answer as Redis does")
+    raise RedisGone("it does not answer like Redis")
 
 
 def _slots_of(key: str) -> str:

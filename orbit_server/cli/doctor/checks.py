@@ -60,8 +60,10 @@ async def diagnose(path: Path | None = None, *, limit: float = LIMIT_SECONDS) ->
     for name, task in tasks.items():
         if task in pending:
             task.cancel()
-            message = f"not done after {limit:g} seconds."
-            found[name].append(warn(name, message, "See what it waits for, and check again."))
+            message = f"not finished after {limit:g} seconds."
+            found[name].append(
+                warn(name, message, "Find out what it is waiting for, and check again.")
+            )
     for each in found.values():
         findings += each
     findings += storage.bindings(context)
@@ -90,7 +92,7 @@ def _configuration(path: Path | None, file: Path) -> tuple[Config | None, list[F
     except ConfigError as error:
         return None, [fail("configuration", each, _remedy(each, file)) for each in error.mistakes]
     findings = [
-        warn("configuration", warning, "docs/configuration.md tells what each key does.")
+        warn("configuration", warning, "docs/configuration.md explains each key.")
         for warning in config.warnings
     ]
     if config.admin_token is None:
@@ -102,7 +104,7 @@ def _configuration(path: Path | None, file: Path) -> tuple[Config | None, list[F
             )
         )
     name = str(file) if file.exists() else "all defaults"
-    return config, findings or [ok("configuration", f"{name}, without a mistake.")]
+    return config, findings or [ok("configuration", f"{name}: no mistakes found.")]
 
 
 def _remedy(mistake: str, file: Path) -> str:
@@ -144,4 +146,4 @@ async def _collect(name: str, check: AsyncIterator[Finding], found: list[Finding
             found.append(finding)
     except Exception as error:  # a check that fails must not take the others with it
         message = f"could not be checked: {type(error).__name__}: {error}"
-        found.append(warn(name, message, "Report this, it is a mistake of the doctor."))
+        found.append(warn(name, message, "Please report this bug in orbit doctor."))

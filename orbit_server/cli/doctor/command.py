@@ -18,7 +18,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Check the set-up: what is wrong, and what to do. Exit 0: the server works."""
+    """Check the set-up: what is wrong, and how to fix it. Exit 0: the server works."""
     from .checks import diagnose
 
     # What the parts would log while they are checked is among the findings.

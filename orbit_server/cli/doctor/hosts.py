@@ -71,7 +71,7 @@ def _other_files(model: str, looked: list[_Host]) -> list[Finding]:
     return [
         warn(
             "ollama",
-            f"{model}: {host.url} has other files ({short(host.digest(model))}) than"
+            f"{model}: {host.url} has different files ({short(host.digest(model))}) from"
             f" {having[0].url} ({short(having[0].digest(model))}), and embeds nothing.",
             f"ollama pull {model}, on both",
         )
@@ -89,4 +89,6 @@ async def _look(config: Config, server: OllamaHost) -> _Host:
             version = await client.version()
             return _Host(server.url, version=version, models=tuple(await client.installed()))
     except (ModelError, TimeoutError) as error:
-        return _Host(server.url, f"cannot be reached: {error}" if str(error) else "keeps silent.")
+        return _Host(
+            server.url, f"cannot be reached: {error}" if str(error) else "does not answer."
+        )

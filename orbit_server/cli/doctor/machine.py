@@ -101,14 +101,14 @@ def folders(config: Config) -> Iterator[Finding]:
         yield ok("folders", f"{_user()} can write in {', '.join(named)}.")
     webroot = config.general.acme_dir
     if webroot and not (_is_folder(Path(webroot)) and os.access(webroot, os.X_OK)):
-        message = f"general.acme_dir: {webroot} is no folder that {_user()} can enter."
+        message = f"general.acme_dir: {webroot} is not a folder that {_user()} can enter."
         yield warn("folders", message, f"sudo install -d -m 0755 {shlex.quote(webroot)}")
     owners = {_target(place.folder).stat().st_uid for place in places(config)} - {0}
     if os.geteuid() == 0 and owners:
         owner = _user(min(owners))
         yield warn(
             "folders",
-            f"this runs as root, who may do everything; the folders belong to {owner}.",
+            f"this runs as root, who may write everywhere; the folders belong to {owner}.",
             f"Check as the server's user: sudo -u {owner} orbit doctor",
         )
 
@@ -182,7 +182,7 @@ def disks(config: Config) -> Iterator[Finding]:
         files = system.f_favail if system.f_files else _FEW_FILES  # some count no files
         room = f"{free / _GIB:.1f} GiB" if free >= _GIB else f"{free // _MIB} MiB"
         message = f"{room} free for {', '.join(names)}."
-        remedy = f"Make room on the disk of {there}, or lower logging.file.retention_days."
+        remedy = f"Free space on the disk of {there}, or lower logging.file.retention_days."
         if files < _FEW_FILES:
             message = f"room for {files} more files, {message}"
         if free < 100 * _MIB or files < _FEWER_FILES:
@@ -212,7 +212,7 @@ def certificate(config: Config) -> Iterator[Finding]:
         yield fail("certificate", f"{https.cert_file} has expired on {day}.", remedy)
     elif shown.begins > datetime.now(UTC):
         message = f"{https.cert_file} is not valid before {shown.begins:%Y-%m-%d %H:%M} UTC."
-        later = "Wait until then, or name another in general.https.cert_file; see the clock too."
+        later = "Wait until then, or name another in general.https.cert_file; check the clock too."
         yield warn("certificate", message, later)
     elif shown.due():
         yield warn("certificate", f"{https.cert_file} expires in {left} days, on {day}.", remedy)
@@ -225,8 +225,8 @@ def _unwritable(place: Place) -> Iterator[Finding]:
     if not _is_folder(there):
         what, remedy = "is not a folder.", "Remove it"
         if there.is_symlink():
-            what = f"leads to {os.path.realpath(there)}, which is no folder that {user} can see."
-            remedy = "Make that folder"
+            what = f"leads to {os.path.realpath(there)}, which is not a folder that {user} can see."
+            remedy = "Create that folder"
         message = f"{place.key}: {there} {what}"
         yield fail("folders", message, f"{remedy}, or name another folder in {place.key}.")
         return
@@ -245,7 +245,7 @@ def _unwritable(place: Place) -> Iterator[Finding]:
         names = f"{name} {files}" if found else name
         yield fail("folders", message, f"sudo chown {user} {names} {elsewhere}")
     else:
-        message = f"{place.key}: {folder} is not there, and {user} cannot make it in {there}."
+        message = f"{place.key}: {folder} does not exist, and {user} cannot create it in {there}."
         yield fail("folders", message, f"sudo install -d -o {user} {name} {elsewhere}")
 
 

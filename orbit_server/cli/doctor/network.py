@@ -56,7 +56,7 @@ async def ports(config: Config) -> AsyncIterator[Finding]:
         elif error.errno in (errno.EACCES, errno.EPERM):
             remedy = (
                 "AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, "
-                f"or a {key} from 1024 on."
+                f"or a {key} of 1024 or more."
             )
             yield fail("ports", f"{key}: only root may listen on {port}.", remedy)
         else:
@@ -69,7 +69,7 @@ async def ollama(config: Config) -> AsyncIterator[Finding]:
     """Check whether Ollama answers, is up to date, and has the models that are configured."""
     models = wanted_models(config)
     if not models:
-        yield ok("ollama", "nothing that is configured uses it.")
+        yield ok("ollama", "not used by this configuration.")
         return
     if len(config.ollama.servers) > 1:
         async for finding in hosts(config):
@@ -82,7 +82,7 @@ async def ollama(config: Config) -> AsyncIterator[Finding]:
             installed = set(await client.models())
     except (ModelError, TimeoutError) as error:
         message = (
-            f"Ollama cannot be reached: {error}" if str(error) else f"{base_url} keeps silent."
+            f"Ollama cannot be reached: {error}" if str(error) else f"{base_url} does not answer."
         )
         yield fail("ollama", message, "Start it (`ollama serve`), or correct ollama.base_url.")
         return
@@ -111,10 +111,10 @@ async def limits(config: Config) -> AsyncIterator[Finding]:
         return
     async with shared:
         if shared.down is None:
-            yield ok("limits", f"are counted in Redis at {shared.where}, which can be written to.")
+            yield ok("limits", f"are counted in Redis at {shared.where}, which is writable.")
         else:
-            message = f"Redis at {shared.where}: {shared.down}. Each server counts for itself."
-            yield fail("limits", message, "Start or mend it, or correct limits.storage.")
+            message = f"Redis at {shared.where}: {shared.down}. Each server counts on its own."
+            yield fail("limits", message, "Start or repair it, or correct limits.storage.")
 
 
 async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
@@ -126,11 +126,11 @@ async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
     if not settings.enabled:
         return
     if settings.node.startswith("https:") and not settings.verify_certs:
-        message = "elasticsearch.verify_certs is false: anybody could pretend to be it."
+        message = "elasticsearch.verify_certs is false: anybody could impersonate the server."
         yield warn("elasticsearch", message, "Set elasticsearch.ca_certs, and verify_certs: true.")
     if rejected := RejectedLog(Path(config.logging.file.directory)).count():
         message = f"{rejected} lines of the chat log were rejected; rejected.log has the reasons."
-        remedy = "Correct what it says, then send them again: orbit logs resend"
+        remedy = "Fix the causes, then send them again: orbit logs resend"
         yield warn("elasticsearch", message, remedy)
     target, client = (
         settings.data_stream or f"{settings.index}-*",
@@ -154,10 +154,10 @@ async def elasticsearch(config: Config) -> AsyncIterator[Finding]:
             yield warn("elasticsearch", message, "Start it, or correct elasticsearch.node.")
     else:
         if allowed:
-            yield ok("elasticsearch", f"{settings.node} answers and takes documents.")
+            yield ok("elasticsearch", f"{settings.node} answers and accepts documents.")
         else:
-            message = f"{settings.node}: we may not create documents in {target}."
-            yield fail("elasticsearch", message, f"Grant create_doc on {target} to our user.")
+            message = f"{settings.node}: the user may not create documents in {target}."
+            yield fail("elasticsearch", message, f"Grant create_doc on {target} to that user.")
     finally:
         await client.close()
 
@@ -185,10 +185,10 @@ async def words(config: Config) -> AsyncIterator[Finding]:
             yield warn("words", said, "Start it, or correct elasticsearch.node.")
     else:
         if allowed:
-            yield ok("words", f"{node} answers and takes words.")
+            yield ok("words", f"{node} answers and accepts word indexes.")
         else:
-            message = f"{node}: we may not manage, read and write {indexes}."
-            yield fail("words", message, f"Grant manage, read and write on {indexes} to our user.")
+            message = f"{node}: the user may not manage, read and write {indexes}."
+            yield fail("words", message, f"Grant manage, read and write on {indexes} to that user.")
 
 
 async def clock(config: Config | None) -> AsyncIterator[Finding]:
@@ -204,10 +204,10 @@ async def clock(config: Config | None) -> AsyncIterator[Finding]:
     remedy = "timedatectl set-ntp true"
     zone = f"; days of the chat log are those of {config.logging.timezone}" if config else ""
     if now.year < _RELEASED:
-        yield fail("clock", f"{now:%Y-%m-%d %H:%M} UTC cannot be.", remedy)
+        yield fail("clock", f"{now:%Y-%m-%d %H:%M} UTC cannot be right.", remedy)
     elif abs(off) > _SECONDS_OFF:
         message = f"{abs(off):.0f} seconds {'ahead of' if off > 0 else 'behind'} another server."
-        yield warn("clock", message, f"{remedy}, here and there")
+        yield warn("clock", message, f"{remedy}, on both machines")
     else:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC{zone}.")
 
@@ -227,8 +227,10 @@ def _main(config: Config) -> str:
 async def _running(address: str) -> Finding:
     state = await _health(address)
     if state is None:
-        remedy = "Read the server's log, and start it again."
-        return fail("ports", f"a server holds the documents; {address} does not answer.", remedy)
+        remedy = "Read the server's log, and restart it."
+        return fail(
+            "ports", f"a server has the documents open, but {address} does not answer.", remedy
+        )
     broken = [name for name, part in state.items() if part.get("status") == "error"]
     if broken:
         message = f"the server at {address} reports an error of {', '.join(broken)}."

@@ -122,11 +122,13 @@ async def keys(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
         yield ok("keys", f"{usable} can be used{ended}.")
     if config.web.page_key is not None and not (page_key and page_key.usable(now)):
         remedy = "Put a key into it, or null."
-        yield warn("keys", "web.page_key is no usable key: the page refuses its visitors.", remedy)
+        yield warn(
+            "keys", "web.page_key is not a usable key: the page refuses its visitors.", remedy
+        )
     public = [key for key in found if key.origins or key == page_key]
     for key in public:
         if key.usable(now) and not is_limited(key, config.limits):
-            message = f"{key.id} ({key.client_name}) is public, and nothing limits its use."
+            message = f"{key.id} ({key.client_name}) is public, and has no limits."
             yield warn("keys", message, f"{_PROGRAM} keys limit {key.id} --visitor-per-minute 10")
 
 
@@ -138,7 +140,7 @@ def bindings(context: CheckContext) -> Iterator[Finding]:
     now = datetime.now(UTC)
     for key in context.keys:
         if key.usable(now) and key.collection not in there:
-            message = f"{key.id} opens collection {key.collection!r}, which is not there."
+            message = f"{key.id} opens collection {key.collection!r}, which does not exist."
             remedy = f"{_PROGRAM} ingest FOLDER --collection {key.collection}"
             yield warn("keys", message, f"{remedy}, or {_PROGRAM} keys delete {key.id}")
 
@@ -169,10 +171,10 @@ async def _holder(
             remedy = "Check again when it is done."
         if isinstance(error, Forbidden):
             remedy = "Set the server's ADMIN_TOKEN in .env, or check as its user."
-        message = f"{config.chroma.path} is held by process {held['pid']}: {reason}"
+        message = f"{config.chroma.path} is in use by process {held['pid']}: {reason}"
         yield warn("chroma", message, remedy)
     else:
-        yield ok("chroma", f"{config.chroma.path} is held by the server at {address}.")
+        yield ok("chroma", f"{config.chroma.path} is in use by the server at {address}.")
 
 
 async def _folder(config: Config, context: CheckContext) -> AsyncIterator[Finding]:
@@ -180,7 +182,7 @@ async def _folder(config: Config, context: CheckContext) -> AsyncIterator[Findin
     try:
         if not (folder / "chroma.sqlite3").exists():
             context.collections = []
-            yield ok("chroma", f"runs inside the server; {folder} is made when it starts.")
+            yield ok("chroma", f"runs inside the server; {folder} is created when it starts.")
         elif machine.foreign_root(folder):
             yield ok("chroma", f"{folder} is free; root does not open it.")
         else:
@@ -188,10 +190,10 @@ async def _folder(config: Config, context: CheckContext) -> AsyncIterator[Findin
                 context.collections = await _collections(client)
             yield ok("chroma", f"{folder} can be opened.")
             if (deleted := tables.free_bytes(folder)) > _MUCH_DELETED:
-                message = f"{deleted / 1e6:.0f} MB of what was deleted are still in {folder}."
+                message = f"{deleted / 1e6:.0f} MB of deleted data are still in {folder}."
                 yield warn("chroma", message, f"{_PROGRAM} collections clean")
     except (SearchError, OSError) as error:
-        yield fail("chroma", str(error), f"Restore {folder}, or let the server's user have it.")
+        yield fail("chroma", str(error), f"Restore {folder}, or give it to the server's user.")
 
 
 async def _collections_as_configured(
@@ -229,11 +231,13 @@ async def _collections_as_configured(
                 problems.append(fail("collections", str(error), _reindex(each.name)))
             else:
                 if indexed < each.chunks:
-                    message = f"{each.name}: {indexed} of {each.chunks} chunks are found by words."
+                    message = (
+                        f"{each.name}: {indexed} of {each.chunks} chunks are in the word index."
+                    )
                     problems.append(warn("collections", message, _reindex(each.name)))
         with suppress(WordsUnavailable):
             if others := await index.leftovers([each.id for each in stored]):
-                message = f"{len(others)} word indexes are left of collections that are gone."
+                message = f"{len(others)} word indexes belong to deleted collections."
                 problems.append(warn("collections", message, f"{_PROGRAM} collections clean"))
     for problem in problems:
         yield problem
@@ -256,7 +260,7 @@ async def _collections(client: Chroma) -> list[Stored]:
 
 async def _from_holder(config: Config, address: str | None) -> list[Stored]:
     if address is None:
-        raise SearchError("a command is at work on it, or an application that mounts the server.")
+        raise SearchError("a command is using it, or an application that mounts the server.")
     async with asyncio.timeout(_ASK_SECONDS), remote_store(config, address, ours=True) as store:
         listed = await store.collections()
     return [

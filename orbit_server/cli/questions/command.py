@@ -18,28 +18,34 @@ def questions(
     context: typer.Context,
     collection: Collection,
     since: Annotated[
-        str, typer.Option("--since", help="From when on: 30d, 12h, 2w, or a date.", metavar="TIME")
+        str,
+        typer.Option(
+            "--since", help="Start of the period: 30d, 12h, 2w, or a date.", metavar="TIME"
+        ),
     ] = "30d",
     origin: Annotated[
-        Origin, typer.Option("--from", help="Where the chat log is read: this host's, or all's.")
+        Origin,
+        typer.Option(
+            "--from", help="The chat log of this host (files), or of all (elasticsearch)."
+        ),
     ] = "files",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
     as_json: AsJson = False,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page to this file.", metavar="FILE")
+        Path | None, typer.Option("--html", help="Write an HTML page to this file.", metavar="FILE")
     ] = None,
     review: Annotated[
-        bool, typer.Option("--review", help="Answer, ignore or export each, one by one.")
+        bool, typer.Option("--review", help="Answer, ignore or export questions one by one.")
     ] = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", help="Where --review exports to.", metavar="FILE"),
+        typer.Option("--export", help="File that --review exports to.", metavar="FILE"),
     ] = None,
     server: Server = None,
 ) -> None:
-    """Show what people asked, and what found no answer.
+    """Show what people asked, and which questions found no answer.
 
-    Questions are counted by what became of them. Those that found nothing or little are grouped by
+    Questions are counted by outcome. Those that found nothing or little are grouped by
     meaning. All of it stays on this machine.
     """
     from ...config.loader import load

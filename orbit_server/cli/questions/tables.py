@@ -37,9 +37,9 @@ def notes(report: Report) -> list[str]:
     """Return what a reader has to know about the numbers."""
     said = []
     if report.reviewed:
-        said.append(f"{_groups(report.reviewed)} that were answered or ignored are left out.")
+        said.append(f"{_groups(report.reviewed)} that were answered or ignored are not shown.")
     if report.small_talk:
-        said.append(f"Greetings and the like, not counted: {report.small_talk}.")
+        said.append(f"Small talk, not counted: {report.small_talk}.")
     if report.damaged:
         lines = "line of the log was" if report.damaged == 1 else "lines of the log were"
         said.append(f"{report.damaged} damaged {lines} left out.")
@@ -67,7 +67,7 @@ def _print_gaps(report: Report) -> None:
         out.print("Every question found something.")
         return
     table = Table("asked", "last", "best", "question", "nearest source", title_justify="left")
-    table.title = f"Found nothing, or little (what is used scores {report.threshold:.2f})"
+    table.title = f"Found nothing, or little (threshold: {report.threshold:.2f})"
     for gap in report.gaps[:_MOST_ROWS]:
         score = "-" if gap.score is None else f"{gap.score:.2f}"
         source = on_one_line(gap.source or "-", 60)

@@ -30,7 +30,7 @@ def read_mbox(data: bytes) -> Document:
     One that cannot be read is left out: programs that quote no line with From divide some in two.
     """
     if not _FROM_LINE.match(data):
-        raise UnreadableDocument("The file is no mailbox: it does not begin with a From line.")
+        raise UnreadableDocument("The file is not a mailbox: it does not begin with a From line.")
     document = Document("")
     for number, message in enumerate(_FROM_LINE.split(data)[1:], start=1):
         one = Document("")
@@ -51,7 +51,7 @@ def read_mbox(data: bytes) -> Document:
 def _add(document: Document, data: bytes) -> str:
     message = email.message_from_bytes(data, policy=default)
     if not isinstance(message, EmailMessage) or not message.keys():
-        raise UnreadableDocument("The file is no message: it has no header.")
+        raise UnreadableDocument("The file is not an e-mail message: it has no header.")
     subject = one_line(str(message.get("subject", "")))
     heading = shortened(subject)
     head = [one_line(str(message[name])) for name in ("from", "date") if message[name]]

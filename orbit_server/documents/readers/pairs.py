@@ -123,7 +123,7 @@ def read_json(text: str) -> Iterator[QuestionAnswer | str]:
         raise UnreadableDocument(f"The JSON is not {expected}.")
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            yield f"Entry [{index}] is not an object; expected is {expected}."
+            yield f"Entry [{index}] is not an object; expected {expected}."
         else:
             names = [_column(list(entry), {key}, None) or key for key in _KEYS]
             yield QuestionAnswer.of(entry, f"Entry [{index}]", *names)

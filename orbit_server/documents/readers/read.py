@@ -174,9 +174,7 @@ def divided(
         context = passage.heading if under_title else heading_path([title, passage.heading])
         chunks.append(Chunk.of(f"{context}\n{passage.text}", passage.text, metadata))
     if not chunks:
-        raise UnreadableDocument(
-            *document.left_out[:1] or ["The file holds no text that a reader would see."]
-        )
+        raise UnreadableDocument(*document.left_out[:1] or ["The file contains no visible text."])
     return chunks
 
 

@@ -60,7 +60,7 @@ def _host(parts: SplitResult) -> str:
     if not host.isascii():
         host = host.encode("idna").decode()
     if not re.fullmatch(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?", host):
-        raise ValueError("this is no name of a host")
+        raise ValueError("this is not a valid host name")
     return host
 
 

@@ -131,7 +131,7 @@ class Fetcher:
                     pause = await self._try(address, wanted, validators or {}, last)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
                     if last:
-                        raise NotFetched("its server ends the connection") from error
+                        raise NotFetched("its server closed the connection") from error
                     continue
                 if isinstance(pause, Fetched):
                     return pause
@@ -262,7 +262,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "its server takes too long"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the name of its host is not known"
+        return "its host name cannot be resolved"
     if isinstance(error, aiohttp.ClientSSLError):
         return "the certificate of its server is not valid"
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -84,7 +84,7 @@ class Frontier:
 
     def _trap(self, entry: Entry) -> str | None:
         if entry.depth > self._bounds.depth:
-            return f"more than {self._bounds.depth} links lie between it and the start"
+            return f"more than {self._bounds.depth} links separate it from the start"
         if reason := trap(entry.address):
             return reason
         kind = pattern(entry.address)

@@ -65,7 +65,7 @@ def _locations(data: bytes) -> tuple[bool, list[str]]:
                 top.clear()  # else it keeps all of them
     except (ParseError, DefusedXmlException) as error:
         if not found:
-            raise UnreadableDocument("The sitemap is no XML.") from error
+            raise UnreadableDocument("The sitemap is not XML.") from error
     return root == "sitemapindex", found
 
 

@@ -85,7 +85,7 @@ class Host:
                     self.circuit.doubt()
                 else:
                     self.suspect = (kind, model)
-                    self.fails(ModelError(f"{model} was waited for in vain"))
+                    self.fails(ModelError(f"{model} did not answer in the time that was left"))
             raise
         else:
             self.works(model)

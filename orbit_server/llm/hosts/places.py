@@ -57,7 +57,7 @@ class Places:
 
     def _give_up(self, turn: asyncio.Future[Host]) -> None:
         if not turn.done():
-            turn.set_exception(ModelBusy(f"no host had a place within {self._timeout:g} s"))
+            turn.set_exception(ModelBusy(f"no host had a free slot within {self._timeout:g} s"))
 
 
 def _enter(host: Host) -> None:

@@ -40,8 +40,8 @@ class SameFiles:
         having = [host for host in self._hosts if host.has(self._model)]
         first = next((host.name for host in having if host.has(self._model, digest)), "")
         return [
-            f"{self._model}: {host.name} has other files ({short(host.digest(self._model))}) than"
-            f" {first} ({short(digest)}), and embeds nothing. Pull the same model there"
+            f"{self._model}: {host.name} has different files ({short(host.digest(self._model))})"
+            f" from {first} ({short(digest)}), and embeds nothing. Pull the same model there"
             for host in having
             if not host.has(self._model, digest)
         ]

@@ -65,7 +65,7 @@ async def _look(host: Host, ask_seconds: float, trial_seconds: float) -> None:
         if was_out:
             host.circuit.trial_failed()
         else:
-            host.fails(error if str(error) else ModelError("it keeps silent"))
+            host.fails(error if str(error) else ModelError("it does not answer"))
     else:
         if was_out or host.suspect is None:  # else only a call can tell
             host.works()

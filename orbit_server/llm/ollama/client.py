@@ -183,7 +183,7 @@ class Ollama:
         try:
             return [Model(str(each["name"]), str(each.get("digest") or "")) for each in listed]
         except (TypeError, LookupError, AttributeError) as error:
-            raise ModelError("Ollama lists its models in a form of its own") from error
+            raise ModelError("Ollama lists its models in an unknown format") from error
 
     def _limits(self, silence: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(

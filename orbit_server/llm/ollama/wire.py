@@ -34,7 +34,7 @@ def translated(base_url: str) -> Iterator[None]:
 def translation(base_url: str, error: Exception, *, begun: bool) -> ModelError:
     """Return our error for one of ``FOREIGN``; ``begun``: part of the answer is already out."""
     if isinstance(error, TimeoutError):
-        return ModelTimeout(f"{base_url} kept silent: {type(error).__name__}")
+        return ModelTimeout(f"{base_url} did not answer: {type(error).__name__}")
     cause = f"{base_url}: {type(error).__name__}: {error}"
     return (ModelInterrupted if begun else ModelUnreachable)(cause)
 
@@ -57,7 +57,7 @@ def content(event: Mapping[str, Any]) -> str:
     message = event.get("message") or {}
     text = (message.get("content") or "") if isinstance(message, dict) else None
     if not isinstance(text, str):
-        raise ModelError(f"Ollama sent a message that is no text: {str(message)[:80]!r}")
+        raise ModelError(f"Ollama sent a message that is not text: {str(message)[:80]!r}")
     return text
 
 

@@ -50,7 +50,7 @@ def lock(path: str | Path, address: str | None) -> int:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
         raise SearchError(
             f"The Chroma folder {path} cannot be used: {reason}."
-            " Mend that, or name another folder in chroma.path."
+            " Fix that, or name another folder in chroma.path."
         ) from error
     try:
         for attempt in range(LOCK_ATTEMPTS):

@@ -22,7 +22,7 @@ class DamagedCollection(SearchError):
     """The index of one collection's vectors cannot be used; Chroma itself works."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(f"{text} To mend the collection: `orbit collections repair NAME`.")
+        super().__init__(f"{text} To repair the collection: `orbit collections repair NAME`.")
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def expected_form() -> Iterator[None]:
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise SearchError("A reply does not come from Chroma as this server knows it.") from error
+        raise SearchError("A reply does not have the format of Chroma.") from error
 
 
 def failure(status: int, text: str) -> SearchError:

@@ -26,7 +26,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SearchUnavailable(f"The word index {path} is out of reach: {error}") from error
+        raise SearchUnavailable(f"The word index {path} cannot be accessed: {error}") from error
     except BaseException as error:
         # A panic in tantivy's Rust arrives as a class of its own that is no Exception.
         if not isinstance(error, ValueError | Unfit) and type(error).__name__ != "PanicException":
@@ -37,6 +37,6 @@ def translated(path: Path) -> Iterator[None]:
                 f"The word index {path} is out of reach: {os.strerror(number)}"
             ) from error
         raise SearchError(
-            f"The word index {path} cannot be used ({error}). Write it anew with"
+            f"The word index {path} cannot be used ({error}). Rebuild it with"
             " `orbit collections reindex`."
         ) from error

@@ -233,7 +233,7 @@ class IndexMender:
                 if alone:  # else another process that has the same indexes is at it
                     await self._mend_now(collection)
         except OrbitError as error:
-            logger.warning("collection %s: word index not mended: %s", collection.name, error)
+            logger.warning("collection %s: word index not repaired: %s", collection.name, error)
 
     async def _mend_now(self, collection: Collection) -> None:
         started = self._clock()
@@ -243,10 +243,10 @@ class IndexMender:
                 await asyncio.sleep(_PAUSE)  # others may write
                 result = await self.reindex(collection.name, result.done)
             logger.info(
-                "collection %s: word index mended, %d passages", collection.name, result.done
+                "collection %s: word index repaired, %d passages", collection.name, result.done
             )
         except OrbitError as error:
-            logger.warning("collection %s: word index not mended: %s", collection.name, error)
+            logger.warning("collection %s: word index not repaired: %s", collection.name, error)
         ended = self._clock()
         self._resting[collection.id] = ended + _REST * (ended - started)
 
@@ -264,14 +264,14 @@ class IndexMender:
             return
         self._compared[collection.id] = offset + len(page) if len(page) == _COMPARED else 0
         if changed:
-            self._mark(collection, f"{len(changed)} of {len(page)} passages have other words")
+            self._mark(collection, f"{len(changed)} of {len(page)} passages have different words")
             await self._mend(collection)
 
     def _mark(self, collection: Collection, reason: str) -> None:
         self._known[collection.id] = _Known(False, writes_of(collection))
         if collection.name not in self.incomplete:
             logger.warning(
-                "collection %s is searched by meaning alone until its word index is mended: %s",
+                "collection %s is searched by meaning alone until its word index is repaired: %s",
                 collection.name,
                 reason,
             )

@@ -72,9 +72,9 @@ class IndexUpkeep:
             except WordsUnavailable:
                 pass  # which is said once, where it is noticed
             except OrbitError as error:
-                logger.warning("the word indexes were not looked after: %s", error)
+                logger.warning("the word indexes could not be maintained: %s", error)
             except Exception:
-                logger.exception("the word indexes were not looked after")
+                logger.exception("the word indexes could not be maintained")
             await asyncio.sleep(self._every)
 
     async def look(self) -> None:
@@ -96,7 +96,9 @@ class IndexUpkeep:
             except WordsUnavailable:
                 return
             except OrbitError as error:
-                logger.warning("collection %s: words not looked after: %s", collection.name, error)
+                logger.warning(
+                    "collection %s: words could not be maintained: %s", collection.name, error
+                )
 
     async def _is_whole(self, collection: Collection) -> bool:
         told = writes_of(collection)
@@ -118,7 +120,7 @@ class IndexUpkeep:
         for id, since in self._missed.items():
             if now - since >= self._gone_seconds:
                 freed = await self.lexical.drop(id)
-                logger.info("the words of a collection that is gone are deleted: %d bytes", freed)
+                logger.info("the word index of a deleted collection was removed: %d bytes", freed)
 
     async def _compact(self, collection: Collection) -> None:
         started = self._clock()

@@ -7,7 +7,7 @@ const STRINGS = {
     question: "Your question", send: "Send", stop: "Stop", newChat: "New chat", copy: "Copy", copied: "Copied",
     sources: "Sources", you: "You", assistant: "Answer", key: "API key", open: "Open", changeKey: "Change key",
     keyWanted: "Enter the API key that you were given. It is kept until you close this tab.",
-    wrongKey: "This API key is not valid. Please check it.", tooLong: "Your question is too long. At most {0} characters are possible.",
+    wrongKey: "This API key is not valid. Please check it.", tooLong: "Your question is too long. At most {0} characters are allowed.",
     tooMany: "Too many questions. Please try again in a moment.", modelDown: "The language model is not available at the moment.",
     modelHint: "If you run this server: start Ollama and pull the model, or answer without one (answer.provider: extractive).",
     nothingLoaded: "No documents have been loaded for this key yet.",

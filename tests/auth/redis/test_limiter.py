@@ -247,7 +247,7 @@ async def test_one_that_hangs_costs_nobody_time(
     where = f"Redis at 127.0.0.1:{server.port}"
     assert lines[:3] == [
         f"limits are counted in {where}",
-        f"this process counts limits alone: {where}: no answer in time",
+        f"this process counts limits on its own: {where}: no answer in time",
         "limits are counted in Redis again",
     ]
 
@@ -281,7 +281,7 @@ WRONG: dict[str, tuple[list[str], list[str], str]] = {
         ["CONFIG", "SET", "maxmemory", "0"],
         "it is full",
     ),
-    "a replica": (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"], "takes no writes"),
+    "a replica": (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"], "accepts no writes"),
     "without scripts": (
         ["ACL", "SETUSER", "default", "-@scripting"],
         ["ACL", "SETUSER", "default", "+@all"],
@@ -313,7 +313,7 @@ async def test_one_that_cannot_be_used(caplog: pytest.LogCaptureFixture, what: s
                 server.command(*mend)
                 await used_again(redis)
                 assert (await redis.take(use(requests_per_minute=9))).refused is None
-    lines = [record.message for record in caplog.records if "alone" in record.message]
+    lines = [record.message for record in caplog.records if "on its own" in record.message]
     assert len(lines) == 1 and sentence in lines[0]
     assert "pass-word" not in caplog.text
 
@@ -360,4 +360,4 @@ async def test_what_is_no_redis_locks_nobody_out(reply: bytes, knows_scripts: bo
                 assert (await redis.take(use(requests_per_minute=2, streams=9))).refused == refused
             assert (await redis.guess("a", 3, wrong=True)).remaining == 2
             if not knows_scripts:
-                assert redis.down == "it does not answer as Redis does"
+                assert redis.down == "it does not answer like Redis"

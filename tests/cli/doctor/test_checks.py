@@ -125,7 +125,7 @@ async def test_public_keys(tmp_path: Path) -> None:
     unlimited = await command(tmp_path, *make)
     configure(tmp_path, **free(), web={"page_key": unlimited.out.strip()})
     _, found = await doctor(tmp_path)
-    assert "keys limit" in one(found, "keys", "nothing limits")["remedy"]
+    assert "keys limit" in one(found, "keys", "has no limits")["remedy"]
     assert unlimited.out.strip() not in str(found)
 
 
@@ -195,7 +195,7 @@ async def test_a_running_server_is_asked(tmp_path: Path) -> None:
         code, found = await doctor(tmp_path)
         assert (code, bad(found)) == (0, [])
         assert running.url in one(found, "ports", "the server answers")["message"]
-        assert running.url in one(found, "chroma", "is held by the server")["message"]
+        assert running.url in one(found, "chroma", "is in use by the server")["message"]
         assert "1 with 1 chunks" in found["collections"][0]["message"]
         for token in (None, "another-token-0123456789"):
             code, found = await doctor(tmp_path, token=token)
@@ -205,7 +205,7 @@ async def test_a_running_server_is_asked(tmp_path: Path) -> None:
         for token in (None, "another-token-0123456789"):
             code, found = await doctor(tmp_path, token=token)
             assert code == 0
-            assert "ADMIN_TOKEN" in one(found, "chroma", "is held by process")["remedy"]
+            assert "ADMIN_TOKEN" in one(found, "chroma", "is in use by process")["remedy"]
             assert "collections" not in found
 
 
@@ -238,12 +238,12 @@ async def test_a_running_server_with_https(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
         code, found = await doctor(tmp_path)
         assert (code, bad(found)) == (0, [])
-        assert f"https://127.0.0.1:{port}" in one(found, "chroma", "is held")["message"]
+        assert f"https://127.0.0.1:{port}" in one(found, "chroma", "is in use")["message"]
         assert (await command(tmp_path, "collections", "list")).code == 0
         https |= {"cert_file": "cert2.pem", "key_file": "key2.pem"}
         configure(tmp_path, general={"host": "127.0.0.1", "port": free_port(), "https": https})
         _, found = await doctor(tmp_path)
-        assert "is held by process" in bad(found)[0]["message"]
+        assert "is in use by process" in bad(found)[0]["message"]
     finally:
         running.kill()
         running.wait()
@@ -361,7 +361,7 @@ async def test_all_that_can_be_wrong(public: Path) -> None:
         ("warn", "open files", "only 1000", "LimitNOFILE"),
         ("warn", "secrets", ".env orbit.db key.pem", "chmod o-rwx .env orbit.db key.pem"),
         ("warn", "secrets", "what people asked", "chmod -R o-rwx logs"),
-        ("fail", "folders", "chroma.path: shut/chroma is not there", "sudo install -d -o"),
+        ("fail", "folders", "chroma.path: shut/chroma does not exist", "sudo install -d -o"),
         ("fail", "folders", "lexical is not a folder", "retrieval.path"),
         ("fail", "folders", "logging.file.directory: the folder logs", "sudo chown"),
         ("fail", "folders", "elasticsearch.checkpoint: the folder shut", "sudo chown"),
@@ -606,7 +606,7 @@ async def test_words_in_elasticsearch(tmp_path: Path) -> None:
         [finding] = await found(elastic.url)
         assert (finding["status"], finding["message"]) == (
             "ok",
-            f"{elastic.url} answers and takes words.",
+            f"{elastic.url} answers and accepts word indexes.",
         )
         assert elastic.words.indices == {}
         elastic.denied = {"write"}
@@ -789,7 +789,7 @@ async def test_a_check_that_hangs(tmp_path: Path) -> None:
     configure(tmp_path, **free())
     result, seconds = await asyncio.to_thread(process, tmp_path, program=("-c", HANGING))
     assert result.code == 0
-    assert "warn  folders" in result.out and "not done after 8 seconds" in result.out
+    assert "warn  folders" in result.out and "not finished after 8 seconds" in result.out
     assert "ok    disk" in result.out
     assert seconds < 50  # about nine; the check takes a minute
 

@@ -56,7 +56,7 @@ async def test_what_is_wrong_with_them() -> None:
     assert [status for status, _ in told] == ["ok", "ok", "warn", "warn", "warn"]
     assert f"{c.url}: cannot be reached" in text
     assert "401" in text
-    assert f"bge-m3: {b.url} has other files ({'f' * 12}) than {a.url}" in told[-1][1]
+    assert f"bge-m3: {b.url} has different files ({'f' * 12}) from {a.url}" in told[-1][1]
     assert "wrong-secret" not in text
 
 

@@ -44,7 +44,7 @@ async def test_tables(town: Path) -> None:
     ]
     assert "It <b>opens</b> at ten." in out
     assert "Never used: unused.txt" in out
-    assert "Greetings and the like, not counted: 1." in result.err
+    assert "Small talk, not counted: 1." in result.err
     assert not set("\x1b\x07") & set(out)
 
 

@@ -86,7 +86,7 @@ async def test_ignored_questions_stay_away(town: Path) -> None:
     assert "3 of 4 done." in result.err
     assert len(await gaps(town)) == 1
     report = await command(town, "questions", "--collection", "town")
-    assert "3 groups that were answered or ignored are left out." in report.err
+    assert "3 groups that were answered or ignored are not shown." in report.err
     kept = (town / "logs" / "questions-reviewed.jsonl").read_text().splitlines()
     assert [json.loads(each)["decision"] for each in kept] == ["ignored"] * 4
 

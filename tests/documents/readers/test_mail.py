@@ -59,10 +59,12 @@ def test_one_odd_message_spoils_no_mailbox(tmp_path: Path) -> None:
     path.write_bytes(envelope + bytes(first) + b"\nlost\n" + envelope + bytes(second))
     found = read(path, "a.mbox", chunk_chars=1000, chunk_overlap=0)
     assert [chunk.metadata["heading"] for chunk in found.chunks] == ["One", "Two"]
-    assert found.left_out == ["Message 2 is left out: The file is no message: it has no header."]
+    assert found.left_out == [
+        "Message 2 is left out: The file is not an e-mail message: it has no header."
+    ]
 
 
 def test_what_is_no_message(tmp_path: Path) -> None:
     """It is one sentence."""
     assert "no header" in complaint(tmp_path, "a.eml", "\njust text")
-    assert "no mailbox" in complaint(tmp_path, "a.mbox", "just text")
+    assert "not a mailbox" in complaint(tmp_path, "a.mbox", "just text")

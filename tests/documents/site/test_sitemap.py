@@ -81,5 +81,5 @@ def test_what_is_broken_off_counts_as_far_as_it_goes(read: Read) -> None:
     """A sitemap that ends early lists what came before; one that is a page lists nothing."""
     whole = listed("https://town.example/a", "https://town.example/b")
     assert read(whole[:-20]) == ["https://town.example/a"]  # the second may be longer
-    with pytest.raises(UnreadableDocument, match="no XML"):
+    with pytest.raises(UnreadableDocument, match="not XML"):
         read("<!doctype html><p>Not found<br>")

@@ -24,7 +24,9 @@ def test_the_first_digest_counts_as_long_as_anybody_has_it() -> None:
     a.models = {"bge-m3:latest": "2" * 64}
     assert files.digest == "1" * 64
     (sentence,) = files.refused()
-    assert sentence.startswith("bge-m3:latest: a:11434 has other files (222222222222) than b:11434")
+    assert sentence.startswith(
+        "bge-m3:latest: a:11434 has different files (222222222222) from b:11434"
+    )
     b.models = {"bge-m3:latest": "2" * 64}
     assert files.digest == "2" * 64
     assert files.refused() == []

@@ -537,9 +537,9 @@ NO_COLLECTION = "Collection [docs] does not exist"
         (refusing(502, HTML, "text/html"), SearchUnavailable, "Bad Gateway"),
         (refusing(504, HTML, "text/html"), SearchTimeout, "504"),
         (refusing(413, "Payload too large", "text/plain"), SearchError, "413.*too large"),
-        (refusing(200, HTML, "text/html"), SearchError, "does not come from Chroma"),
-        (refusing(200, '{"a": 1}', "application/json"), SearchError, "does not come from Chroma"),
-        (refusing(200, "[]", "application/json"), SearchError, "does not come from Chroma"),
+        (refusing(200, HTML, "text/html"), SearchError, "the format of Chroma"),
+        (refusing(200, '{"a": 1}', "application/json"), SearchError, "the format of Chroma"),
+        (refusing(200, "[]", "application/json"), SearchError, "the format of Chroma"),
         (refusing(302, "", "text/plain"), SearchError, "302"),
         (refusing(404, "", "text/plain"), SearchError, "404"),
         (refusing(422, "{}", "application/json"), SearchError, "422"),
@@ -694,7 +694,7 @@ async def test_a_reply_without_a_vector() -> None:
         return web.json_response({"ids": ["a", "b"], **columns}, dumps=compact)
 
     async with standing_in(answer) as port, ChromaServer("127.0.0.1", port) as chroma:
-        with pytest.raises(SearchError, match="does not come from Chroma"):
+        with pytest.raises(SearchError, match="does not have the format of Chroma"):
             await chroma.get("docs", vector=[2, 0])
 
 
@@ -899,7 +899,7 @@ async def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
         await ChromaEmbedded(path).__aenter__()
     assert str(caught.value) == (
         f"The Chroma folder {path} cannot be used: it is not a folder."
-        " Mend that, or name another folder in chroma.path."
+        " Fix that, or name another folder in chroma.path."
     )
 
 

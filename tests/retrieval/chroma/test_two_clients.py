@@ -59,7 +59,7 @@ async def test_a_put_after_a_drop_elsewhere(stores: list[CollectionStore]) -> No
 
 
 async def test_questions_while_it_is_dropped_elsewhere(stores: list[CollectionStore]) -> None:
-    """From one moment to the next the collection is not there, and nothing else is said."""
+    """From one moment to the next the collection does not exist, and nothing else is said."""
     one, other = stores
     name = f"docs-{uuid4().hex}"
     refused: list[Exception] = []

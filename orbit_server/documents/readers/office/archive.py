@@ -59,7 +59,7 @@ def opened(data: bytes) -> Iterator[Archive]:
         reason = (
             "is protected by a password, or of an Office before 2007; save it anew"
             if old
-            else "is broken: it is no archive"
+            else "is broken: it is not an archive"
         )
         raise UnreadableDocument(f"The file {reason}.") from error
 
@@ -77,7 +77,7 @@ def _check(file: ZipFile) -> None:
             raise UnreadableDocument("The file is protected by a password.")
         too_dense = entry.file_size > max(_ANY_RATIO_BELOW, _MOST_RATIO * entry.compress_size)
         if too_dense:
-            raise UnreadableDocument("The file is packed more densely than documents are.")
+            raise UnreadableDocument("The file is compressed more densely than documents are.")
         if entry.filename.lower().endswith(_XML):
             with file.open(entry) as opened:
                 _refuse_entities(opened.read(4096))
@@ -85,7 +85,7 @@ def _check(file: ZipFile) -> None:
 
 def _refuse_entities(beginning: bytes) -> None:
     if b"<!ENTITY" in beginning.replace(b"\0", b""):  # also in UTF-16
-        raise UnreadableDocument("The file declares entities, as no document needs to.")
+        raise UnreadableDocument("The file declares XML entities, which is not allowed.")
 
 
 def local(element: "Element") -> str:

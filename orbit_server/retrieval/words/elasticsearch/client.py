@@ -166,7 +166,9 @@ class ElasticsearchClient:
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._ca_certs)
         if not self._verify_certs:
-            logger.warning("elasticsearch.verify_certs is false: anybody could pretend to be it")
+            logger.warning(
+                "elasticsearch.verify_certs is false: anybody could impersonate the server"
+            )
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 

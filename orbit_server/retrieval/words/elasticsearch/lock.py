@@ -116,7 +116,9 @@ class Locks:
             condition = _unchanged(state.version)
             await self._client.call("DELETE", f"{hold.path}{condition}", expected=(404, 409))
         except SearchError as error:
-            logger.info("the lock %s frees itself in a while: %s", hold.path, error)
+            logger.info(
+                "the lock %s could not be released and expires by itself: %s", hold.path, error
+            )
 
     async def _write(self, hold: "_Hold", condition: str) -> bool:
         body = {"holder": hold.holder}

@@ -13,13 +13,13 @@ ENTITIES = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
-        ("a.docx", b"no archive at all", "broken: it is no archive"),
+        ("a.docx", b"no archive at all", "broken: it is not an archive"),
         ("a.docx", b"\xd0\xcf\x11\xe0" + bytes(600), "protected by a password, or of an Office"),
         ("a.docx", archive({"a.txt": "x"}), "broken"),
-        ("a.docx", docx(paragraph("&b;"), prefix=ENTITIES), "declares entities"),
-        ("a.odt", archive({"content.xml": ENTITIES.encode("utf-16")}), "declares entities"),
-        ("a.xlsx", archive({"xl/workbook.xml": ENTITIES}), "declares entities"),
-        ("a.odt", archive({"content.xml": bytes(30_000_000)}), "packed more densely"),
+        ("a.docx", docx(paragraph("&b;"), prefix=ENTITIES), "declares XML entities"),
+        ("a.odt", archive({"content.xml": ENTITIES.encode("utf-16")}), "declares XML entities"),
+        ("a.xlsx", archive({"xl/workbook.xml": ENTITIES}), "declares XML entities"),
+        ("a.odt", archive({"content.xml": bytes(30_000_000)}), "compressed more densely"),
         ("a.xlsx", archive({f"{n}.txt": "" for n in range(10_001)}), "more than 10000 entries"),
         ("a.xlsx", archive({"a.txt": "x"}), "broken"),
         ("a.odt", archive({"mimetype": "x"}), "it has no content.xml"),

@@ -56,4 +56,4 @@ def test_sheets_of_questions(tmp_path: Path) -> None:
 
 def test_a_book_without_text(tmp_path: Path) -> None:
     """It is one sentence."""
-    assert "no text" in complaint(tmp_path, "a.xlsx", xlsx({"A": [], "B": [["", ""]]}))
+    assert "no visible text" in complaint(tmp_path, "a.xlsx", xlsx({"A": [], "B": [["", ""]]}))

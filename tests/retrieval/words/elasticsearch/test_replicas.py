@@ -163,8 +163,8 @@ async def test_one_mends_for_all(
                 await stack.enter_async_context(store.retrieval.mender)
             assert await asyncio.gather(*map(whole, three)) == [False] * 3
             await mended(three)
-    lines = [record.message for record in caplog.records if "word index mended" in record.message]
-    assert lines == ["collection docs: word index mended, 60 passages"]
+    lines = [record.message for record in caplog.records if "word index repaired" in record.message]
+    assert lines == ["collection docs: word index repaired, 60 passages"]
     assert [await found(store) for store in three] == [(ANSWER, True)] * 3
 
 
