@@ -9,6 +9,7 @@ is closed and opened again, between two calls, which takes some hundredths of a 
 import asyncio
 import os
 import resource
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -24,8 +25,8 @@ from .protocol import Record
 from .replies import failure
 
 THREADS = 4
-WRITE_RECORDS = 32
-WRITE_VALUES = 16 * 1024  # 16 records of 1,024 dimensions
+WRITE_RECORDS = 16
+WRITE_VALUES = 8 * 1024  # 8 records of 1,024 dimensions
 WRITE_RECORDS_UNATTENDED = 256  # takes two thirds of the processor time of 32; more saves nothing
 MOST_LOADED = 1000  # collections, of which each takes some megabytes of memory
 FILES_OF_A_COLLECTION = 4
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 
 _LOADING = {"count", "query", "get", "query_and_get", "upsert", "delete"}
+_WRITING = {"upsert", "delete"}
 
 
 class ChromaEmbedded(Client):
@@ -45,15 +47,27 @@ class ChromaEmbedded(Client):
     most half of what this process may open unless it is given.
 
     Calls run in threads. A cancelled call returns at once; what its thread had begun is completed.
+    Chroma lets no other thread run while it writes. So each write is short, and where somebody has
+    searched in the last ``lately`` seconds, the next one begins after ``rest`` times as long.
     """
 
     def __init__(
-        self, path: str | Path, *, address: str | None = None, most_loaded: int | None = None
+        self,
+        path: str | Path,
+        *,
+        address: str | None = None,
+        most_loaded: int | None = None,
+        lately: float = 1.0,
+        rest: float = 2.0,
     ) -> None:
         super().__init__()
         self._path = Path(path).absolute()
         self._address = address
         self._most_loaded = most_loaded
+        self._lately = lately
+        self._rest = rest
+        self._rested = 0.0
+        self._searched = float("-inf")
         self._lock_fd: int | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._open_folder: OpenFolder | None = None
@@ -90,8 +104,6 @@ class ChromaEmbedded(Client):
         await self._beside(tables.remove_orphans)
 
     def _most_written(self, dimension: int) -> int:
-        # While chromadb takes over vectors, no other thread runs: a write is many short ones,
-        # between which answers go on.
         if not self.answers_meanwhile:
             return WRITE_RECORDS_UNATTENDED
         return min(WRITE_RECORDS, max(1, WRITE_VALUES // max(1, dimension)))
@@ -113,6 +125,8 @@ class ChromaEmbedded(Client):
     async def _call(
         self, operation: str, key: str = "", body: Body | None = None, request_id: str | None = None
     ) -> Any:
+        if operation in _WRITING and self.answers_meanwhile:
+            await self._give_way()
         while True:
             if self._reopening is not None:
                 await asyncio.shield(self._reopening)
@@ -122,7 +136,13 @@ class ChromaEmbedded(Client):
                 break
         if operation in _LOADING:
             self._loaded.add(key)
-        return await self._beside(self._do, operation, key, body or {})
+        began = time.monotonic()
+        try:
+            return await self._beside(self._do, operation, key, body or {})
+        finally:
+            if operation in _WRITING:
+                ended = time.monotonic()
+                self._rested = ended + self._rest * (ended - began)
 
     async def _query_and_get(
         self,
@@ -132,10 +152,16 @@ class ChromaEmbedded(Client):
         beside: Awaitable[object] | None,
         request_id: str | None,
     ) -> Any:
+        self._searched = time.monotonic()
         if beside is not None:
             return await super()._query_and_get(name, query, choice, beside, request_id)
         # In one thread: going there and back costs as much as half of what is done there.
         return await self._records("query_and_get", name, {"query": query, "choice": choice})
+
+    async def _give_way(self) -> None:
+        now = time.monotonic()
+        if now < self._rested and now - self._searched < self._lately:
+            await asyncio.sleep(self._rested - now)
 
     def _is_full_for(self, collection_id: str) -> bool:
         most = self._most_loaded or 1

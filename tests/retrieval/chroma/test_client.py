@@ -781,6 +781,37 @@ async def test_certificates_are_verified(certificate: ssl.SSLContext) -> None:
 # In process
 
 
+async def test_writes_leave_time_to_those_who_search(tmp_path: Path, name: str) -> None:
+    """Chroma stops every thread while it writes, so it rests after it when somebody searches.
+
+    Not where nobody searches, nor where nobody else is served.
+    """
+    record: dict[str, Any] = {"ids": ["a"], "vectors": [[1.0, 0.0]]}
+    record |= {"documents": ["text"], "metadatas": [None]}
+
+    async with ChromaEmbedded(tmp_path, lately=3600, rest=1e9) as chroma:
+        await chroma.create(name, {})
+        await chroma.upsert(name, **record)
+        await chroma.upsert(name, **record)
+        await chroma.search(name, [1, 0], n=1, choose=list)
+        writes = chroma.upsert(name, **record), chroma.delete(name, ids=["a"])
+        waiting = [asyncio.create_task(write) for write in writes]
+        for _ in range(5):
+            assert len(await chroma.search(name, [1, 0], n=1, choose=list)) == 1
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        chroma.answers_meanwhile = False
+        await chroma.delete(name, ids=["a"])
+
+    async with ChromaEmbedded(tmp_path, lately=3600, rest=0.1) as chroma:
+        await chroma.upsert(name, **record)
+        await chroma.search(name, [1, 0], n=1, choose=list)
+        await chroma.delete(name, ids=["a"])
+        assert await chroma.count(name) == 0
+
+
 def test_every_library_error_is_translated() -> None:
     """No exception of httptools, asyncio or chromadb escapes, however it is made."""
     modules = (httptools, asyncio, ssl, socket)
