@@ -34,7 +34,7 @@ def translated(path: Path) -> Iterator[None]:
         number = next(map(int, _OS_ERROR.findall(str(error))), 0)
         if number in _OF_THE_MACHINE:  # writing it anew would fail as well
             raise SearchUnavailable(
-                f"The word index {path} is out of reach: {os.strerror(number)}"
+                f"The word index {path} cannot be accessed: {os.strerror(number)}"
             ) from error
         raise SearchError(
             f"The word index {path} cannot be used ({error}). Rebuild it with"

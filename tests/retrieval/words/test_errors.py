@@ -19,7 +19,7 @@ from orbit_server.retrieval.words.record import Unfit
 def test_a_full_disk_is_not_a_broken_index(raised: Exception) -> None:
     """Writing the index anew, as for a broken one, would fail as well."""
     with (
-        pytest.raises(SearchUnavailable, match=r"x\.words is out of reach: .*No space left"),
+        pytest.raises(SearchUnavailable, match=r"x\.words cannot be accessed: .*No space left"),
         translated(Path("x.words")),
     ):
         raise raised
