@@ -582,7 +582,7 @@ class RerankerConfig(Section):
     enabled: Switch = setting(False, "Let a model rerank the passages: better and slower.")
     model: Text = setting("gemma3:4b", "Model that rates the passages.")
     top_n: Annotated[int, whole(1, 100)] = setting(3, "Passages that remain for the answer.")
-    batch_size: Count = setting(5, "Passages rated at once.")
+    batch_size: Count = setting(5, "Passages rated concurrently.")
     temperature: Temperature = rare(0.0, "0, so that the same passages get the same order.")
     timeout: Seconds = setting(5, "Seconds it may take; then the order of the search is used.")
 
