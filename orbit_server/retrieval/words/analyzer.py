@@ -23,7 +23,7 @@ from .tokenizer import folded
 
 __all__ = ["Analyzer", "Token", "analyzer", "unaccented"]
 
-_VERSION = 1
+_VERSION = 2
 _LONGEST_KEPT = 40  # strangers choose the words: long ones would fill memory if they were kept
 _LONGEST_TERM = 100
 _MOST_PARTS = 6  # of a code; what has more is an address or a number of another kind
@@ -39,6 +39,31 @@ _FOREIGN = re.compile("[\u0300-\u0307\u0309-\u036f]+")  # in German: all but uml
 _WITHOUT_MARKS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae"} | {"œ": "oe"}
 )
+# Plurals that no rule of a stemmer tells, of words that people ask for.
+_IRREGULAR = {
+    "de": {
+        "autos": "auto",
+        "busse": "bus",
+        "bussen": "bus",
+        "büros": "büro",
+        "fotos": "foto",
+        "kinos": "kino",
+        "kitas": "kita",
+        "museen": "museum",
+    },
+    "en": {
+        "buses": "bus",
+        "children": "child",
+        "feet": "foot",
+        "gases": "gas",
+        "knives": "knife",
+        "men": "man",
+        "mice": "mouse",
+        "shelves": "shelf",
+        "teeth": "tooth",
+        "women": "woman",
+    },
+}
 # The conjunctions before an Arabic article, which the stemmer leaves.
 _ARABIC_CONJUNCTION = re.compile("^[\u0648\u0641](?=\u0627\u0644|\u0644\u0644|\u0628\u0627\u0644)")
 
@@ -76,6 +101,9 @@ class Analyzer:
         # since its own knows no accents.
         rank = {"de": 1, "en": 2}
         self._stemmers = [_stemmer(code) for code in sorted(codes, key=lambda c: rank.get(c, 0))]
+        self._irregular = {
+            form: word for code in codes for form, word in _IRREGULAR.get(code, {}).items()
+        }
         self._kept = lru_cache(maxsize=8192)(self._chain)
 
     @cached_property
@@ -110,6 +138,7 @@ class Analyzer:
         """Return the term of one folded word."""
         if not word.isascii() and _CJK_RUN.match(word):
             return word
+        word = self._irregular.get(word, word)
         for stem in self._stemmers:
             word = stem(word)
         return unaccented(word)
