@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "orbit_server"
 
-# Who may import a foreign package: modules, or rooms with all that is in them.
+# Who may import a foreign package: modules, or packages with all that is in them.
 OWNERS: dict[str, set[str]] = {
     "Stemmer": {"retrieval.hashed_embedder", "retrieval.words.analyzer"},
     "aiohttp": {
