@@ -21,6 +21,8 @@ from orbit_server.documents.ingest import Report, ingest
 from orbit_server.errors import ModelError
 from orbit_server.retrieval.chroma.embedded import ChromaEmbedded
 from orbit_server.retrieval.out_of_domain import out_of_domain_questions
+from orbit_server.retrieval.words.collection_language import languages_of
+from orbit_server.retrieval.words.mending import analyzer_of
 from orbit_server.services import Services
 
 from ..support.ollama_standin import NotPulled, OllamaStandIn, Status
@@ -179,6 +181,37 @@ async def test_a_second_run_changes_nothing(
         dict.fromkeys(outcomes(first), 0)
     )
     assert await everything(services) == stored
+    assert ollama.embedded == embedded
+
+
+async def test_a_second_run_brings_back_what_others_deleted(
+    tmp_path: Path, services: Services, ollama: Embedding, load: Load
+) -> None:
+    """A file that has not changed is compared with what is stored now, not with what was."""
+    documents(tmp_path)
+    await load()
+    stored, embedded = await everything(services), ollama.embedded
+    lost = sorted(stored)[:2]
+    await services.chroma.delete("town", ids=lost)
+    again = await load()
+    assert sum(result.stored for result in again.files) == 2
+    assert ollama.embedded == embedded + 2
+    texts = {id: document for id, (document, _) in (await everything(services)).items()}
+    assert texts == {id: document for id, (document, _) in stored.items()}
+
+
+async def test_a_second_run_takes_other_languages(
+    tmp_path: Path, services: Services, ollama: Embedding, load: Load
+) -> None:
+    """Nothing is embedded for them, but the words are written anew."""
+    documents(tmp_path)
+    await load()
+    embedded, before = ollama.embedded, await services.chroma.collection("town", fresh=True)
+    await load(languages=["de"])
+    after = await services.chroma.collection("town", fresh=True)
+    assert (languages_of(before.metadata), languages_of(after.metadata)) == (("en",), ("de",))
+    state = await services.lexical.state(after.id)
+    assert state.record is not None and state.record.analyzer == analyzer_of(after).name
     assert ollama.embedded == embedded
 
 
