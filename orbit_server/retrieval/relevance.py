@@ -10,7 +10,7 @@ from statistics import fmean, pstdev
 from typing import NamedTuple
 
 _ANSWERED = 0.05
-_LEAST = 0.05  # what shares no word and no meaning scores less
+_LEAST = 0.01  # what shares no word and no meaning scores less
 
 
 class EmbedderDefault(NamedTuple):
