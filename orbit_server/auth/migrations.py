@@ -4,6 +4,8 @@ A database before the first version that is written down holds any of the tables
 programs, or nothing.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -18,6 +20,7 @@ Migration = Callable[[AsyncConnection], Awaitable[None]]
 
 # Any number, the same in every release: PostgreSQL keeps locks of programs apart by it.
 _LOCK = 5_274_801_163_927_440_118
+_PATIENCE = 1.0  # seconds, for SQLite
 _VERSIONS = sa.Table(
     "schema_versions",
     sa.MetaData(),
@@ -66,8 +69,7 @@ async def migrate(
     if await is_newest(connection, migrations):
         return
     if connection.dialect.name == "sqlite":
-        # A property of the file: readers no longer wait for a writer. Not possible later on.
-        await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        await _write_ahead(connection)
         await connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         # It ends with the transaction: PgBouncer gives the next one another connection.
@@ -80,6 +82,23 @@ async def migrate(
         await step(connection)
         row = {"version": number, "applied_at": datetime.now(UTC)}
         await connection.execute(sa.insert(_VERSIONS).values(row))
+
+
+async def _write_ahead(connection: AsyncConnection) -> None:
+    """Set a property of the file: readers no longer wait for a writer. Not possible later on.
+
+    SQLite does not wait, whatever its timeout, while another connection is about to write.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        except sa.exc.OperationalError:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.02)
+        else:
+            return
 
 
 async def is_newest(

@@ -195,6 +195,16 @@ async def database(folder: Path) -> AsyncIterator[Database]:
     await opened.close()
 
 
+async def test_another_that_is_about_to_write_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait for it when the kind of journal changes, whatever its timeout."""
+    with closing(sqlite3.connect(tmp_path / "orbit.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.3, other.execute, "ROLLBACK")
+        async with database(tmp_path) as opened, opened.transaction() as connection:
+            await migrate(connection)
+            assert await version(connection) == len(MIGRATIONS)
+
+
 async def test_each_change_is_made_once(tmp_path: Path) -> None:
     """By one of those that come at once; later ones add what a newer program brings."""
 
